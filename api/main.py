@@ -1,0 +1,101 @@
+"""The HTTP API: `uvicorn --factory api.main:create_app`."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api.errors import add_error_handlers
+from api.identity import Identity, KeyIdentity
+from api.logs import configure_logs
+from api.metrics import Metrics
+from api.middleware import RequestMiddleware
+from api.routes import (
+    account,
+    chat,
+    conversations,
+    embeddings,
+    evals,
+    health,
+    memories,
+    models,
+    runs,
+    turns,
+)
+from lab.config import Settings, load_settings
+from lab.evals.service import Evaluations
+from lab.runtime import open_runtime
+
+ROUTERS = (
+    models.router,
+    chat.router,
+    turns.router,
+    embeddings.router,
+    conversations.router,
+    memories.router,
+    runs.router,
+    account.router,
+    evals.router,
+    health.router,
+)
+"""Every resource: a new router is entered here."""
+
+
+def create_app(
+    settings: Settings | None = None, identity: Identity | None = None, *, quiet: bool = False
+) -> FastAPI:
+    """
+    Build the app; database and models open at start-up, not at import.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        By default those of this process.
+    identity : Identity, optional
+        Who callers are; by default the hub where its variables are set, else API keys.
+    quiet : bool
+        Write no log line below a warning.
+    """
+    settings = settings or load_settings()
+    configure_logs(settings.config.logging, quiet=quiet)
+    metrics = Metrics()
+    # The proxy keeps the service's prefix; the app answers with and without it.
+    prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "")  # noqa: TID251 - set by the hub
+    app = FastAPI(
+        title="LLM ML Lab",
+        version=version("llm-ml-lab"),
+        root_path=prefix.rstrip("/"),
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.identity = identity or (_hub_identity() if prefix else KeyIdentity())
+    app.state.started = int(time.time())
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=metrics,
+        max_body_bytes=settings.config.limits.max_body_bytes,
+    )
+    add_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def _hub_identity() -> Identity:
+    from api.hub import hub_identity  # noqa: PLC0415 - imports tornado, which takes a second
+
+    return hub_identity()
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with open_runtime(app.state.settings) as runtime:
+        app.state.runtime = runtime
+        app.state.metrics.watch(runtime.pipelines)
+        async with aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations:
+            app.state.evaluations = evaluations
+            yield

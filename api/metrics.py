@@ -1,0 +1,57 @@
+"""What the API counts, for Prometheus."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from lab.pipelines import PipelineFactory
+
+SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """The metrics of one app, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "lab_http_requests",
+            "HTTP requests answered.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "lab_http_request_seconds",
+            "Seconds from the request to the end of its answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+
+    def watch(self, pipelines: PipelineFactory) -> None:
+        """Report the load of the models with every scrape."""
+        self.registry.register(_PipelineCollector(pipelines))
+
+
+class _PipelineCollector(Collector):
+    def __init__(self, pipelines: PipelineFactory) -> None:
+        self._pipelines = pipelines
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._pipelines.stats()
+        gauges = {
+            "lab_active_streams": ("Answers being generated.", stats.active_streams),
+            "lab_queued_requests": ("Requests that wait for a place.", stats.queued),
+            "lab_models_loaded": ("Models in memory.", stats.models_loaded),
+            "lab_model_leases": ("Leases on models.", stats.leases),
+        }
+        for name, (description, value) in gauges.items():
+            yield GaugeMetricFamily(name, description, value=value)
+        yield CounterMetricFamily(
+            "lab_prompt_tokens", "Prompt tokens processed.", value=stats.prompt_tokens
+        )
+        yield CounterMetricFamily(
+            "lab_generated_tokens", "Tokens generated.", value=stats.generated_tokens
+        )

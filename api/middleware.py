@@ -1,0 +1,116 @@
+"""Around every request: an id, a limit on its body, one log line, its metrics."""
+
+import time
+from secrets import token_hex
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import error_body
+from api.metrics import Metrics
+
+log = structlog.get_logger("lab.api")
+
+QUIET = {"/healthz", "/readyz", "/metrics"}
+
+
+class RequestMiddleware:
+    """
+    Give a request its id, refuse a body that is too large, log and count it.
+
+    Written for ASGI itself, so that streams pass through unbuffered.
+
+    Parameters
+    ----------
+    app : ASGIApp
+        What answers.
+    metrics : Metrics
+        Where it is counted.
+    max_body_bytes : int
+        Largest body.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._complaint = (
+            f"The body is larger than {max_body_bytes} bytes (limits.max_body_bytes); "
+            "send less at once."
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = _Request(scope, send)
+        try:
+            length = Headers(scope=scope).get("content-length", "0")
+            if length.isdigit() and int(length) > self._max_body_bytes:
+                await self._too_large(scope, receive, request.send)
+                return
+            await self._app(scope, self._limited(receive), request.send)
+        except _BodyTooLargeError:
+            await self._too_large(scope, receive, request.send)
+        finally:
+            self._note(request)
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Count what arrives: a chunked body names no length."""
+        left = self._max_body_bytes
+
+        async def limited() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise _BodyTooLargeError(413, self._complaint)
+            return message
+
+        return limited
+
+    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = JSONResponse(error_body(self._complaint, 413, "body_too_large"), 413)
+        await answer(scope, receive, send)
+
+    def _note(self, request: "_Request") -> None:
+        route = getattr(request.scope.get("route"), "path", "unknown")
+        seconds = time.perf_counter() - request.started
+        self._metrics.requests.labels(request.scope["method"], route, request.status).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        if route not in QUIET:
+            log.info(
+                "request",
+                request_id=request.id,
+                method=request.scope["method"],
+                route=route,
+                status=request.status,
+                ms=round(seconds * 1000, 1),
+            )
+
+
+class _BodyTooLargeError(HTTPException):
+    """The body went over the limit while it was read; FastAPI lets only its own kind through."""
+
+
+class _Request:
+    """One request under way."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope: dict[str, Any] = dict(scope) if not isinstance(scope, dict) else scope
+        self.id = f"req-{token_hex(8)}"
+        self.scope["request_id"] = self.id
+        self.status = 0
+        self.started = time.perf_counter()
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["x-request-id"] = self.id
+        await self._send(message)

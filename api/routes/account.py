@@ -1,0 +1,100 @@
+"""The caller: who they are, their settings and their keys."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from api.deps import CallerDep, MemoryDep, RuntimeDep
+from lab.config import Settings, user_keys
+from lab.errors import PermissionDeniedError, UnknownKeyError
+from lab.schemas.api_key import ApiKey
+from lab.schemas.api_key_created import ApiKeyCreated
+from lab.schemas.api_key_request import ApiKeyRequest
+from lab.schemas.caller import Caller
+from lab.schemas.explained_setting import ExplainedSetting
+
+router = APIRouter(prefix="/v1", tags=["account"])
+
+
+@router.get("/me")
+async def get_me(caller: CallerDep) -> Caller:
+    """Return who the token belongs to and what it may do."""
+    return caller
+
+
+@router.get("/config")
+async def explain_config(
+    runtime: RuntimeDep, owner: MemoryDep, key: str | None = None
+) -> list[ExplainedSetting]:
+    """Return the caller's settings, each with the layer that set it."""
+    return _explained(await runtime.settings_of(owner), key)
+
+
+@router.patch("/config")
+async def change_config(
+    values: dict[str, dict[str, Any]], runtime: RuntimeDep, owner: MemoryDep
+) -> list[ExplainedSetting]:
+    """Set some of the caller's own settings, e.g. `{"memory": {"enabled": false}}`."""
+    async with runtime.database.stores(owner.id) as stores:
+        changed = {s: dict(v) for s, v in (await stores.config.get()).items()}
+        for section, section_values in values.items():
+            changed.setdefault(section, {}).update(section_values)
+        settings = runtime.settings.overlay("user", changed)
+        await stores.config.set(changed)
+    return _explained(settings, None)
+
+
+@router.delete("/config/{key}")
+async def reset_config(key: str, runtime: RuntimeDep, owner: MemoryDep) -> list[ExplainedSetting]:
+    """Give up the caller's own value of one setting."""
+    if key not in user_keys():
+        raise UnknownKeyError(key, user_keys(), "the settings of users")
+    section, name = key.split(".")
+    async with runtime.database.stores(owner.id) as stores:
+        changed = {s: dict(v) for s, v in (await stores.config.get()).items()}
+        changed.get(section, {}).pop(name, None)
+        await stores.config.set(changed)
+    return _explained(runtime.settings.overlay("user", changed), None)
+
+
+@router.get("/keys")
+async def list_keys(runtime: RuntimeDep, owner: MemoryDep) -> list[ApiKey]:
+    """Return the caller's API keys, without their secrets."""
+    async with runtime.database.stores(owner.id) as stores:
+        return await stores.api_keys.list()
+
+
+@router.post("/keys", status_code=201)
+async def create_key(
+    request: ApiKeyRequest, runtime: RuntimeDep, caller: CallerDep, owner: MemoryDep
+) -> ApiKeyCreated:
+    """Make an API key; its secret is shown this once."""
+    if missing := [scope for scope in request.scopes if scope not in caller.scopes]:
+        raise PermissionDeniedError(f"Your token lacks {', '.join(missing)}; a key cannot have it.")
+    async with runtime.database.stores(owner.id) as stores:
+        key, secret = await stores.api_keys.create(request.name, request.scopes, request.expires_at)
+    return ApiKeyCreated(api_key=key, secret=secret)
+
+
+@router.delete("/keys/{key_id}", status_code=204)
+async def revoke_key(key_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> None:
+    """Revoke an API key at once."""
+    async with runtime.database.stores(owner.id) as stores:
+        await stores.api_keys.delete(key_id)
+
+
+def _explained(settings: Settings, key: str | None) -> list[ExplainedSetting]:
+    mine = set(user_keys())
+    return [
+        ExplainedSetting(
+            key=s.key,
+            value=s.value,
+            layer=s.layer,
+            env=s.env,
+            description=s.description,
+            locked=s.locked,
+            user=s.key in mine,
+        )
+        for s in settings.explain(key)
+    ]

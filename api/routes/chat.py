@@ -1,0 +1,99 @@
+"""Chat completions, as OpenAI's clients speak them."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from api.deps import CallerDep, RuntimeDep, require_for
+from api.disconnect import unless_gone
+from api.errors import error_body
+from api.openai import Completion, turn_of
+from lab.errors import LabError, rebuild
+from lab.schemas.chat_completion_request import ChatCompletionRequest
+from lab.schemas.event import Event
+from lab.schemas.event_type import EventType
+
+router = APIRouter(prefix="/v1/chat", tags=["chat"])
+
+BEFORE_ANSWER = {EventType.run_started, EventType.message_stored, EventType.receipt}
+
+
+@router.post("/completions")
+async def create_chat_completion(
+    request: ChatCompletionRequest, http: Request, runtime: RuntimeDep, caller: CallerDep
+) -> Any:
+    """Answer one turn; with `stream` as Server-Sent Events while it is generated."""
+    completion = Completion(request.model)
+    turn = turn_of(request)
+    events = runtime.chat(require_for(turn, caller), turn)
+    if not request.stream:
+        await unless_gone(http, _take_all(events, completion))
+        return JSONResponse(completion.whole())
+    opening = await _opening(http, events)
+    usage = request.stream_options is not None and request.stream_options.include_usage
+    return StreamingResponse(
+        _stream(opening, events, completion, include_usage=usage), media_type="text/event-stream"
+    )
+
+
+async def _opening(http: Request, events: AsyncGenerator[Event, None]) -> list[Event]:
+    """Return the events up to the first of the answer: a refusal has its own status, no stream."""
+    opening: list[Event] = []
+
+    async def wait() -> None:
+        async for event in events:
+            _raise_failure(event)
+            opening.append(event)
+            if event.type not in BEFORE_ANSWER:
+                return
+
+    try:
+        await unless_gone(http, wait())
+    except BaseException:
+        await events.aclose()
+        raise
+    return opening
+
+
+async def _take_all(events: AsyncGenerator[Event, None], completion: Completion) -> None:
+    async with aclosing(events):
+        async for event in events:
+            _raise_failure(event)
+            completion.take(event)
+
+
+async def _stream(
+    opening: list[Event],
+    events: AsyncGenerator[Event, None],
+    completion: Completion,
+    *,
+    include_usage: bool,
+) -> AsyncIterator[str]:
+    """Yield chunks; a client that goes away closes this, and with it the run."""
+    async with aclosing(events):
+        for event in opening:
+            if delta := completion.take(event):
+                yield _sse(completion.chunk(delta))
+        try:
+            async for event in events:
+                _raise_failure(event)
+                if delta := completion.take(event):
+                    yield _sse(completion.chunk(delta))
+            for chunk in completion.last_chunk(include_usage=include_usage):
+                yield _sse(chunk)
+        except LabError as error:
+            yield _sse(error_body(str(error), error.status, error.code))
+        yield "data: [DONE]\n\n"
+
+
+def _raise_failure(event: Event) -> None:
+    if event.type is EventType.run_failed:
+        raise rebuild(event.data["code"], event.data["message"])
+
+
+def _sse(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

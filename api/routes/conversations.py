@@ -1,0 +1,99 @@
+"""Conversations and their messages."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from api.deps import MemoryDep, RuntimeDep
+from lab.schemas.conversation import Conversation
+from lab.schemas.conversation_request import ConversationRequest
+from lab.schemas.message import Message
+from lab.schemas.message_request import MessageRequest
+
+router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows to return.")]
+Before = Annotated[UUID | None, Query(description="Only rows older than this one.")]
+
+
+@router.post("", status_code=201)
+async def create_conversation(
+    request: ConversationRequest, runtime: RuntimeDep, owner: MemoryDep
+) -> Conversation:
+    """Open a conversation."""
+    async with runtime.database.stores(owner.id) as stores:
+        return await stores.conversations.create(request.title)
+
+
+@router.get("")
+async def list_conversations(
+    runtime: RuntimeDep, owner: MemoryDep, limit: Limit = 50, before: Before = None
+) -> list[Conversation]:
+    """Return conversations, the one used last first."""
+    most = min(limit, runtime.settings.config.limits.max_conversation_page)
+    async with runtime.database.stores(owner.id) as stores:
+        return await stores.conversations.list(most, before)
+
+
+@router.get("/{conversation_id}")
+async def get_conversation(
+    conversation_id: UUID, runtime: RuntimeDep, owner: MemoryDep
+) -> Conversation:
+    """Return one conversation."""
+    async with runtime.database.stores(owner.id) as stores:
+        return await stores.conversations.get(conversation_id)
+
+
+@router.patch("/{conversation_id}")
+async def rename_conversation(
+    conversation_id: UUID, request: ConversationRequest, runtime: RuntimeDep, owner: MemoryDep
+) -> Conversation:
+    """Give a conversation another title."""
+    async with runtime.database.stores(owner.id) as stores:
+        return await stores.conversations.rename(conversation_id, request.title)
+
+
+@router.delete("/{conversation_id}", status_code=204)
+async def delete_conversation(conversation_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> None:
+    """Delete a conversation with its messages and memories."""
+    await runtime.delete_conversation(owner, conversation_id)
+
+
+@router.post("/{conversation_id}/messages", status_code=201)
+async def create_messages(
+    conversation_id: UUID, request: MessageRequest, runtime: RuntimeDep, owner: MemoryDep
+) -> list[Message]:
+    """Store messages with their embeddings, without an answer."""
+    return await runtime.store_messages(owner, conversation_id, request.messages)
+
+
+@router.get("/{conversation_id}/messages")
+async def list_messages(
+    conversation_id: UUID,
+    runtime: RuntimeDep,
+    owner: MemoryDep,
+    limit: Limit = 200,
+    before_position: Annotated[int | None, Query(ge=0, description="Only earlier ones.")] = None,
+) -> list[Message]:
+    """Return the newest messages before a position, oldest first."""
+    async with runtime.database.stores(owner.id) as stores:
+        return await stores.messages.list(conversation_id, limit, before_position)
+
+
+@router.get("/{conversation_id}/messages/{message_id}")
+async def get_message(
+    conversation_id: UUID, message_id: UUID, runtime: RuntimeDep, owner: MemoryDep
+) -> Message:
+    """Return one message."""
+    return await runtime.message(owner, conversation_id, message_id)
+
+
+@router.delete("/{conversation_id}/messages/{message_id}", status_code=204)
+async def delete_message(
+    conversation_id: UUID, message_id: UUID, runtime: RuntimeDep, owner: MemoryDep
+) -> None:
+    """Delete one message and its memory."""
+    await runtime.message(owner, conversation_id, message_id)
+    async with runtime.database.stores(owner.id) as stores:
+        await stores.messages.delete(message_id)

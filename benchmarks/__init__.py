@@ -1,0 +1,1 @@
+"""Measurements of the lab beside named peers."""

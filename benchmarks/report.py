@@ -1,0 +1,82 @@
+"""The table that a benchmark prints, and the JSON from which docs/benchmarks.md is written."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "transformers", "fastapi", "sqlalchemy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One measured value beside what it should be.
+
+    Attributes
+    ----------
+    name : str
+        What was measured.
+    value, aim : float
+        Measured, and at most (or, with `more_is_better`, at least) what it should be.
+    unit : str
+        Of both.
+    """
+
+    name: str
+    value: float
+    aim: float
+    unit: str = ""
+    more_is_better: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the aim is reached."""
+        return self.value >= self.aim if self.more_is_better else self.value <= self.aim
+
+
+def report(name: str, rows: Sequence[Row]) -> bool:
+    """Print the rows, write them to `benchmarks/results/NAME.json`, and say if all are met."""
+    table = Table("", "measured", "aim", "measured / aim", "", title=name)
+    for row in rows:
+        sign = "≥" if row.more_is_better else "≤"
+        table.add_row(
+            row.name,
+            f"{row.value:.3g} {row.unit}",
+            f"{sign} {row.aim:g} {row.unit}",
+            f"{row.value / row.aim:.2f}",
+            "met" if row.met else "[red]missed",
+        )
+    Console().print(table)
+    RESULTS.mkdir(exist_ok=True)
+    content = {
+        "benchmark": name,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "rows": [asdict(row) | {"met": row.met} for row in rows],
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    return all(row.met for row in rows)
+
+
+def machine() -> dict[str, object]:
+    """Return on what and with what was measured."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in PACKAGES},
+    }

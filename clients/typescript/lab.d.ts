@@ -1,0 +1,1754 @@
+// Generated from schemas/ by scripts/generate-typescript; do not edit.
+
+/**
+ * What a token or key may do.
+ */
+export type Scope = "custom:lab:infer" | "custom:lab:memory" | "custom:lab:admin";
+/**
+ * Who speaks; `developer` is read as `system`.
+ */
+export type OpenAIRole = "system" | "developer" | "user" | "assistant" | "tool";
+/**
+ * Why the model stopped, in OpenAI's words.
+ */
+export type FinishReason = "stop" | "length" | "tool_calls" | "cancelled";
+/**
+ * Who speaks in a message.
+ */
+export type Role = "system" | "user" | "assistant" | "tool";
+/**
+ * How a vector is written.
+ */
+export type EncodingFormat = "float" | "base64";
+/**
+ * Where a run stands.
+ */
+export type RunStatus = "queued" | "running" | "completed" | "failed" | "cancelled" | "interrupted";
+/**
+ * What happened in a run.
+ */
+export type EventType =
+  | "run_started"
+  | "receipt"
+  | "content"
+  | "thinking"
+  | "tool_call"
+  | "usage"
+  | "message_stored"
+  | "run_completed"
+  | "run_failed"
+  | "run_cancelled";
+/**
+ * What a message wants.
+ */
+export type Intent =
+  "chat" | "research" | "analysis" | "creative" | "engineering" | "planning" | "image_generation" | "image_editing";
+/**
+ * One part of a message.
+ */
+export type MessagePart = TextPart | ThinkingPart | ToolCallPart | ToolResultPart;
+/**
+ * What a model can do.
+ */
+export type Task = "chat" | "embedding";
+/**
+ * Where a piece of the window comes from.
+ */
+export type SourceKind = "system" | "memory" | "recent" | "question";
+/**
+ * What a run does.
+ */
+export type RunKind = "chat" | "evaluation";
+
+/**
+ * A key for clients outside the hub; only its hash is stored.
+ */
+export interface ApiKey {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * What it is for.
+   */
+  name: string;
+  /**
+   * First characters, to recognise it.
+   */
+  prefix: string;
+  /**
+   * What it may do.
+   */
+  scopes: Scope[];
+  /**
+   * When it was made.
+   */
+  created_at: string;
+  /**
+   * When it ends; null for never.
+   */
+  expires_at?: string | null;
+  /**
+   * When it was last used.
+   */
+  last_used_at?: string | null;
+}
+/**
+ * A new API key with its secret, shown this once.
+ */
+export interface ApiKeyCreated {
+  api_key: ApiKey;
+  /**
+   * Send it as `Authorization: Bearer …`.
+   */
+  secret: string;
+}
+/**
+ * A new API key.
+ */
+export interface ApiKeyRequest {
+  /**
+   * What it is for.
+   */
+  name: string;
+  /**
+   * What it may do; not more than the caller.
+   */
+  scopes?: Scope[];
+  /**
+   * When it ends; null for never.
+   */
+  expires_at?: string | null;
+}
+/**
+ * Who a token belongs to and what it may do.
+ */
+export interface Caller {
+  user: User;
+  /**
+   * What the token may do.
+   */
+  scopes: Scope[];
+}
+/**
+ * A person or service that owns rows.
+ */
+export interface User {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * Login name.
+   */
+  name: string;
+  /**
+   * May administer the lab.
+   */
+  is_admin: boolean;
+  /**
+   * May log in.
+   */
+  is_active: boolean;
+  /**
+   * Groups on the hub.
+   */
+  groups?: string[];
+  /**
+   * When it was created.
+   */
+  created_at: string;
+}
+/**
+ * What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `top_k` and `enable_thinking`.
+ */
+export interface ChatCompletionRequest {
+  /**
+   * Profile or model that answers.
+   */
+  model: string;
+  /**
+   * The new messages of a stored conversation, or the whole history of a stateless chat.
+   *
+   * @minItems 1
+   */
+  messages: [OpenAIMessage, ...OpenAIMessage[]];
+  /**
+   * Send the answer as it is generated.
+   */
+  stream?: boolean | null;
+  /**
+   * Options of the stream.
+   */
+  stream_options?: StreamOptions | null;
+  /**
+   * 0 is greedy; unset = the user's or profile's.
+   */
+  temperature?: number | null;
+  /**
+   * Nucleus sampling.
+   */
+  top_p?: number | null;
+  /**
+   * Sample from this many most likely tokens; 0 for all.
+   */
+  top_k?: number | null;
+  /**
+   * Most tokens to generate.
+   */
+  max_tokens?: number | null;
+  /**
+   * Most tokens to generate.
+   */
+  max_completion_tokens?: number | null;
+  /**
+   * Text or texts that end the answer.
+   */
+  stop?: string | string[] | null;
+  /**
+   * Seed of the sampler.
+   */
+  seed?: number | null;
+  /**
+   * Answers to generate; this lab gives one.
+   */
+  n?: number | null;
+  /**
+   * Tools the model may call.
+   */
+  tools?: OpenAITool[] | null;
+  /**
+   * `auto` or `none`.
+   */
+  tool_choice?: ("auto" | "none") | null;
+  /**
+   * Ask a model that can to think before it answers.
+   */
+  enable_thinking?: boolean | null;
+  /**
+   * A stored conversation; messages are then only the new ones.
+   */
+  conversation_id?: string | null;
+  /**
+   * Keep this turn in the conversation (default true).
+   */
+  store?: boolean | null;
+  /**
+   * Put what was said earlier before the model; unset = the user's setting.
+   */
+  memory?: boolean | null;
+  /**
+   * Accepted for OpenAI's clients; has no effect here.
+   */
+  user?: string | null;
+  /**
+   * Accepted for OpenAI's clients; has no effect here.
+   */
+  metadata?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * Accepted for OpenAI's clients; has no effect here.
+   */
+  parallel_tool_calls?: boolean | null;
+  /**
+   * Accepted for OpenAI's clients; has no effect here.
+   */
+  service_tier?: string | null;
+  /**
+   * Accepted for OpenAI's clients; has no effect here.
+   */
+  safety_identifier?: string | null;
+  /**
+   * Accepted for OpenAI's clients; has no effect here.
+   */
+  prompt_cache_key?: string | null;
+  /**
+   * Only 0 is supported.
+   */
+  frequency_penalty?: number | null;
+  /**
+   * Only 0 is supported.
+   */
+  presence_penalty?: number | null;
+  /**
+   * Only false is supported.
+   */
+  logprobs?: boolean | null;
+}
+/**
+ * A message of a chat completion request.
+ */
+export interface OpenAIMessage {
+  role: OpenAIRole;
+  /**
+   * Text, or pieces of text.
+   */
+  content?: string | OpenAITextContent[] | null;
+  /**
+   * Name of the speaker; not shown to the model.
+   */
+  name?: string | null;
+  /**
+   * Refusal of an earlier answer; not shown to the model.
+   */
+  refusal?: string | null;
+  /**
+   * Annotations of an earlier answer; not shown to the model.
+   */
+  annotations?: unknown[] | null;
+  /**
+   * Tools that the assistant called.
+   */
+  tool_calls?: OpenAIToolCall[] | null;
+  /**
+   * The call that a tool message answers.
+   */
+  tool_call_id?: string | null;
+}
+/**
+ * A piece of text in a message.
+ */
+export interface OpenAITextContent {
+  /**
+   * Kind of content; this lab reads text.
+   */
+  type: "text";
+  /**
+   * The text.
+   */
+  text: string;
+}
+/**
+ * A tool call in a message, as OpenAI writes it.
+ */
+export interface OpenAIToolCall {
+  /**
+   * Identifier of the call.
+   */
+  id: string;
+  /**
+   * Kind of call.
+   */
+  type?: "function";
+  function: OpenAIFunctionCall;
+}
+/**
+ * The function of a tool call, as OpenAI writes it.
+ */
+export interface OpenAIFunctionCall {
+  /**
+   * Name of the function.
+   */
+  name: string;
+  /**
+   * Its arguments as a JSON object in a string.
+   */
+  arguments: string;
+}
+/**
+ * Options of a streamed answer.
+ */
+export interface StreamOptions {
+  /**
+   * Send a last chunk with the usage.
+   */
+  include_usage?: boolean;
+  /**
+   * Accepted and not used.
+   */
+  include_obfuscation?: boolean;
+}
+/**
+ * A tool of a chat completion request.
+ */
+export interface OpenAITool {
+  /**
+   * Kind of tool.
+   */
+  type?: "function";
+  function: OpenAIFunction;
+}
+/**
+ * A function the model may call.
+ */
+export interface OpenAIFunction {
+  /**
+   * Its name.
+   */
+  name: string;
+  /**
+   * What it does.
+   */
+  description?: string | null;
+  /**
+   * JSON Schema of its arguments.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * Accepted; arguments are not constrained.
+   */
+  strict?: boolean | null;
+}
+/**
+ * The default chat model and its batch.
+ */
+export interface ChatConfig {
+  /**
+   * Model of the default profile: a catalog name, a Hugging Face id or a folder.
+   */
+  model?: string;
+  /**
+   * Pinned revision of a Hugging Face model.
+   */
+  revision?: string | null;
+  /**
+   * `auto`, or a torch device such as `cpu` or `cuda:0`.
+   */
+  device?: string;
+  /**
+   * Number format of the weights; `auto` = float32 on a CPU, else the model's own.
+   */
+  dtype?: "auto" | "float32" | "bfloat16" | "float16";
+  /**
+   * Answers generated at the same time; more wait in the queue.
+   */
+  max_streams?: number;
+  /**
+   * Requests that may wait; more are refused with 429.
+   */
+  max_queue?: number;
+  /**
+   * Prompt tokens admitted in one step while others decode.
+   */
+  prefill_tokens?: number;
+  /**
+   * CPU threads of torch; unset = all cores.
+   */
+  threads?: number | null;
+}
+/**
+ * A piece of an answer as it is generated; the last one has a finish reason and usage.
+ */
+export interface ChatDelta {
+  /**
+   * Text of the answer.
+   */
+  content?: string;
+  /**
+   * Text of the reasoning.
+   */
+  thinking?: string;
+  /**
+   * A complete tool call.
+   */
+  tool_call?: ToolCall | null;
+  /**
+   * Set on the last delta.
+   */
+  finish_reason?: FinishReason | null;
+  /**
+   * Set on the last delta.
+   */
+  usage?: Usage | null;
+}
+/**
+ * A call of a tool that the model asks for.
+ */
+export interface ToolCall {
+  /**
+   * Identifier of the call, unique in its conversation.
+   */
+  id: string;
+  /**
+   * Name of the tool.
+   */
+  name: string;
+  /**
+   * Arguments by name.
+   */
+  arguments: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * Tokens and time that one answer cost.
+ */
+export interface Usage {
+  /**
+   * Tokens of the prompt, chat template included.
+   */
+  prompt_tokens: number;
+  /**
+   * Tokens generated.
+   */
+  completion_tokens: number;
+  /**
+   * Sum of both.
+   */
+  total_tokens: number;
+  /**
+   * Milliseconds the request waited for a place in the batch.
+   */
+  queue_ms?: number;
+  /**
+   * Milliseconds from admission to the first token.
+   */
+  first_token_ms?: number;
+  /**
+   * Milliseconds from arrival to the last token.
+   */
+  total_ms?: number;
+}
+/**
+ * A message as the model's chat template takes it.
+ */
+export interface ChatMessage {
+  role: Role;
+  /**
+   * The text; null for a message that only calls tools.
+   */
+  content?: string | null;
+  /**
+   * Tools the assistant calls.
+   */
+  tool_calls?: ToolCall[];
+  /**
+   * The call that a tool message answers.
+   */
+  tool_call_id?: string | null;
+}
+/**
+ * A whole answer.
+ */
+export interface ChatResult {
+  /**
+   * Text of the answer.
+   */
+  content: string;
+  /**
+   * Text of the reasoning.
+   */
+  thinking?: string;
+  /**
+   * Tools the model calls.
+   */
+  tool_calls?: ToolCall[];
+  finish_reason: FinishReason;
+  usage: Usage;
+}
+/**
+ * What a caller asks for in one chat turn.
+ */
+export interface ChatTurn {
+  /**
+   * Profile or model to answer; null for the lab's default.
+   */
+  profile?: string | null;
+  /**
+   * The new messages of a conversation, or the whole history of a stateless chat.
+   *
+   * @minItems 1
+   */
+  messages: [ChatMessage, ...ChatMessage[]];
+  /**
+   * The stored conversation; null for a stateless chat.
+   */
+  conversation_id?: string | null;
+  /**
+   * Sampling; keys that are not set come from the user's settings and the profile.
+   */
+  parameters?: GenerationParameters | null;
+  /**
+   * Tools the model may call.
+   */
+  tools?: Tool[];
+  /**
+   * Keep the turn and its embedding in the conversation.
+   */
+  store?: boolean;
+  /**
+   * Put memories before the model; null for the user's setting.
+   */
+  memory?: boolean | null;
+}
+/**
+ * How to sample an answer.
+ */
+export interface GenerationParameters {
+  /**
+   * Most tokens to generate; null for what the window leaves.
+   */
+  max_new_tokens?: number | null;
+  /**
+   * 0 is greedy; higher is more random.
+   */
+  temperature?: number;
+  /**
+   * Sample from the smallest set of tokens with this probability.
+   */
+  top_p?: number;
+  /**
+   * Sample from this many most likely tokens; 0 for all.
+   */
+  top_k?: number;
+  /**
+   * Texts that end the answer; not part of it.
+   *
+   * @maxItems 16
+   */
+  stop?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ];
+  /**
+   * Seed of the sampler; null draws one, which the run records.
+   */
+  seed?: number | null;
+  /**
+   * Ask a model that can to think before it answers.
+   */
+  enable_thinking?: boolean;
+}
+/**
+ * A tool that the model may call.
+ */
+export interface Tool {
+  /**
+   * Name of the tool.
+   */
+  name: string;
+  /**
+   * What the tool does, for the model.
+   */
+  description?: string;
+  /**
+   * JSON Schema of the arguments.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * Every setting of the lab, section by section; users may override the sections of UserConfig.
+ */
+export interface Config {
+  server: ServerConfig;
+  data: DataConfig;
+  database: DatabaseConfig;
+  chat: ChatConfig;
+  embedding: EmbeddingConfig;
+  hub: HubConfig;
+  evaluation: EvaluationConfig;
+  limits: LimitsConfig;
+  logging: LoggingConfig;
+  memory: MemoryConfig;
+  context: ContextConfig;
+  generation: GenerationConfig;
+  workflow: WorkflowConfig;
+  preferences: PreferencesConfig;
+}
+/**
+ * Addresses of the lab.
+ */
+export interface ServerConfig {
+  /**
+   * Address the lab listens on; other than loopback it is reachable from the network.
+   */
+  host?: string;
+  /**
+   * Port of the one public address (the hub's proxy), or of `lab serve`.
+   */
+  port?: number;
+  /**
+   * Port of the hub behind the proxy.
+   */
+  hub_port?: number;
+  /**
+   * Port of the proxy's own API.
+   */
+  proxy_api_port?: number;
+  /**
+   * Port of the API service behind the proxy.
+   */
+  api_port?: number;
+  /**
+   * Port of the dashboards service behind the proxy.
+   */
+  dashboards_port?: number;
+  /**
+   * Port of the scheduler's health page.
+   */
+  scheduler_port?: number;
+  /**
+   * Seconds that running answers get to finish at shutdown.
+   */
+  drain_timeout_s?: number;
+}
+/**
+ * Where the lab keeps its files.
+ */
+export interface DataConfig {
+  /**
+   * Data folder; unset = /var/lib/llm-ml-lab for root, else the user's data folder.
+   */
+  folder?: string | null;
+  /**
+   * Folder of the lab's notebooks; unset = the `notebooks` folder beside the package.
+   */
+  notebooks_folder?: string | null;
+}
+/**
+ * The database.
+ */
+export interface DatabaseConfig {
+  /**
+   * SQLAlchemy or libpq URL of a PostgreSQL with pgvector; unset = the embedded server.
+   */
+  url?: string | null;
+  /**
+   * Port of the embedded server.
+   */
+  port?: number;
+  /**
+   * OS account that runs the embedded server when the lab is started by root.
+   */
+  os_user?: string;
+  /**
+   * Connections each process keeps.
+   */
+  pool_size?: number;
+  /**
+   * Seconds to wait for a connection.
+   */
+  connect_timeout_s?: number;
+}
+/**
+ * The embedding model.
+ */
+export interface EmbeddingConfig {
+  /**
+   * Catalog name, Hugging Face id or folder of a sentence-transformers model.
+   */
+  model?: string;
+  /**
+   * Pinned revision of a Hugging Face model.
+   */
+  revision?: string | null;
+  /**
+   * `auto`, or a torch device.
+   */
+  device?: string;
+  /**
+   * Texts embedded together.
+   */
+  batch_size?: number;
+}
+/**
+ * JupyterHub.
+ */
+export interface HubConfig {
+  /**
+   * Login name of the administrator that the first start creates.
+   */
+  admin?: string;
+  /**
+   * OS account that runs notebooks when the lab is started by root.
+   */
+  notebook_user?: string;
+  /**
+   * Seconds a notebook server may take to start.
+   */
+  spawn_timeout_s?: number;
+  /**
+   * Seconds after which an idle dashboard kernel ends; 0 = never.
+   */
+  cull_idle_s?: number;
+}
+/**
+ * Evaluations.
+ */
+export interface EvaluationConfig {
+  /**
+   * Seconds one cell of an evaluation may take.
+   */
+  cell_timeout_s?: number;
+  /**
+   * Seconds after its time that a missed schedule still runs.
+   */
+  misfire_grace_s?: number;
+  /**
+   * Evaluations that run at the same time; others wait.
+   */
+  concurrent_runs?: number;
+}
+/**
+ * Limits that protect the lab.
+ */
+export interface LimitsConfig {
+  /**
+   * Largest request body.
+   */
+  max_body_bytes?: number;
+  /**
+   * Most rows one list request returns.
+   */
+  max_conversation_page?: number;
+  /**
+   * Keys that users may not override, e.g. `memory.enabled`.
+   */
+  locked?: string[];
+}
+/**
+ * Logs.
+ */
+export interface LoggingConfig {
+  /**
+   * Least level that is written.
+   */
+  level?: "debug" | "info" | "warning" | "error";
+  /**
+   * `console` for people, `json` for machines.
+   */
+  format?: "console" | "json";
+}
+/**
+ * Long memory of a user's chats.
+ */
+export interface MemoryConfig {
+  /**
+   * Put what was said earlier before the model.
+   */
+  enabled?: boolean;
+  /**
+   * Most memories put into one window.
+   */
+  top_k?: number;
+  /**
+   * Least similarity of a memory to the question.
+   */
+  min_score?: number;
+  /**
+   * Search `all` conversations of the user, or this `conversation` only.
+   */
+  scope?: "all" | "conversation";
+}
+/**
+ * How the window is shared.
+ */
+export interface ContextConfig {
+  /**
+   * System prompt of every chat; unset = the profile's.
+   */
+  system_prompt?: string | null;
+  /**
+   * Tokens kept free for the answer.
+   */
+  answer_tokens?: number;
+  /**
+   * Most of the prompt budget that memories may take.
+   */
+  memory_share?: number;
+}
+/**
+ * Sampling defaults of a user.
+ */
+export interface GenerationConfig {
+  /**
+   * 0 is greedy; unset = the profile's.
+   */
+  temperature?: number | null;
+  /**
+   * Nucleus sampling; unset = the profile's.
+   */
+  top_p?: number | null;
+  /**
+   * Seed of every answer; unset draws one each time.
+   */
+  seed?: number | null;
+}
+/**
+ * What happens around a turn.
+ */
+export interface WorkflowConfig {
+  /**
+   * Name a new conversation by its first exchange.
+   */
+  auto_title?: boolean;
+}
+/**
+ * How the dashboards look.
+ */
+export interface PreferencesConfig {
+  /**
+   * Profile that a new chat uses; unset = the lab's default model.
+   */
+  profile?: string | null;
+}
+/**
+ * A chat with its messages.
+ */
+export interface Conversation {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Name in lists.
+   */
+  title: string;
+  /**
+   * When it was opened.
+   */
+  created_at: string;
+  /**
+   * When its last message was stored.
+   */
+  updated_at: string;
+  /**
+   * Messages stored.
+   */
+  n_messages?: number;
+}
+/**
+ * A new conversation, or its new title.
+ */
+export interface ConversationRequest {
+  /**
+   * Name in lists.
+   */
+  title?: string;
+}
+/**
+ * One embedding, as OpenAI writes it.
+ */
+export interface Embedding {
+  /**
+   * Kind of object.
+   */
+  object?: "embedding";
+  /**
+   * Place of its text in the input.
+   */
+  index: number;
+  /**
+   * A vector of length 1, as numbers or as base64.
+   */
+  embedding: number[] | string;
+}
+/**
+ * Embeddings in the order of the input, as OpenAI writes them.
+ */
+export interface EmbeddingList {
+  /**
+   * Kind of object.
+   */
+  object?: "list";
+  /**
+   * The embeddings.
+   */
+  data: Embedding[];
+  /**
+   * Id of the model.
+   */
+  model: string;
+  usage: EmbeddingUsage;
+}
+/**
+ * What embeddings cost.
+ */
+export interface EmbeddingUsage {
+  /**
+   * Tokens of the input, markers included.
+   */
+  prompt_tokens: number;
+  /**
+   * The same.
+   */
+  total_tokens: number;
+}
+/**
+ * What OpenAI's clients send to /v1/embeddings.
+ */
+export interface EmbeddingsRequest {
+  /**
+   * The embedding model; null for the lab's.
+   */
+  model?: string | null;
+  /**
+   * Text or texts.
+   */
+  input: string | string[];
+  /**
+   * Numbers, or base64 of little-endian float32.
+   */
+  encoding_format?: EncodingFormat | null;
+  /**
+   * Length of the vectors; only the model's own.
+   */
+  dimensions?: number | null;
+  /**
+   * Accepted for OpenAI's clients; has no effect here.
+   */
+  user?: string | null;
+}
+/**
+ * What went wrong, in OpenAI's shape.
+ */
+export interface ErrorDetail {
+  /**
+   * What came, what was expected and what to do.
+   */
+  message: string;
+  /**
+   * Kind of error, e.g. invalid_request_error.
+   */
+  type: string;
+  /**
+   * The parameter that is wrong.
+   */
+  param?: string | null;
+  /**
+   * Name of the error, for programs.
+   */
+  code?: string | null;
+}
+/**
+ * Body of every answer that reports an error.
+ */
+export interface ErrorResponse {
+  error: ErrorDetail;
+}
+/**
+ * Asks for one run of an evaluation.
+ */
+export interface EvalRequest {
+  /**
+   * Name of the evaluation, e.g. long_memory.
+   */
+  evaluation: string;
+  /**
+   * Values other than the notebook's own.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  };
+  /**
+   * The schedule that asks; null for a person.
+   */
+  schedule_id?: string | null;
+}
+/**
+ * One execution of an evaluation notebook.
+ */
+export interface EvalRun {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Name of the evaluation, e.g. long_memory.
+   */
+  name: string;
+  /**
+   * Path of the source notebook, relative to the notebooks folder.
+   */
+  notebook: string;
+  /**
+   * Papermill parameters.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  };
+  status: RunStatus;
+  /**
+   * Measured values by name, from the notebook.
+   */
+  metrics?: {
+    [k: string]: unknown;
+  };
+  /**
+   * Path of the executed notebook, relative to the data folder.
+   */
+  executed_notebook?: string | null;
+  /**
+   * The schedule that started it.
+   */
+  schedule_id?: string | null;
+  /**
+   * Cells executed.
+   */
+  cells_done?: number;
+  /**
+   * Cells of the notebook.
+   */
+  cells_total?: number;
+  /**
+   * What went wrong, for people.
+   */
+  error?: string | null;
+  /**
+   * When it was asked for.
+   */
+  created_at: string;
+  /**
+   * When it started.
+   */
+  started_at?: string | null;
+  /**
+   * When it ended.
+   */
+  finished_at?: string | null;
+}
+/**
+ * An evaluation notebook that this lab can run.
+ */
+export interface Evaluation {
+  /**
+   * Name of the file without its ending, e.g. long_memory.
+   */
+  name: string;
+  /**
+   * Its heading.
+   */
+  title: string;
+  /**
+   * What it answers.
+   */
+  question?: string;
+  /**
+   * Path relative to the notebooks folder.
+   */
+  notebook: string;
+  /**
+   * What one can set.
+   */
+  parameters: EvaluationParameter[];
+}
+/**
+ * What one can set in an evaluation notebook.
+ */
+export interface EvaluationParameter {
+  /**
+   * Name in the parameters cell.
+   */
+  name: string;
+  /**
+   * Its annotation, e.g. int.
+   */
+  type: string;
+  /**
+   * Value when none is given.
+   */
+  default: {
+    [k: string]: unknown;
+  };
+  /**
+   * The comment beside it.
+   */
+  description?: string;
+}
+/**
+ * Something that happened in a run, in order.
+ */
+export interface Event {
+  /**
+   * The run.
+   */
+  run_id: string;
+  /**
+   * Index in the run, from 0.
+   */
+  position: number;
+  type: EventType;
+  /**
+   * Details; the keys depend on the type.
+   */
+  data: {
+    [k: string]: unknown;
+  };
+  /**
+   * When it happened.
+   */
+  created_at: string;
+}
+/**
+ * One setting and the layer that set it.
+ */
+export interface ExplainedSetting {
+  /**
+   * Its name, `section.key`.
+   */
+  key: string;
+  /**
+   * Its value; secrets are masked.
+   */
+  value: {
+    [k: string]: unknown;
+  };
+  /**
+   * The layer that set it.
+   */
+  layer: string;
+  /**
+   * Its environment variable.
+   */
+  env: string;
+  /**
+   * What it does.
+   */
+  description: string;
+  /**
+   * True when users may not override it.
+   */
+  locked: boolean;
+  /**
+   * True when users may set it for themselves.
+   */
+  user: boolean;
+}
+/**
+ * A turn that can be found again by meaning.
+ */
+export interface Memory {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Where it was said.
+   */
+  conversation_id: string;
+  /**
+   * The message it came from.
+   */
+  message_id: string;
+  role: Role;
+  /**
+   * What was said.
+   */
+  text: string;
+  /**
+   * When it was said.
+   */
+  created_at: string;
+}
+/**
+ * A memory found by a search.
+ */
+export interface MemoryHit {
+  memory: Memory;
+  /**
+   * Cosine similarity in [-1, 1]; higher is closer.
+   */
+  score: number;
+}
+/**
+ * One turn of a conversation.
+ */
+export interface Message {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * The conversation.
+   */
+  conversation_id: string;
+  /**
+   * Index in the conversation, from 0.
+   */
+  position: number;
+  role: Role;
+  /**
+   * What the message says, in order.
+   */
+  parts: MessagePart[];
+  /**
+   * The run that wrote it.
+   */
+  run_id?: string | null;
+  /**
+   * When it was stored.
+   */
+  created_at: string;
+}
+/**
+ * Text of a message.
+ */
+export interface TextPart {
+  /**
+   * Discriminator.
+   */
+  type?: "text";
+  /**
+   * The text.
+   */
+  text: string;
+}
+/**
+ * Reasoning of the model, apart from its answer.
+ */
+export interface ThinkingPart {
+  /**
+   * Discriminator.
+   */
+  type?: "thinking";
+  /**
+   * The reasoning.
+   */
+  text: string;
+}
+/**
+ * A tool call inside a message.
+ */
+export interface ToolCallPart {
+  /**
+   * Discriminator.
+   */
+  type?: "tool_call";
+  tool_call: ToolCall;
+}
+/**
+ * What a tool answered.
+ */
+export interface ToolResultPart {
+  /**
+   * Discriminator.
+   */
+  type?: "tool_result";
+  /**
+   * The call it answers.
+   */
+  tool_call_id: string;
+  /**
+   * The result as text.
+   */
+  text: string;
+}
+/**
+ * Messages to store without an answer.
+ */
+export interface MessageRequest {
+  /**
+   * What was said, oldest first.
+   *
+   * @minItems 1
+   * @maxItems 256
+   */
+  messages: [ChatMessage, ...ChatMessage[]];
+}
+/**
+ * A model that this lab can run.
+ */
+export interface Model {
+  /**
+   * Name in requests.
+   */
+  id: string;
+  task: Task;
+  /**
+   * Folder or Hugging Face id the weights come from.
+   */
+  source: string;
+  /**
+   * Pinned revision of the source.
+   */
+  revision?: string | null;
+  /**
+   * One line for people.
+   */
+  description?: string;
+  /**
+   * Tokens of its window; null until its config was read.
+   */
+  context_length?: number | null;
+  /**
+   * Length of its embeddings; null for other tasks.
+   */
+  dim?: number | null;
+  /**
+   * True for a model made to demonstrate the lab.
+   */
+  is_demo?: boolean;
+  /**
+   * True while the weights are in memory.
+   */
+  loaded?: boolean;
+}
+/**
+ * A name that requests may use as `model`, as OpenAI writes it, and a little more.
+ */
+export interface ModelCard {
+  /**
+   * Name in requests.
+   */
+  id: string;
+  /**
+   * Kind of object.
+   */
+  object?: "model";
+  /**
+   * Since when this process offers it, in seconds since 1970.
+   */
+  created: number;
+  /**
+   * Who offers it.
+   */
+  owned_by: string;
+  /**
+   * Id of the model behind the name.
+   */
+  model: string;
+  task: Task;
+  /**
+   * One line for people.
+   */
+  description?: string;
+  /**
+   * Tokens of its window; null until its config was read.
+   */
+  context_length?: number | null;
+  /**
+   * Length of its embeddings; null for other tasks.
+   */
+  dim?: number | null;
+  /**
+   * True for a model made to demonstrate the lab.
+   */
+  is_demo?: boolean;
+  /**
+   * True while the weights are in memory.
+   */
+  loaded?: boolean;
+}
+/**
+ * The names that requests may use as `model`.
+ */
+export interface ModelList {
+  /**
+   * Kind of object.
+   */
+  object?: "list";
+  /**
+   * The names.
+   */
+  data: ModelCard[];
+}
+/**
+ * A model with parameters, system prompt and workflow; what `model` in a request names.
+ */
+export interface ModelProfile {
+  /**
+   * Name in requests.
+   */
+  id: string;
+  /**
+   * Id of the model.
+   */
+  model: string;
+  /**
+   * One line for people.
+   */
+  description?: string;
+  /**
+   * System prompt when the request has none; null for none.
+   */
+  system_prompt?: string | null;
+  /**
+   * Sampling defaults of the profile.
+   */
+  parameters?: GenerationParameters | null;
+  /**
+   * Name of the workflow that answers.
+   */
+  workflow?: string;
+}
+/**
+ * What was put before the model for one answer, and why.
+ */
+export interface Receipt {
+  /**
+   * The run it belongs to; null before the run is stored.
+   */
+  run_id?: string | null;
+  /**
+   * Id of the model.
+   */
+  model: string;
+  /**
+   * Tokens of the model's window.
+   */
+  context_length: number;
+  /**
+   * Tokens kept free for the answer.
+   */
+  answer_tokens: number;
+  /**
+   * Tokens of the prompt, chat template included.
+   */
+  n_tokens: number;
+  /**
+   * Every piece considered, in the order of the window.
+   */
+  items: ReceiptItem[];
+}
+/**
+ * One piece that was considered for the window.
+ */
+export interface ReceiptItem {
+  kind: SourceKind;
+  /**
+   * Message or memory it comes from; null for the system prompt.
+   */
+  source_id?: string | null;
+  /**
+   * Who said it.
+   */
+  role?: Role | null;
+  /**
+   * What it says.
+   */
+  text: string;
+  /**
+   * When it was said.
+   */
+  said_at?: string | null;
+  /**
+   * Tokens it takes in the window.
+   */
+  n_tokens: number;
+  /**
+   * Similarity to the question; null where none was computed.
+   */
+  score?: number | null;
+  /**
+   * True when it is in the window.
+   */
+  included: boolean;
+  /**
+   * Why it is in or out, in words.
+   */
+  reason: string;
+}
+/**
+ * One execution: a chat turn or an evaluation.
+ */
+export interface Run {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  kind: RunKind;
+  status: RunStatus;
+  /**
+   * The conversation it belongs to; null for a stateless request.
+   */
+  conversation_id?: string | null;
+  /**
+   * Profile that was asked for.
+   */
+  profile?: string | null;
+  /**
+   * Parameters as used, seed included.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  };
+  /**
+   * What it cost.
+   */
+  usage?: Usage | null;
+  /**
+   * What was in the window.
+   */
+  receipt?: Receipt | null;
+  /**
+   * What went wrong, for people.
+   */
+  error?: string | null;
+  /**
+   * When it was asked for.
+   */
+  created_at: string;
+  /**
+   * When it ended.
+   */
+  finished_at?: string | null;
+}
+/**
+ * An evaluation that runs by the clock.
+ */
+export interface Schedule {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Unique name.
+   */
+  name: string;
+  /**
+   * Five-field cron expression, in UTC.
+   */
+  cron: string;
+  /**
+   * Name of the evaluation.
+   */
+  evaluation: string;
+  /**
+   * Papermill parameters.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  };
+  /**
+   * False while paused.
+   */
+  enabled?: boolean;
+  /**
+   * When it was made.
+   */
+  created_at: string;
+  /**
+   * When it last started.
+   */
+  last_run_at?: string | null;
+  /**
+   * When it is due.
+   */
+  next_run_at?: string | null;
+}
+/**
+ * Asks for a new schedule.
+ */
+export interface ScheduleRequest {
+  /**
+   * Unique name.
+   */
+  name: string;
+  /**
+   * Five-field cron expression, in UTC.
+   */
+  cron: string;
+  /**
+   * Name of the evaluation, e.g. long_memory.
+   */
+  evaluation: string;
+  /**
+   * Values other than the notebook's own.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  };
+  /**
+   * False to make it paused.
+   */
+  enabled?: boolean;
+}
+/**
+ * Changes a schedule; what is unset stays as it is.
+ */
+export interface ScheduleUpdate {
+  /**
+   * Five-field cron expression, in UTC.
+   */
+  cron?: string | null;
+  /**
+   * Values other than the notebook's own.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * False to pause it.
+   */
+  enabled?: boolean | null;
+}
+/**
+ * The settings a user may override.
+ */
+export interface UserConfig {
+  memory: MemoryConfig;
+  context: ContextConfig;
+  generation: GenerationConfig;
+  workflow: WorkflowConfig;
+  preferences: PreferencesConfig;
+}

@@ -1,0 +1,7 @@
+"""The one client of the lab, for notebooks, dashboards and programs."""
+
+from lab.client.answer import Answer
+from lab.client.connection import connect
+from lab.client.lab import Lab
+
+__all__ = ["Answer", "Lab", "connect"]

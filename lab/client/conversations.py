@@ -1,0 +1,72 @@
+"""Conversations and their messages."""
+
+import builtins
+from collections.abc import Sequence
+from uuid import UUID
+
+from lab.client.http import Http
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.conversation import Conversation
+from lab.schemas.conversation_request import ConversationRequest
+from lab.schemas.message import Message
+from lab.schemas.message_request import MessageRequest
+
+PATH = "/v1/conversations"
+
+
+class Conversations:
+    """The user's conversations."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    async def create(self, title: str | None = None) -> Conversation:
+        """Open a conversation; without a title the lab names it after its first exchange."""
+        request = ConversationRequest() if title is None else ConversationRequest(title=title)
+        return await self._http.fetch("POST", PATH, Conversation, body=request)
+
+    async def list(self, limit: int = 50, before: UUID | None = None) -> list[Conversation]:
+        """Return conversations, the one used last first."""
+        return await self._http.fetch("GET", PATH, list[Conversation], limit=limit, before=before)
+
+    async def get(self, conversation_id: UUID) -> Conversation:
+        """Return one conversation."""
+        return await self._http.fetch("GET", f"{PATH}/{conversation_id}", Conversation)
+
+    async def rename(self, conversation_id: UUID, title: str) -> Conversation:
+        """Give a conversation another title."""
+        return await self._http.fetch(
+            "PATCH",
+            f"{PATH}/{conversation_id}",
+            Conversation,
+            body=ConversationRequest(title=title),
+        )
+
+    async def delete(self, conversation_id: UUID) -> None:
+        """Delete a conversation with its messages and memories."""
+        await self._http.delete(f"{PATH}/{conversation_id}")
+
+    async def messages(
+        self, conversation_id: UUID, limit: int = 200, before_position: int | None = None
+    ) -> builtins.list[Message]:
+        """Return the newest messages before a position, oldest first."""
+        return await self._http.fetch(
+            "GET",
+            f"{PATH}/{conversation_id}/messages",
+            list[Message],
+            limit=limit,
+            before_position=before_position,
+        )
+
+    async def add(
+        self, conversation_id: UUID, messages: Sequence[ChatMessage]
+    ) -> builtins.list[Message]:
+        """Store messages that were said elsewhere, with their embeddings; nobody answers."""
+        request = MessageRequest(messages=list(messages))
+        return await self._http.fetch(
+            "POST", f"{PATH}/{conversation_id}/messages", list[Message], body=request
+        )
+
+    async def delete_message(self, conversation_id: UUID, message_id: UUID) -> None:
+        """Delete a message and its memory."""
+        await self._http.delete(f"{PATH}/{conversation_id}/messages/{message_id}")

@@ -1,0 +1,116 @@
+"""How the client speaks to the API: requests, streams, and errors as the lab raised them."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, TypeAdapter
+
+from lab.client.address import Address
+from lab.errors import InputError, LabError, RateLimitError, ServiceError, rebuild
+from lab.schemas.event import Event
+
+T = TypeVar("T")
+
+# An answer may wait in the queue and take long; a connection that opens does so at once.
+TIMEOUT = httpx.Timeout(None, connect=10)
+
+Body = BaseModel | Mapping[str, Any] | None
+
+
+class Http:
+    """
+    The API behind typed calls.
+
+    Parameters
+    ----------
+    address : Future of Address
+        Known at once for a lab that runs, later for one that starts.
+    """
+
+    def __init__(self, address: "Future[Address]") -> None:
+        self.address = address
+        # The proxies of the environment lead away from this machine.
+        self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+
+    async def fetch(
+        self, method: str, path: str, kind: type[T], body: Body = None, **query: Any
+    ) -> T:
+        """
+        Return what the API answers.
+
+        Raises
+        ------
+        LabError
+            The error that the API raised.
+        ServiceError
+            If nobody answers.
+        """
+        async with self._answer(method, path, body, query) as response:
+            return TypeAdapter(kind).validate_json(await response.aread())
+
+    async def delete(self, path: str) -> None:
+        """Delete a resource."""
+        async with self._answer("DELETE", path):
+            pass
+
+    async def download(self, path: str, **query: Any) -> bytes:
+        """Return a file."""
+        async with self._answer("GET", path, query=query) as response:
+            return await response.aread()
+
+    async def events(self, path: str, body: BaseModel) -> AsyncGenerator[Event, None]:
+        """Yield the events of a run as they happen; closing the generator cancels the run."""
+        async with self._answer("POST", path, body) as response:
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    yield Event.model_validate_json(line.removeprefix("data: "))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, body: Body = None, query: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        address = await asyncio.wrap_future(self.address)
+        if isinstance(body, BaseModel):
+            body = body.model_dump(mode="json", exclude_unset=True)
+        try:
+            async with self._client.stream(
+                method,
+                address.url + path,
+                json=body,
+                params={key: str(v) for key, v in (query or {}).items() if v is not None},
+                headers={"Authorization": f"Bearer {address.token}"},
+            ) as response:
+                if response.is_error:
+                    raise _error(response, await response.aread())
+                yield response
+        except httpx.TransportError as error:
+            raise ServiceError(
+                f"The lab at {address.url} does not answer "
+                f"({str(error) or type(error).__name__}); is it running (`lab status`)?"
+            ) from error
+
+
+def _error(response: httpx.Response, content: bytes) -> LabError:
+    """Return the error that an answer reports, as the class that the API raised."""
+    try:
+        reported = json.loads(content)["error"]
+        error = rebuild(reported["code"], reported["message"])
+    except (ValueError, KeyError, TypeError):
+        return ServiceError(
+            f"{response.request.url} answered {response.status_code}, and not as the lab's API "
+            "does; see what LAB_API_URL names."
+        )
+    if type(error) is LabError and response.status_code < 500:
+        return InputError(str(error))
+    if isinstance(error, RateLimitError):
+        error.retry_after_s = float(response.headers.get("Retry-After", 1))
+    return error

@@ -1,0 +1,188 @@
+"""The lab as a program sees it."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
+from typing import Any, Self
+from uuid import UUID
+
+import numpy as np
+from pydantic import ValidationError
+
+from lab.client.address import Address
+from lab.client.answer import Answer, raise_failure
+from lab.client.conversations import Conversations
+from lab.client.evals import Evals, Schedules
+from lab.client.http import Http
+from lab.client.memories import Memories
+from lab.client.settings import Keys, UserSettings
+from lab.errors import InputError
+from lab.protocols import FloatArray
+from lab.schemas.caller import Caller
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.embedding_list import EmbeddingList
+from lab.schemas.embeddings_request import EmbeddingsRequest
+from lab.schemas.event import Event
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.model_card import ModelCard
+from lab.schemas.model_list import ModelList
+from lab.schemas.receipt import Receipt
+from lab.schemas.role import Role
+from lab.schemas.run import Run
+from lab.schemas.tool import Tool
+
+
+class Lab:
+    """
+    A client of the lab; made by `connect`. Everything it does is awaited.
+
+    Parameters
+    ----------
+    address : Future of Address
+        Where the API is.
+    close : callable
+        What to do when the client is closed.
+
+    Attributes
+    ----------
+    conversations, memories, config, keys, evals, schedules
+        What the user owns.
+
+    Examples
+    --------
+    In a notebook of the lab::
+
+        lab = connect()
+        print(await lab.chat("Hello!"))
+    """
+
+    def __init__(
+        self, address: "Future[Address]", close: Callable[[], None] = lambda: None
+    ) -> None:
+        self._http = http = Http(address)
+        self._close = close
+        self.conversations = Conversations(http)
+        self.memories = Memories(http)
+        self.config = UserSettings(http)
+        self.keys = Keys(http)
+        self.evals = Evals(http)
+        self.schedules = Schedules(http)
+
+    async def chat(
+        self, message: str | Sequence[ChatMessage], *, model: str | None = None, **options: Any
+    ) -> Answer:
+        """
+        Return the answer to a message; takes what `stream` takes.
+
+        Raises
+        ------
+        LabError
+            What went wrong, as the class that the lab raised.
+        """
+        async with aclosing(self.stream(message, model=model, **options)) as events:
+            return Answer.of([raise_failure(event) async for event in events])
+
+    async def stream(
+        self,
+        message: str | Sequence[ChatMessage],
+        *,
+        model: str | None = None,
+        conversation: UUID | None = None,
+        tools: Sequence[Tool] = (),
+        store: bool = True,
+        memory: bool | None = None,
+        **parameters: Any,
+    ) -> AsyncGenerator[Event, None]:
+        """
+        Yield the events of an answer as they happen; the last says how it ended.
+
+        Closing the generator stops the answer.
+
+        Parameters
+        ----------
+        message : str or sequence of ChatMessage
+            What to ask. Without a conversation, a sequence is the whole history.
+        model : str, optional
+            Profile or model; by default the user's.
+        conversation : UUID, optional
+            The stored conversation to go on with.
+        tools : sequence of Tool
+            Tools the model may call; the caller runs them.
+        store : bool
+            Keep the turn in the conversation.
+        memory : bool, optional
+            Put memories before the model; by default the user's setting.
+        **parameters
+            Of `GenerationParameters`, e.g. `seed`, `temperature`, `max_new_tokens`.
+        """
+        if isinstance(message, str):
+            message = [ChatMessage(role=Role.user, content=message)]
+        turn = ChatTurn(
+            profile=model,
+            messages=list(message),
+            conversation_id=conversation,
+            parameters=_parameters(parameters),
+            tools=list(tools),
+            store=store,
+            memory=memory,
+        )
+        async with aclosing(self._http.events("/v1/turns", turn)) as events:
+            async for event in events:
+                yield event
+
+    async def models(self) -> list[ModelCard]:
+        """Return what `model` may name; the first is the lab's default."""
+        return (await self._http.fetch("GET", "/v1/models", ModelList)).data
+
+    async def embed(self, texts: str | Sequence[str]) -> FloatArray:
+        """Return unit vectors of shape (N, D), in the order of `texts`; D is the model's own."""
+        given = [texts] if isinstance(texts, str) else list(texts)
+        request = EmbeddingsRequest(input=given)
+        found = await self._http.fetch("POST", "/v1/embeddings", EmbeddingList, request)
+        return np.array([row.embedding for row in found.data], np.float32)
+
+    async def run(self, run_id: UUID) -> Run:
+        """Return a run: what was asked, and what it cost."""
+        return await self._http.fetch("GET", f"/v1/runs/{run_id}", Run)
+
+    async def receipt(self, run_id: UUID) -> Receipt:
+        """Return what was put before the model in a run, and why."""
+        return await self._http.fetch("GET", f"/v1/runs/{run_id}/receipt", Receipt)
+
+    async def me(self) -> Caller:
+        """Return who the token belongs to and what it may do."""
+        return await self._http.fetch("GET", "/v1/me", Caller)
+
+    def openai(self) -> dict[str, str]:
+        """Return the arguments of `openai.AsyncOpenAI` and `langchain_openai.ChatOpenAI`."""
+        address = self._http.address.result()
+        return {"base_url": f"{address.url}/v1", "api_key": address.token}
+
+    async def aclose(self) -> None:
+        """Close the connections, and the lab if it was started for this program alone."""
+        await self._http.aclose()
+        self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        address = self._http.address
+        return f"<Lab at {address.result().url}>" if address.done() else "<Lab, starting>"
+
+
+def _parameters(given: dict[str, Any]) -> GenerationParameters | None:
+    values = {name: value for name, value in given.items() if value is not None}
+    try:
+        return GenerationParameters.model_validate(values) if values else None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(map(str, problem["loc"]))
+        raise InputError(
+            f"`{name}` = {problem['input']!r}: {problem['msg']}. "
+            f"Parameters: {', '.join(GenerationParameters.model_fields)}."
+        ) from None

@@ -1,0 +1,29 @@
+"""What the lab remembers of the user."""
+
+import builtins
+from uuid import UUID
+
+from lab.client.http import Http
+from lab.schemas.memory import Memory
+from lab.schemas.memory_hit import MemoryHit
+
+PATH = "/v1/memories"
+
+
+class Memories:
+    """The user's memories."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    async def list(self, limit: int = 50, before: UUID | None = None) -> list[Memory]:
+        """Return memories, newest first."""
+        return await self._http.fetch("GET", PATH, list[Memory], limit=limit, before=before)
+
+    async def search(self, text: str, limit: int = 10) -> builtins.list[MemoryHit]:
+        """Return the memories nearest in meaning to a text, nearest first."""
+        return await self._http.fetch("GET", f"{PATH}/search", list[MemoryHit], q=text, limit=limit)
+
+    async def delete(self, memory_id: UUID) -> None:
+        """Forget one memory; the message it came from stays."""
+        await self._http.delete(f"{PATH}/{memory_id}")

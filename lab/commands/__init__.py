@@ -1,0 +1,1 @@
+"""What the command line does, one noun a module: parse, call one function, print."""

@@ -1,0 +1,140 @@
+"""`lab doctor`: whether this machine can run the lab."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+
+from lab.commands.printing import notes, print_json, print_table
+from lab.config import Settings, load_settings
+from lab.db.embedded import binary
+from lab.errors import LabError, ServiceError
+from lab.pipelines.catalog import MINILM, WEIGHTS_SHA256, minilm_folder, packaged
+from lab.pipelines.loading import check_sha256, local_folder, torch_device
+from lab.supervisor.accounts import notebook_account
+from lab.supervisor.addresses import check_ports
+from lab.supervisor.proxy import node, script
+from lab.supervisor.record import read_record
+
+FREE_BYTES = 2 * 1024**3
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    good: bool
+    found: str
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """
+    Check that this machine can run the lab.
+
+    The exit code is 0 when everything is in order, else 1.
+
+    Examples: `lab doctor` · `lab doctor --json`
+    """
+    settings = load_settings()
+    findings = [_examine(name, check, settings) for name, check in CHECKS.items()]
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        rows = [(f.check, "[green]ok" if f.good else "[red]no", f.found) for f in findings]
+        print_table(["check", "", "found"], rows)
+    if not all(finding.good for finding in findings):
+        notes.print("Not everything is in order.")
+        raise typer.Exit(1)
+
+
+def python(settings: Settings) -> str:
+    """Find the interpreter, which notebooks must be able to run too."""
+    account = notebook_account(settings)
+    who = f"notebooks run as {account.name}" if account else "notebooks run as you"
+    return f"{platform.python_version()} at {sys.executable}; {who}"
+
+
+def nodejs(settings: Settings) -> str:
+    """Find Node.js, which runs the proxy."""
+    return _version(str(node()))
+
+
+def proxy(settings: Settings) -> str:
+    """Find the proxy."""
+    return _version(str(node()), str(script()))
+
+
+def postgres(settings: Settings) -> str:
+    """Find the database server, unless another one is set."""
+    if settings.config.database.url is not None:
+        return "not needed: LAB_DATABASE_URL is set"
+    return _version(str(binary("postgres")))
+
+
+def data(settings: Settings) -> str:
+    """See that the data folder can be written and has room."""
+    free = shutil.disk_usage(settings.data_folder).free
+    if free < FREE_BYTES:
+        raise ServiceError(
+            f"{settings.data_folder} has {free / 1024**3:.1f} GiB free, 2 are needed."
+        )
+    return f"{settings.data_folder}, {free / 1024**3:.0f} GiB free"
+
+
+def ports(settings: Settings) -> str:
+    """See that every port is free, or the lab's own."""
+    record = read_record(settings.data_folder)
+    if record and record.supervisor():
+        return f"the lab runs at {record.url}"
+    check_ports(settings)
+    return "all free"
+
+
+def device(settings: Settings) -> str:
+    """Name the device that models run on."""
+    return str(torch_device(settings.config.chat.device))
+
+
+def models(settings: Settings) -> str:
+    """Check the files of the bundled models."""
+    names = [f"{model.id} at {local_folder(model)}" for model in packaged()]
+    check_sha256(minilm_folder() / "model.safetensors", WEIGHTS_SHA256[MINILM])
+    return "; ".join(names)
+
+
+CHECKS: dict[str, Callable[[Settings], str]] = {
+    "python": python,
+    "node": nodejs,
+    "proxy": proxy,
+    "postgres": postgres,
+    "data folder": data,
+    "ports": ports,
+    "device": device,
+    "models": models,
+}
+
+
+def _examine(name: str, check: Callable[[Settings], str], settings: Settings) -> Finding:
+    try:
+        return Finding(name, True, check(settings))
+    except LabError as error:
+        return Finding(name, False, str(error))
+
+
+def _version(*program: str) -> str:
+    try:
+        asked = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ServiceError(f"`{program[-1]}` does not run: {error}.") from error
+    return f"{asked.stdout.strip()} at {program[-1]}"

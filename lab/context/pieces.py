@@ -1,0 +1,89 @@
+"""What a window is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.role import Role
+
+MEMORIES_HEADING = "Memories:"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens to share out."""
+
+    context_length: int
+    """Tokens of the model's window."""
+
+    answer_tokens: int
+    """Tokens kept free for the answer."""
+
+    memory_share: float
+    """Most of the space beside system prompt and question that memories may take, in [0, 1]."""
+
+    max_memories: int = 12
+    """Most memories in one window."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Most tokens of the prompt."""
+        return self.context_length - self.answer_tokens
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A turn that may stand in the window, as recent talk or as a memory."""
+
+    message: ChatMessage
+    source_id: UUID | None = None
+    """The message it is, where it is stored."""
+
+    said_at: datetime | None = None
+    position: int = 0
+    """Index in its conversation, which orders turns without a date."""
+
+    score: float | None = None
+    """Similarity to the question, where it was found by meaning."""
+
+    @property
+    def text(self) -> str:
+        """What was said, on one line."""
+        return " ".join((self.message.content or "").split())
+
+    @property
+    def line(self) -> str:
+        """The turn as a line among the memories."""
+        date = f"{self.said_at:%Y-%m-%d} " if self.said_at else ""
+        return f"- {date}{self.message.role.value}: {self.text}"
+
+    @property
+    def key(self) -> object:
+        """What two appearances of one turn share: its stored message, or its words."""
+        return self.source_id or self.saying
+
+    @property
+    def saying(self) -> tuple[Role, str]:
+        """Who said what, regardless of case."""
+        return self.message.role, self.text.casefold()
+
+
+Exchange = Sequence[Candidate]
+"""A user message with all that follows it until the next one."""
+
+
+def exchanges_of(history: Sequence[Candidate]) -> list[Exchange]:
+    """Group turns, oldest first, into exchanges."""
+    groups: list[list[Candidate]] = []
+    for turn in history:
+        if turn.message.role is Role.user or not groups:
+            groups.append([])
+        groups[-1].append(turn)
+    return list(groups)
+
+
+def oldest_first(turns: Sequence[Candidate]) -> list[Candidate]:
+    """Order by time, so that the last statement of a fact stands last."""
+    return sorted(turns, key=lambda t: (t.said_at.timestamp() if t.said_at else 0.0, t.position))

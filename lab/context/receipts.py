@@ -1,0 +1,100 @@
+"""Say of every piece that was considered why it is in the window or not."""
+
+from collections.abc import Sequence
+
+from lab.context.costs import Costs
+from lab.context.pieces import Candidate, Exchange, oldest_first
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.receipt_item import ReceiptItem
+from lab.schemas.role import Role
+from lab.schemas.source_kind import SourceKind
+
+
+def receipt_items(
+    system: str | None,
+    memories: Sequence[Candidate],
+    chosen: Sequence[Candidate],
+    exchanges: Sequence[Exchange],
+    recent: Sequence[Exchange],
+    question: Sequence[ChatMessage],
+    costs: Costs,
+) -> list[ReceiptItem]:
+    """Return one item a piece, in the order of the window; what was left out follows its kind."""
+    head = [ChatMessage(role=Role.system, content=system)] if system else []
+    turns = [turn for exchange in recent for turn in exchange]
+    return [
+        *(_said(SourceKind.system, Candidate(m), costs, "the system prompt") for m in head),
+        *_memory_items(memories, chosen, {turn.key for turn in turns}, costs),
+        *_left_out(_n_before(exchanges) - len(turns)),
+        *(_said(SourceKind.recent, turn, costs, "said recently") for turn in turns),
+        *(_said(SourceKind.question, Candidate(m), costs, "what to answer") for m in question),
+    ]
+
+
+def _memory_items(
+    memories: Sequence[Candidate], chosen: Sequence[Candidate], recent: set[object], costs: Costs
+) -> list[ReceiptItem]:
+    picked = {turn.key for turn in chosen}
+    sayings = {turn.saying for turn in chosen}
+    items = [
+        _memory(turn, costs, "close in meaning to the question") for turn in oldest_first(chosen)
+    ]
+    for turn in memories:
+        if turn.key in picked:
+            continue
+        if turn.key in recent:
+            why = "stands among the recent messages"
+        elif turn.saying in sayings:
+            why = "says the same as another memory"
+        else:
+            why = "no space left for memories"
+        items.append(_memory(turn, costs, why, included=False))
+    return items
+
+
+def _memory(turn: Candidate, costs: Costs, why: str, *, included: bool = True) -> ReceiptItem:
+    return ReceiptItem(
+        kind=SourceKind.memory,
+        source_id=turn.source_id,
+        role=turn.message.role,
+        text=turn.text,
+        said_at=turn.said_at,
+        n_tokens=costs.of_line(turn),
+        score=turn.score,
+        included=included,
+        reason=why,
+    )
+
+
+def _said(kind: SourceKind, turn: Candidate, costs: Costs, why: str) -> ReceiptItem:
+    return ReceiptItem(
+        kind=kind,
+        source_id=turn.source_id,
+        role=turn.message.role,
+        text=turn.message.content or "",
+        said_at=turn.said_at,
+        n_tokens=costs.of_message(turn.message),
+        included=True,
+        reason=why,
+    )
+
+
+def _n_before(exchanges: Sequence[Exchange]) -> int:
+    """Return the messages of the conversation, those before the first exchange given included."""
+    first = exchanges[0][0].position if exchanges else 0
+    return first + sum(map(len, exchanges))
+
+
+def _left_out(n_messages: int) -> list[ReceiptItem]:
+    """Stand for all earlier messages in one item: a long chat has thousands of them."""
+    if not n_messages:
+        return []
+    return [
+        ReceiptItem(
+            kind=SourceKind.recent,
+            text=f"{n_messages} earlier messages",
+            n_tokens=0,
+            included=False,
+            reason="no space; they are searched by meaning",
+        )
+    ]

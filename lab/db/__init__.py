@@ -1,0 +1,8 @@
+"""What the lab remembers: PostgreSQL with pgvector, one store for each kind of row."""
+
+from lab.db.database import Database
+from lab.db.embedded import EmbeddedPostgres
+from lab.db.migrations import upgrade
+from lab.db.stores import Stores
+
+__all__ = ["Database", "EmbeddedPostgres", "Stores", "upgrade"]

@@ -1,0 +1,178 @@
+"""Users themselves: the one door to the database that has no owner."""
+
+import builtins
+import hmac
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lab.db.api_keys import hash_secret
+from lab.db.ids import new_id
+from lab.db.passwords import hash_password, password_fits
+from lab.db.tables import ApiKeyRow, EvalRunRow, RunRow, ScheduleRow, UserRow
+from lab.errors import AuthenticationError, InputError, NotFoundError
+from lab.schemas.run_status import RunStatus
+from lab.schemas.schedule import Schedule
+from lab.schemas.scope import Scope
+from lab.schemas.user import User
+
+USE_RESOLUTION = timedelta(minutes=1)
+"""How exactly the last use of a key is kept: a write for each request would cost more."""
+
+
+class Accounts:
+    """
+    Users, their passwords and keys.
+
+    Parameters
+    ----------
+    session : AsyncSession
+        Open session. The door never commits: the caller owns the transaction.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, name: str) -> User:
+        """Return the user of that name, or raise `NotFoundError`."""
+        return _user(await self._row(name), name)
+
+    async def get_by_id(self, id: UUID) -> User:
+        """Return the user of that id, or raise `NotFoundError`."""
+        return _user(await self._session.get(UserRow, id), id)
+
+    async def get_or_create(self, name: str, *, is_admin: bool = False) -> User:
+        """Return the user of that name, made when missing; `is_admin` is for a new one."""
+        if (row := await self._row(name)) is None:
+            _check_name(name)
+            await self._session.execute(
+                insert(UserRow).values(name=name, is_admin=is_admin).on_conflict_do_nothing()
+            )
+            row = await self._row(name)
+        return _user(row, name)
+
+    async def list(self) -> builtins.list[User]:
+        """Return every user, by name."""
+        rows = await self._session.scalars(select(UserRow).order_by(UserRow.name))
+        return [_user(row, row.name) for row in rows]
+
+    async def update(self, name: str, **fields: Any) -> User:
+        """Change `is_admin`, `is_active` or `groups` of a user."""
+        if unknown := fields.keys() - {"is_admin", "is_active", "groups"}:
+            raise InputError(f"A user has no {', '.join(sorted(unknown))} to change.")
+        return await self._change(name, **fields)
+
+    async def delete(self, name: str) -> None:
+        """Delete a user with everything that they own."""
+        gone = await self._session.scalar(
+            delete(UserRow).where(UserRow.name == name).returning(UserRow.id)
+        )
+        if gone is None:
+            raise NotFoundError("user", name)
+
+    async def ensure_admin(self, name: str) -> str | None:
+        """Return the new password of the first administrator, or None when there is one."""
+        _check_name(name)
+        password = secrets.token_urlsafe(12)
+        first = insert(UserRow).values(
+            name=name, is_admin=True, password_hash=await hash_password(password)
+        )
+        made = await self._session.scalar(
+            first.on_conflict_do_update(
+                index_elements=[UserRow.name],
+                set_={"password_hash": first.excluded.password_hash, "is_admin": True},
+                where=UserRow.password_hash.is_(None),
+            ).returning(UserRow.id)
+        )
+        return password if made else None
+
+    async def set_password(self, name: str, password: str) -> User:
+        """Give a user a password."""
+        if not password:
+            raise InputError("The password is empty; give at least one character.")
+        return await self._change(name, password_hash=await hash_password(password))
+
+    async def check_password(self, name: str, password: str) -> User | None:
+        """Return the user when the password is theirs and they may log in, else None."""
+        row = await self._row(name)
+        stored = row.password_hash if row else None
+        if row is None or stored is None:
+            await hash_password(password)  # an unknown name takes as long as a known one
+            return None
+        fits = await password_fits(password, stored)
+        return _user(row, name) if fits and row.is_active else None
+
+    async def user_of_key(self, secret: str) -> tuple[User, builtins.list[Scope]]:
+        """Return whose key that is and what it may do, or raise `AuthenticationError`."""
+        digest = hash_secret(secret)
+        found = await self._session.execute(
+            select(ApiKeyRow, UserRow)
+            .join(UserRow, UserRow.id == ApiKeyRow.owner_id)
+            .where(ApiKeyRow.secret_hash == digest)
+        )
+        match = found.one_or_none()
+        if match is None or not hmac.compare_digest(match[0].secret_hash, digest):
+            raise AuthenticationError("That API key is unknown; make one with `lab keys create`.")
+        key, user = match
+        now = datetime.now(UTC)
+        if key.expires_at is not None and key.expires_at <= now:
+            raise AuthenticationError(f"That API key ended on {key.expires_at:%Y-%m-%d %H:%M} UTC.")
+        if not user.is_active:
+            raise AuthenticationError(f"The user `{user.name}` may not log in any more.")
+        if key.last_used_at is None or now - key.last_used_at > USE_RESOLUTION:
+            key.last_used_at = now
+        return _user(user, user.name), [Scope(scope) for scope in key.scopes]
+
+    async def mark_interrupted(self) -> int:
+        """Close the runs that a process left open when it was killed; return how many."""
+        return await self._interrupt(RunRow) + await self._interrupt(EvalRunRow)
+
+    async def schedules(self) -> builtins.list[Schedule]:
+        """Return the schedules of every user, paused ones too, oldest first."""
+        rows = await self._session.scalars(select(ScheduleRow).order_by(ScheduleRow.created_at))
+        return [Schedule.model_validate(row, from_attributes=True) for row in rows]
+
+    async def _interrupt(self, row: type[RunRow] | type[EvalRunRow]) -> int:
+        closed = await self._session.scalars(
+            update(row)
+            .where(row.status.in_([RunStatus.queued, RunStatus.running]))
+            .values(
+                status=RunStatus.interrupted,
+                error="The process that ran it ended; ask again.",
+                finished_at=datetime.now(UTC),
+            )
+            .returning(row.id)
+        )
+        return len(closed.all())
+
+    async def _row(self, name: str) -> UserRow | None:
+        return await self._session.scalar(select(UserRow).where(UserRow.name == name))
+
+    async def _change(self, name: str, **values: Any) -> User:
+        changed = await self._session.scalar(
+            update(UserRow).where(UserRow.name == name).values(values).returning(UserRow),
+            execution_options={"populate_existing": True},
+        )
+        return _user(changed, name)
+
+
+def _user(row: UserRow | None, key: object) -> User:
+    if row is None:
+        raise NotFoundError("user", key)
+    return User.model_validate(row, from_attributes=True)
+
+
+def _check_name(name: str) -> None:
+    try:
+        User(id=new_id(), name=name, is_admin=False, is_active=True, created_at=datetime.now(UTC))
+    except ValidationError as error:
+        raise InputError(
+            f"`{name}` cannot be a login name: it starts with a letter or digit, and 1 to 64 "
+            "lower-case letters, digits, `.`, `_`, `@` and `-` follow each other."
+        ) from error

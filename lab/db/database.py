@@ -1,0 +1,120 @@
+"""The database: one pool of connections, and a transaction for each piece of work."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Self
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from lab.db.accounts import Accounts
+from lab.db.connection import connect, conninfo, place
+from lab.db.failures import heeded_cancellation, translated
+from lab.db.stores import Stores
+from lab.schemas.database_config import DatabaseConfig
+
+CHECK_TIMEOUT_S = 2.0
+"""Whoever asks whether the database answers wants to know soon."""
+
+
+class Database:
+    """
+    Everything that is remembered, in PostgreSQL.
+
+    Parameters
+    ----------
+    config : DatabaseConfig
+        Size of the pool and how long to wait for a connection.
+    url : str
+        SQLAlchemy or libpq URL of the database.
+
+    Attributes
+    ----------
+    pool : AsyncConnectionPool
+        The connections, for what speaks psycopg itself, as LangGraph's checkpointer does.
+    """
+
+    def __init__(self, config: DatabaseConfig, url: str) -> None:
+        self._url = url
+        self._timeout_s = config.connect_timeout_s
+        self.pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
+            conninfo(url),
+            min_size=1,
+            max_size=config.pool_size,
+            timeout=config.connect_timeout_s,
+            # Given up soon, so that the next request tries again without a grown delay.
+            reconnect_timeout=config.connect_timeout_s,
+            check=AsyncConnectionPool.check_connection,
+            close_returns=True,
+            open=False,
+        )
+        self._engine: AsyncEngine = create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=self._connection,
+            poolclass=NullPool,
+            use_native_hstore=False,
+        )
+
+    async def open(self) -> None:
+        """
+        Connect, waiting for a server that starts or recovers.
+
+        Raises
+        ------
+        DatabaseError
+            If the database does not answer within the configured time, or refuses the user.
+        """
+        async with await connect(self._url, timeout_s=self._timeout_s):
+            await self.pool.open()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+        await self.pool.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    @asynccontextmanager
+    async def stores(self, owner_id: UUID) -> AsyncIterator[Stores]:
+        """Open a transaction on what one user owns; it is kept when the block ends well."""
+        async with self._transaction() as session:
+            yield Stores(session, owner_id)
+
+    @asynccontextmanager
+    async def accounts(self) -> AsyncIterator[Accounts]:
+        """Open a transaction on the users themselves: the one door without an owner."""
+        async with self._transaction() as session:
+            yield Accounts(session)
+
+    async def check(self) -> None:
+        """Ask the database for an answer; raise `DatabaseError` when there is none."""
+        with self.guarded():
+            async with self.pool.connection(timeout=min(self._timeout_s, CHECK_TIMEOUT_S)):
+                pass  # the pool hands out a connection only when it answers
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Raise the lab's errors for what the database reports to a user of `pool`."""
+        with translated(place(self._url)), heeded_cancellation():
+            yield
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncSession]:
+        with self.guarded():
+            async with (
+                AsyncSession(self._engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                yield session
+
+    async def _connection(self) -> AsyncConnection[DictRow]:
+        return await self.pool.getconn()

@@ -1,0 +1,79 @@
+"""Turns of chats."""
+
+import builtins
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+
+from lab.db.conversations import ConversationStore
+from lab.db.owned import OwnedStore, plain
+from lab.db.tables import ConversationRow, MessageRow
+from lab.errors import NotFoundError
+from lab.messages import Part
+from lab.schemas.message import Message
+from lab.schemas.role import Role
+
+
+class MessageStore(OwnedStore[Message]):
+    """Turns of one user's chats."""
+
+    kind = "message"
+    row = MessageRow
+    entity = Message
+
+    async def add(
+        self, conversation_id: UUID, role: Role, parts: Sequence[Part], run_id: UUID | None = None
+    ) -> Message:
+        """
+        Append a turn to a chat.
+
+        The chat is locked until the transaction ends, so that turns which arrive at once get
+        positions without a gap.
+        """
+        position = await self._session.scalar(
+            update(ConversationRow)
+            .where(
+                ConversationRow.id == conversation_id, ConversationRow.owner_id == self._owner_id
+            )
+            .values(
+                next_position=ConversationRow.next_position + 1,
+                n_messages=ConversationRow.n_messages + 1,
+                updated_at=func.clock_timestamp(),
+            )
+            .returning(ConversationRow.next_position - 1)
+        )
+        if position is None:
+            raise NotFoundError("conversation", conversation_id)
+        return await self._insert(
+            conversation_id=conversation_id,
+            position=position,
+            role=role,
+            parts=[plain(part) for part in parts],
+            run_id=run_id,
+        )
+
+    async def delete(self, id: UUID) -> None:
+        """Delete a turn and its memory; the others keep their positions."""
+        message = await self.get(id)
+        await super().delete(id)
+        await self._session.execute(
+            update(ConversationRow)
+            .where(ConversationRow.id == message.conversation_id)
+            .values(n_messages=ConversationRow.n_messages - 1)
+        )
+
+    async def list(  # type: ignore[override]  # turns are listed by chat
+        self, conversation_id: UUID, limit: int | None = None, before_position: int | None = None
+    ) -> builtins.list[Message]:
+        """Return the last `limit` turns of a chat before a position, oldest first."""
+        query = select(MessageRow).where(
+            MessageRow.owner_id == self._owner_id, MessageRow.conversation_id == conversation_id
+        )
+        if before_position is not None:
+            query = query.where(MessageRow.position < before_position)
+        rows = await self._session.scalars(query.order_by(MessageRow.position.desc()).limit(limit))
+        found = [Message.model_validate(row, from_attributes=True) for row in rows][::-1]
+        if not found:
+            await ConversationStore(self._session, self._owner_id).get(conversation_id)
+        return found

@@ -1,0 +1,96 @@
+"""
+The schema of the database, step by step.
+
+Each file of `versions` is one step and is never edited after a release. To change the schema,
+change `lab.db.tables` and add a step; a test compares the two.
+"""
+
+import asyncio
+import time
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg import AsyncConnection
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from lab.db.connection import connect, conninfo, place
+from lab.errors import DatabaseError
+
+LOCK = 0x6C6162
+"""Key of the advisory lock under which one process migrates."""
+
+
+async def upgrade(url: str, *, timeout_s: float = 60) -> None:
+    """
+    Bring a database to the newest schema; safe to call many times and by many processes at once.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy or libpq URL of the database.
+    timeout_s : float
+        Seconds to wait for a connection, and for a process that is migrating.
+
+    Raises
+    ------
+    DatabaseError
+        If the database does not answer, lacks pgvector, or stays locked.
+    """
+    async with await connect(url, timeout_s=timeout_s) as connection:
+        await _lock(connection, place(url), timeout_s)
+        await _require_vector(connection)
+        engine = create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=lambda: connect(url, timeout_s=timeout_s, autocommit=False),
+            poolclass=NullPool,
+        )
+        async with engine.begin() as migrating:
+            await migrating.run_sync(_to_head)
+        async with AsyncPostgresSaver.from_conn_string(conninfo(url)) as checkpoints:
+            await checkpoints.setup()
+
+
+def configuration(connection: Connection) -> Config:
+    """Return Alembic's configuration for the lab's steps, on an open connection."""
+    config = Config()
+    config.set_main_option("script_location", str(files("lab.db.migrations")))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _to_head(connection: Connection) -> None:
+    command.upgrade(configuration(connection), "head")
+
+
+async def _lock(connection: AsyncConnection, place: str, timeout_s: float) -> None:
+    """
+    Take the lock, which ends with the connection.
+
+    It is asked for again and again: a session that waits inside a statement would stop the
+    `CREATE INDEX CONCURRENTLY` of LangGraph's own migrations.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])).fetchone()
+        if row is not None and row[0]:
+            return
+        if time.monotonic() > deadline:
+            raise DatabaseError(
+                f"Another process has been migrating the {place} for {timeout_s:g} s; "
+                "end it, or wait and start again."
+            )
+        await asyncio.sleep(0.05)
+
+
+async def _require_vector(connection: AsyncConnection) -> None:
+    found = await connection.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'")
+    if not found.rowcount:
+        raise DatabaseError(
+            "This PostgreSQL has no extension `vector`; install pgvector on its machine (Debian: "
+            "the package `postgresql-NN-pgvector`), or unset LAB_DATABASE_URL to use the "
+            "embedded server."
+        )

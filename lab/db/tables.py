@@ -1,0 +1,198 @@
+"""Tables, one class each. A change here needs a migration in `lab/db/migrations/versions`."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy import DateTime, ForeignKey, Index, MetaData, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from lab.db.ids import new_id
+from lab.protocols import EMBEDDING_DIM, FloatArray
+
+
+class Base(DeclarativeBase):
+    """Base of every table."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - declared by SQLAlchemy as an instance attribute
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+    }
+
+
+class OwnedRow(Base):
+    """A row of one user, found by its id."""
+
+    __abstract__ = True
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class UserRow(Base):
+    """A person or service that owns rows."""
+
+    __tablename__ = "users"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    is_active: Mapped[bool] = mapped_column(default=True)
+    groups: Mapped[list[Any]] = mapped_column(default=list)
+    password_hash: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class UserConfigRow(Base):
+    """The settings that a user changed."""
+
+    __tablename__ = "user_configs"
+
+    owner_id: Mapped[UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    values: Mapped[dict[str, Any]]
+
+
+class ApiKeyRow(OwnedRow):
+    """An API key, of which only the hash is stored."""
+
+    __tablename__ = "api_keys"
+
+    name: Mapped[str]
+    prefix: Mapped[str]
+    secret_hash: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[list[Any]]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class ConversationRow(OwnedRow):
+    """A chat."""
+
+    __tablename__ = "conversations"
+    __table_args__ = (Index(None, "owner_id", "updated_at"),)
+
+    title: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    next_position: Mapped[int] = mapped_column(default=0)
+    n_messages: Mapped[int] = mapped_column(default=0)
+
+
+class RunRow(OwnedRow):
+    """A chat turn or an evaluation."""
+
+    __tablename__ = "runs"
+
+    kind: Mapped[str]
+    status: Mapped[str] = mapped_column(index=True)
+    conversation_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
+    )
+    profile: Mapped[str | None]
+    parameters: Mapped[dict[str, Any]]
+    usage: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    receipt: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    error: Mapped[str | None]
+    finished_at: Mapped[datetime | None]
+
+
+class EventRow(Base):
+    """Something that happened in a run."""
+
+    __tablename__ = "events"
+
+    run_id: Mapped[UUID] = mapped_column(
+        ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class MessageRow(OwnedRow):
+    """One turn of a conversation."""
+
+    __tablename__ = "messages"
+    __table_args__ = (UniqueConstraint("conversation_id", "position"),)
+
+    conversation_id: Mapped[UUID] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE")
+    )
+    position: Mapped[int]
+    role: Mapped[str]
+    parts: Mapped[list[Any]]
+    run_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("runs.id", ondelete="SET NULL"), index=True
+    )
+
+
+class MemoryRow(OwnedRow):
+    """
+    A turn with its embedding.
+
+    The migration stores `embedding` PLAIN, in the row itself: reading vectors out of line costs
+    an exact search some ten times as much.
+    """
+
+    __tablename__ = "memories"
+
+    conversation_id: Mapped[UUID] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
+    )
+    message_id: Mapped[UUID] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), unique=True
+    )
+    role: Mapped[str]
+    text: Mapped[str]
+    embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM), deferred=True)
+
+
+class ScheduleRow(OwnedRow):
+    """An evaluation that runs by the clock."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
+
+    name: Mapped[str]
+    cron: Mapped[str]
+    evaluation: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    enabled: Mapped[bool] = mapped_column(default=True)
+    last_run_at: Mapped[datetime | None]
+    next_run_at: Mapped[datetime | None]
+
+
+class EvalRunRow(OwnedRow):
+    """One execution of an evaluation notebook."""
+
+    __tablename__ = "eval_runs"
+
+    name: Mapped[str]
+    notebook: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    status: Mapped[str]
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    executed_notebook: Mapped[str | None]
+    schedule_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("schedules.id", ondelete="SET NULL"), index=True
+    )
+    cells_done: Mapped[int] = mapped_column(default=0)
+    cells_total: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]

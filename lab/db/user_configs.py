@@ -1,0 +1,45 @@
+"""The settings that users changed."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lab.db.tables import UserConfigRow
+
+
+class UserConfigStore:
+    """
+    The user layer of the settings: only what the user changed.
+
+    Parameters
+    ----------
+    session : AsyncSession
+        Open session. The store never commits: the caller owns the transaction.
+    owner_id : UUID
+        The user.
+    """
+
+    def __init__(self, session: AsyncSession, owner_id: UUID) -> None:
+        self._session = session
+        self._owner_id = owner_id
+
+    async def get(self) -> dict[str, Any]:
+        """Return the changed settings by section and key; empty when none was changed."""
+        values = await self._session.scalar(
+            select(UserConfigRow.values).where(UserConfigRow.owner_id == self._owner_id)
+        )
+        return values or {}
+
+    async def set(self, values: Mapping[str, Any]) -> None:
+        """Replace the changed settings."""
+        statement = insert(UserConfigRow).values(owner_id=self._owner_id, values=dict(values))
+        await self._session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[UserConfigRow.owner_id],
+                set_={"values": statement.excluded["values"]},
+            )
+        )

@@ -1,0 +1,58 @@
+"""Between a stored message and the one a chat template takes."""
+
+from collections.abc import Iterable, Sequence
+
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_result import ChatResult
+from lab.schemas.message import Message
+from lab.schemas.text_part import TextPart
+from lab.schemas.thinking_part import ThinkingPart
+from lab.schemas.tool_call_part import ToolCallPart
+from lab.schemas.tool_result_part import ToolResultPart
+
+Part = TextPart | ThinkingPart | ToolCallPart | ToolResultPart
+
+
+def text_of(parts: Iterable[Part]) -> str:
+    """Return what a message says: its text and tool results, without thinking and tool calls."""
+    return "\n".join(p.text for p in parts if isinstance(p, TextPart | ToolResultPart) and p.text)
+
+
+def to_chat_message(message: Message) -> ChatMessage:
+    """Return the message as the chat template takes it; thinking is left out."""
+    result = next((p for p in message.parts if isinstance(p, ToolResultPart)), None)
+    return ChatMessage(
+        role=message.role,
+        content=text_of(message.parts) or None,
+        tool_calls=[p.tool_call for p in message.parts if isinstance(p, ToolCallPart)],
+        tool_call_id=result.tool_call_id if result else None,
+    )
+
+
+def parts_of(message: ChatMessage) -> list[Part]:
+    """Return a caller's message as parts to store."""
+    if message.tool_call_id is not None:
+        return [ToolResultPart(tool_call_id=message.tool_call_id, text=message.content or "")]
+    text: list[Part] = [TextPart(text=message.content)] if message.content else []
+    return [*text, *(ToolCallPart(tool_call=call) for call in message.tool_calls)]
+
+
+def answer_parts(result: ChatResult) -> list[Part]:
+    """Return a model's answer as parts to store."""
+    parts: list[Part] = []
+    if result.thinking:
+        parts.append(ThinkingPart(text=result.thinking))
+    if result.content:
+        parts.append(TextPart(text=result.content))
+    return [*parts, *(ToolCallPart(tool_call=call) for call in result.tool_calls)]
+
+
+def transcript(messages: Sequence[ChatMessage]) -> str:
+    """
+    Return a dialogue as lines, for titles and summaries.
+
+    >>> from lab.schemas.role import Role
+    >>> transcript([ChatMessage(role=Role.user, content="Hi.")])
+    'user: Hi.'
+    """
+    return "\n".join(f"{m.role.value}: {m.content}" for m in messages if m.content)

@@ -1,0 +1,158 @@
+"""
+Keys and values of every running answer, in one buffer per layer.
+
+Shape letters: R rows (running answers), T tokens, H key-value heads, D head size.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+GRAIN = 64
+"""Lengths of buffers and views are multiples of this many tokens."""
+
+
+@dataclass(slots=True)
+class Focus:
+    """Where the tokens of the next forward pass go."""
+
+    rows: slice = field(default_factory=lambda: slice(0, 0))
+    start: int = 0  # tokens that the longest row has already
+    length: int = 0  # tokens in view
+    write_rows: Tensor | None = None  # (R,); None: one row, from `start` to `length`
+    write_at: Tensor | None = None  # (R,)
+    n_rows: int = 0  # size of the buffers
+    n_tokens: int = 0
+
+
+class SlotLayer(CacheLayerMixin):
+    """Keys and values of one layer, (R, H, T, D); row r holds one answer's tokens from 0 on."""
+
+    keys: Tensor
+    values: Tensor
+    is_sliding = False
+
+    def __init__(self, focus: Focus) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._focus = focus
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Take shapes, dtype and device from the first states."""
+        self.keys = key_states.new_empty((0, key_states.shape[1], 0, key_states.shape[3]))
+        self.values = value_states.new_empty((0, value_states.shape[1], 0, value_states.shape[3]))
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Store the states of new tokens, (R, H, T, D), and return all those in focus."""
+        focus = self._focus
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        if self.keys.shape[0] != focus.n_rows or self.keys.shape[2] != focus.n_tokens:
+            self.keys, self.values = self._grown(self.keys), self._grown(self.values)
+        if focus.write_rows is None:
+            self.keys[focus.rows, :, focus.start : focus.length] = key_states
+            self.values[focus.rows, :, focus.start : focus.length] = value_states
+        else:
+            self.keys[focus.write_rows, :, focus.write_at] = key_states[:, :, 0]
+            self.values[focus.write_rows, :, focus.write_at] = value_states[:, :, 0]
+        kept = (focus.rows, slice(None), slice(0, focus.length))
+        return self.keys[kept], self.values[kept]
+
+    def move(self, source: int, target: int, n_tokens: int) -> None:
+        """Copy the first tokens of a row onto another."""
+        self.keys[target, :, :n_tokens] = self.keys[source, :, :n_tokens]
+        self.values[target, :, :n_tokens] = self.values[source, :, :n_tokens]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return keys seen by the pass and their offset."""
+        return self._focus.start + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Return the tokens stored before the pass."""
+        return self._focus.start
+
+    def get_max_length(self) -> int:
+        """Return -1: the buffer grows."""
+        return -1
+
+    def _grown(self, old: Tensor) -> Tensor:
+        n_rows, n_tokens = self._focus.n_rows, self._focus.n_tokens
+        new = old.new_zeros((n_rows, old.shape[1], n_tokens, old.shape[3]))
+        new[: old.shape[0], :, : old.shape[2]] = old
+        return new
+
+
+class SlotCache(Cache):
+    """
+    The cache of a running batch: a row for each answer, moved when one ends.
+
+    Parameters
+    ----------
+    n_layers : int
+        Layers of the model.
+    """
+
+    def __init__(self, n_layers: int) -> None:
+        self.focus = Focus()
+        self._slots = [SlotLayer(self.focus) for _ in range(n_layers)]
+        super().__init__(layers=[*self._slots])
+
+    def focus_row(self, row: int, start: int, length: int) -> None:
+        """Aim the next pass at tokens `start` to `length` of one row."""
+        self._reserve(row + 1, length)
+        focus = self.focus
+        focus.rows, focus.start, focus.length = slice(row, row + 1), start, length
+        focus.write_rows = focus.write_at = None
+
+    def focus_rows(self, positions: Tensor, longest: int) -> int:
+        """
+        Aim the next pass at one new token of each of the first rows.
+
+        Parameters
+        ----------
+        positions : Tensor of shape (R,)
+            Where each row's token goes.
+        longest : int
+            The largest of `positions`.
+
+        Returns
+        -------
+        int
+            Tokens in view: a multiple of `GRAIN`, so that each row's sums are added in the same
+            order whatever the longest row is.
+        """
+        n_rows = positions.shape[0]
+        n_tokens = -(-(longest + 1) // GRAIN) * GRAIN
+        self._reserve(n_rows, n_tokens)
+        focus = self.focus
+        focus.rows, focus.start, focus.length = slice(0, n_rows), longest, n_tokens
+        focus.write_rows = torch.arange(n_rows, device=positions.device)
+        focus.write_at = positions
+        return n_tokens
+
+    def move(self, source: int, target: int, n_tokens: int) -> None:
+        """Move a row onto the place of another."""
+        if source == target:
+            return
+        for layer in self._slots:
+            if layer.is_initialized:
+                layer.move(source, target, n_tokens)
+
+    def wipe(self, row: int) -> None:
+        """Zero a row: what is masked must be finite still, or it spoils those after it."""
+        for layer in self._slots:
+            layer.keys[row] = 0
+            layer.values[row] = 0
+
+    def _reserve(self, n_rows: int, n_tokens: int) -> None:
+        """Make room; buffers grow by at least half, so that growing costs little in sum."""
+        focus = self.focus
+        if n_rows > focus.n_rows:
+            focus.n_rows = max(n_rows, focus.n_rows * 2)
+        if n_tokens > focus.n_tokens:
+            wanted = max(n_tokens, focus.n_tokens * 3 // 2)
+            focus.n_tokens = -(-wanted // GRAIN) * GRAIN

@@ -1,0 +1,222 @@
+"""The chat pipeline: messages in, deltas out, over a model of transformers."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lab.errors import ContextLengthError, InputError, LabError, ModelLoadError
+from lab.pipelines.batch import Batch
+from lab.pipelines.engine import Engine, Mailbox
+from lab.pipelines.request import Outcome, Request
+from lab.pipelines.sampling import Sampler
+from lab.pipelines.split import CALL, MARKERS, THINK, Splitter
+from lab.pipelines.text import Detokeniser, StopMatcher
+from lab.schemas.chat_config import ChatConfig
+from lab.schemas.chat_delta import ChatDelta
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.model import Model
+from lab.schemas.tool import Tool
+
+
+class TransformersChat:
+    """
+    Answer with a causal language model; all answers share one running batch.
+
+    Parameters
+    ----------
+    model : Model
+        Its entry in the catalog.
+    network : PreTrainedModel
+        The weights.
+    tokenizer : PreTrainedTokenizerBase
+        A tokenizer with a chat template.
+    config : ChatConfig
+        Sizes of the batch and its queue.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        config: ChatConfig,
+    ) -> None:
+        if not tokenizer.chat_template:
+            raise ModelLoadError(
+                f"`{model.id}` has no chat template, so it cannot chat; "
+                "choose an instruction-tuned model, whose tokenizer brings one."
+            )
+        text_config = network.config.get_text_config(decoder=True)
+        self.context_length = int(text_config.max_position_embeddings)
+        self.model = model.model_copy(
+            update={"context_length": self.context_length, "loaded": True}
+        )
+        self._network = network
+        self._tokenizer = tokenizer
+        self._config = config
+        self.engine = Engine(
+            self._new_batch, max_streams=config.max_streams, max_queue=config.max_queue
+        )
+
+    def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
+        """Return the tokens of the prompt, chat template and generation prompt included."""
+        return len(self._encode(self._prompt(messages, tools, enable_thinking=False)))
+
+    async def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        parameters: GenerationParameters,
+        *,
+        tools: Sequence[Tool] = (),
+    ) -> AsyncIterator[ChatDelta]:
+        """Yield the answer as it is generated; closing the iterator frees its place at once."""
+        request = self._request(messages, parameters, tools)
+        mailbox = Mailbox()
+        self.engine.submit(request, mailbox)
+        try:
+            while True:
+                for delta in merged(await mailbox.take()):
+                    yield delta
+                    if delta.finish_reason:
+                        return
+        finally:
+            self.engine.cancel(request)
+
+    def close(self) -> None:
+        """End the engine's thread."""
+        self.engine.close()
+
+    def _new_batch(self, flush: Callable[[], None]) -> Batch:
+        if self._config.threads:
+            torch.set_num_threads(self._config.threads)
+        return Batch(
+            self._network,
+            max_streams=self._config.max_streams,
+            prefill_tokens=self._config.prefill_tokens,
+            flush=flush,
+        )
+
+    def _request(
+        self,
+        messages: Sequence[ChatMessage],
+        parameters: GenerationParameters,
+        tools: Sequence[Tool],
+    ) -> Request:
+        prompt = self._prompt(messages, tools, enable_thinking=parameters.enable_thinking)
+        input_ids = self._encode(prompt)
+        room = self.context_length - len(input_ids)
+        if room < 1:
+            raise ContextLengthError(len(input_ids), self.context_length)
+        return Request(
+            input_ids=input_ids,
+            max_new_tokens=min(parameters.max_new_tokens or room, room),
+            eos_ids=self._eos_ids,
+            sampler=Sampler.of(parameters),
+            detokeniser=Detokeniser(self._decode, self._hidden_ids),
+            stops=StopMatcher(parameters.stop),
+            splitter=Splitter(self._markers, thinking=prompt.rstrip().endswith(THINK)),
+            deliver=self.engine.deliver,
+        )
+
+    def _prompt(
+        self, messages: Sequence[ChatMessage], tools: Sequence[Tool], *, enable_thinking: bool
+    ) -> str:
+        if tools and "tools" not in self._template:
+            raise InputError(
+                f"The chat template of `{self.model.id}` knows no tools, and {len(tools)} came; "
+                "send none or choose a model that can call tools."
+            )
+        try:
+            prompt = self._tokenizer.apply_chat_template(
+                [template_message(message) for message in messages],
+                tools=[template_tool(tool) for tool in tools] or None,
+                add_generation_prompt=True,
+                tokenize=False,
+                enable_thinking=enable_thinking,
+            )
+        except TemplateError as error:
+            raise InputError(
+                f"The chat template of `{self.model.id}` refuses these messages: {error}"
+            ) from error
+        return str(prompt)
+
+    def _encode(self, prompt: str) -> list[int]:
+        return self._tokenizer.encode(prompt, add_special_tokens=False)
+
+    @cached_property
+    def _decode(self) -> Callable[[list[int]], str]:
+        """The decoder of the tokenizer's backend where it has one: much faster, same text."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        decoder: Any = self._tokenizer if backend is None else backend
+        return partial(decoder.decode, skip_special_tokens=False)
+
+    @cached_property
+    def _template(self) -> str:
+        return str(self._tokenizer.chat_template)
+
+    @cached_property
+    def _markers(self) -> tuple[str, ...]:
+        return tuple(marker for marker in (THINK, CALL) if marker in self._template)
+
+    @cached_property
+    def _eos_ids(self) -> frozenset[int]:
+        ids = self._network.generation_config.eos_token_id
+        own = ids if isinstance(ids, list) else [ids]
+        return frozenset(i for i in [*own, self._tokenizer.eos_token_id] if i is not None)
+
+    @cached_property
+    def _hidden_ids(self) -> frozenset[int]:
+        shown = {self._tokenizer.get_added_vocab().get(marker) for marker in MARKERS}
+        return frozenset(set(self._tokenizer.all_special_ids) - shown)
+
+
+def merged(outcomes: Sequence[Outcome]) -> Iterator[ChatDelta]:
+    """Join neighbouring pieces of text; raise an error in its turn."""
+    held: ChatDelta | None = None
+    for outcome in outcomes:
+        if held is not None and isinstance(outcome, ChatDelta) and joinable(held, outcome):
+            held = ChatDelta(
+                content=held.content + outcome.content, thinking=held.thinking + outcome.thinking
+            )
+            continue
+        if held is not None:
+            yield held
+        if isinstance(outcome, LabError):
+            raise outcome
+        held = outcome
+    if held is not None:
+        yield held
+
+
+def joinable(first: ChatDelta, second: ChatDelta) -> bool:
+    """Return True for two deltas of plain text of the same kind."""
+    plain = not (first.tool_call or second.tool_call or first.finish_reason or second.finish_reason)
+    return plain and bool(first.content) == bool(second.content)
+
+
+def template_message(message: ChatMessage) -> dict[str, Any]:
+    """Return the message as chat templates take it."""
+    plain: dict[str, Any] = {"role": message.role.value, "content": message.content or ""}
+    if message.tool_calls:
+        plain["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        plain["tool_call_id"] = message.tool_call_id
+    return plain
+
+
+def template_tool(tool: Tool) -> dict[str, Any]:
+    """Return the tool as chat templates take it."""
+    return {"type": "function", "function": tool.model_dump(mode="json")}

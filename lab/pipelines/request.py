@@ -1,0 +1,102 @@
+"""One answer on its way through the batch."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lab.errors import LabError
+from lab.pipelines.sampling import Sampler
+from lab.pipelines.split import Splitter
+from lab.pipelines.text import Detokeniser, StopMatcher
+from lab.schemas.chat_delta import ChatDelta
+from lab.schemas.finish_reason import FinishReason
+from lab.schemas.usage import Usage
+
+Outcome = ChatDelta | LabError
+"""What a reader gets: a piece of the answer, or why there is none."""
+
+
+@dataclass(slots=True)
+class Times:
+    """Moments of a request, in seconds of the monotonic clock."""
+
+    arrived: float = field(default_factory=time.perf_counter)
+    admitted: float = 0.0
+    first_token: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """
+    A prompt and the answer that grows from it.
+
+    `deliver` takes what the reader gets; it is called on the engine's thread.
+    """
+
+    input_ids: list[int]
+    max_new_tokens: int
+    eos_ids: frozenset[int]
+    sampler: Sampler
+    detokeniser: Detokeniser
+    stops: StopMatcher
+    splitter: Splitter
+    deliver: Callable[["Request", Outcome], None]
+    times: Times = field(default_factory=Times)
+    n_filled: int = 0  # prompt tokens in the cache
+    n_new: int = 0
+    last_token: int = -1
+    cancelled: bool = False
+    finished: bool = False
+
+    @property
+    def n_cached(self) -> int:
+        """Tokens in the cache: the prompt and all new tokens but the last."""
+        return self.n_filled + max(self.n_new - 1, 0)
+
+    def accept(self, token: int) -> None:
+        """Take the next token: deliver its text, and finish where the answer ends."""
+        if not self.n_new:
+            self.times.first_token = time.perf_counter()
+        self.n_new += 1
+        self.last_token = token
+        if token in self.eos_ids:
+            self._finish(FinishReason.stop)
+            return
+        self._split(self.stops.push(self.detokeniser.push(token)))
+        if self.stops.stopped:
+            self._finish(FinishReason.stop)
+        elif self.n_new >= self.max_new_tokens:
+            self._finish(FinishReason.length)
+
+    def fail(self, error: LabError) -> None:
+        """End the request with an error."""
+        if not self.finished:
+            self.finished = True
+            self.deliver(self, error)
+
+    def _split(self, text: str) -> None:
+        if text:
+            for delta in self.splitter.push(text):
+                self.deliver(self, delta)
+
+    def _finish(self, reason: FinishReason) -> None:
+        self.finished = True
+        if not self.stops.stopped:
+            self._split(self.stops.push(self.detokeniser.finish()))
+            self._split(self.stops.finish())
+        for delta in self.splitter.finish():
+            self.deliver(self, delta)
+        if self.splitter.n_calls and reason == FinishReason.stop:
+            reason = FinishReason.tool_calls
+        self.deliver(self, ChatDelta(finish_reason=reason, usage=self._usage()))
+
+    def _usage(self) -> Usage:
+        now, times = time.perf_counter(), self.times
+        return Usage(
+            prompt_tokens=len(self.input_ids),
+            completion_tokens=self.n_new,
+            total_tokens=len(self.input_ids) + self.n_new,
+            queue_ms=(times.admitted - times.arrived) * 1000,
+            first_token_ms=(times.first_token - times.admitted) * 1000,
+            total_ms=(now - times.arrived) * 1000,
+        )

@@ -1,0 +1,52 @@
+"""Use a pipeline: a whole answer, a stream of deltas, or vectors."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import cast
+
+from lab.protocols import ChatPipeline, EmbeddingKind, EmbeddingPipeline, FloatArray
+from lab.schemas.chat_delta import ChatDelta
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_result import ChatResult
+from lab.schemas.finish_reason import FinishReason
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.tool import Tool
+from lab.schemas.usage import Usage
+
+
+async def stream_pipeline(
+    pipeline: ChatPipeline,
+    messages: Sequence[ChatMessage],
+    parameters: GenerationParameters,
+    tools: Sequence[Tool] = (),
+) -> AsyncIterator[ChatDelta]:
+    """Yield the answer as it is generated; closing the iterator frees its place at once."""
+    deltas = cast("AsyncGenerator[ChatDelta]", pipeline.stream(messages, parameters, tools=tools))
+    async with aclosing(deltas):
+        async for delta in deltas:
+            yield delta
+
+
+async def run_pipeline(
+    pipeline: ChatPipeline,
+    messages: Sequence[ChatMessage],
+    parameters: GenerationParameters,
+    tools: Sequence[Tool] = (),
+) -> ChatResult:
+    """Return the whole answer."""
+    deltas = [delta async for delta in stream_pipeline(pipeline, messages, parameters, tools)]
+    last = deltas[-1]
+    return ChatResult(
+        content="".join(delta.content for delta in deltas),
+        thinking="".join(delta.thinking for delta in deltas),
+        tool_calls=[delta.tool_call for delta in deltas if delta.tool_call],
+        finish_reason=cast("FinishReason", last.finish_reason),
+        usage=cast("Usage", last.usage),
+    )
+
+
+async def embed_pipeline(
+    pipeline: EmbeddingPipeline, texts: Sequence[str], *, kind: EmbeddingKind = "document"
+) -> FloatArray:
+    """Return unit vectors of shape (N, 768), in the order of `texts`."""
+    return await pipeline.embed(texts, kind=kind)

@@ -1,0 +1,113 @@
+"""
+Choose the next token of each row of a batch.
+
+A row's token depends on its own logits, parameters and random numbers only, never on its
+neighbours. Shape letters: B rows, V vocabulary.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lab.schemas.generation_parameters import GenerationParameters
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """How one answer is sampled; its random numbers are its own."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    numbers: random.Random
+
+    @classmethod
+    def of(cls, parameters: GenerationParameters) -> "Sampler":
+        """Return the sampler of a request; without a seed it draws one."""
+        numbers = random.Random(parameters.seed)
+        return cls(parameters.temperature, parameters.top_p, parameters.top_k, numbers)
+
+
+def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
+    """
+    Return the next token of each row.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (B, V)
+        Scores of the next token.
+    samplers : sequence of B Sampler
+        One for each row.
+
+    Returns
+    -------
+    list of B int
+        Token ids; -1 for a row whose logits are not finite.
+    """
+    best, greedy = logits.max(dim=-1)  # a row with a NaN has a NaN maximum
+    tokens: list[int] = greedy.tolist()
+    drawn = [i for i, sampler in enumerate(samplers) if sampler.temperature > 0]
+    if drawn:
+        for i, token in zip(drawn, draw(logits[drawn], [samplers[i] for i in drawn]), strict=True):
+            tokens[i] = token
+    finite: list[bool] = torch.isfinite(best).tolist()
+    return [token if ok else -1 for token, ok in zip(tokens, finite, strict=True)]
+
+
+def draw(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
+    """
+    Draw a token for each row of (B, V) logits by one uniform number of its sampler.
+
+    The distribution is inverted in the order of token ids: rounding moves a border by its own
+    size, where an order by probability would swap equals.
+    """
+    temperature = torch.tensor([s.temperature for s in samplers], device=logits.device)
+    below_best = logits.float() - logits.max(dim=-1, keepdim=True).values
+    scores = below_best / temperature[:, None]
+    scores = keep_top_k(scores, [s.top_k for s in samplers])
+    probabilities = keep_top_p(scores.softmax(dim=-1), [s.top_p for s in samplers])
+    sums = probabilities.double().cumsum(dim=-1)  # (B, V)
+    numbers = torch.tensor([s.numbers.random() for s in samplers], dtype=torch.float64)
+    targets = numbers.to(logits.device)[:, None] * sums[:, -1:]
+    tokens: list[int] = torch.searchsorted(sums, targets, right=True).squeeze(1).tolist()
+    return [min(token, logits.shape[1] - 1) for token in tokens]
+
+
+def keep_top_k(scores: Tensor, top_k: Sequence[int]) -> Tensor:
+    """Set all but the `top_k` largest of each row of (B, V) scores to -inf; 0 keeps all."""
+    n_vocabulary = scores.shape[1]
+    widths = [k if 0 < k < n_vocabulary else n_vocabulary for k in top_k]
+    limited = [i for i, width in enumerate(widths) if width < n_vocabulary]
+    if not limited:
+        return scores
+    scores = scores.clone()
+    largest = scores[limited].topk(max(widths[i] for i in limited), dim=-1).values
+    last = torch.tensor([widths[i] - 1 for i in limited], device=scores.device)
+    threshold = largest.gather(1, last[:, None])
+    scores[limited] = scores[limited].masked_fill(scores[limited] < threshold, -torch.inf)
+    return scores
+
+
+def keep_top_p(probabilities: Tensor, top_p: Sequence[float]) -> Tensor:
+    """
+    Zero all but the smallest set of most likely tokens of (B, V) that reaches `top_p`.
+
+    References
+    ----------
+    .. [1] Holtzman et al., "The Curious Case of Neural Text Degeneration", ICLR 2020, section 3.1.
+    """
+    limited = [i for i, p in enumerate(top_p) if p < 1]
+    if not limited:
+        return probabilities
+    rows = probabilities[limited]
+    ordered = rows.sort(dim=-1, descending=True).values
+    before = ordered.double().cumsum(dim=-1) - ordered  # probability of all likelier tokens
+    wanted = torch.tensor([top_p[i] for i in limited], device=rows.device, dtype=torch.float64)
+    n_kept = (before < wanted[:, None]).sum(dim=-1, keepdim=True)
+    threshold = ordered.gather(1, n_kept - 1)
+    probabilities = probabilities.clone()
+    probabilities[limited] = rows.masked_fill(rows < threshold, 0)
+    return probabilities

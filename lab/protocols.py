@@ -1,0 +1,78 @@
+"""What the rooms ask of each other: typed seams between pipelines, storage and workflows."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.schemas.chat_delta import ChatDelta
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.model import Model
+from lab.schemas.model_profile import ModelProfile
+from lab.schemas.tool import Tool
+
+FloatArray = NDArray[np.float32]
+
+EMBEDDING_DIM = 768
+"""Length of a stored embedding; shorter ones are padded with zeros, which keeps the cosine."""
+
+EmbeddingKind = Literal["query", "document"]
+
+
+class ChatPipeline(Protocol):
+    """A chat model that answers."""
+
+    @property
+    def model(self) -> Model:
+        """The model, with its context length."""
+        ...
+
+    def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
+        """Return the tokens of the prompt, chat template and generation prompt included."""
+        ...
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        parameters: GenerationParameters,
+        *,
+        tools: Sequence[Tool] = (),
+    ) -> AsyncIterator[ChatDelta]:
+        """Yield the answer as it is generated; closing the iterator frees its place at once."""
+        ...
+
+
+class EmbeddingPipeline(Protocol):
+    """A model that turns texts into vectors."""
+
+    @property
+    def model(self) -> Model:
+        """The model, with its dimension."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
+        """Return unit vectors of shape (N, 768), in the order of `texts`."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return the tokens of all texts, special tokens included."""
+        ...
+
+
+class Pipelines(Protocol):
+    """Where workflows get pipelines; each context is a lease on a loaded model."""
+
+    def chat(self, model_id: str) -> AbstractAsyncContextManager[ChatPipeline]:
+        """Lease a chat model."""
+        ...
+
+    def embedding(self) -> AbstractAsyncContextManager[EmbeddingPipeline]:
+        """Lease the embedding model."""
+        ...
+
+    def resolve(self, name: str) -> ModelProfile:
+        """Return the profile of that name, or raise `UnknownModelError`."""
+        ...

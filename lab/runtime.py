@@ -1,0 +1,213 @@
+"""The composition root: opens database, models and graphs, and closes them."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from uuid import UUID
+
+import structlog
+
+from lab.config import Settings
+from lab.db import Database, EmbeddedPostgres, upgrade
+from lab.db.ids import new_id
+from lab.errors import LabError, NotFoundError
+from lab.messages import to_chat_message
+from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.event import Event
+from lab.schemas.event_type import EventType
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.message import Message
+from lab.schemas.model_profile import ModelProfile
+from lab.schemas.user import User
+from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
+from lab.workflows.context import ChatContext
+from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.recording import Recorder
+from lab.workflows.title import write_title
+from lab.workflows.turns import Turns
+
+NEW_CHAT = "New chat"
+"""Title of a conversation that nobody named yet."""
+
+log = structlog.get_logger(__name__)
+
+
+class Runtime:
+    """
+    A running lab without its faces; made by `open_runtime`.
+
+    Attributes
+    ----------
+    settings : Settings
+        Of this process, without a user's layer.
+    database : Database
+        What is remembered.
+    pipelines : PipelineFactory
+        How models run.
+    composer : Composer
+        The compiled graphs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        pipelines: PipelineFactory,
+        composer: Composer,
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.pipelines = pipelines
+        self.composer = composer
+        self._search_given = GivenHistorySearch()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def settings_of(self, owner: User) -> Settings:
+        """Return the settings under the user's own."""
+        async with self.database.stores(owner.id) as stores:
+            return self.settings.overlay("user", await stores.config.get())
+
+    async def chat(self, owner: User, turn: ChatTurn) -> AsyncGenerator[Event, None]:
+        """
+        Answer one turn; yield events as they happen, the last says how it ended.
+
+        Closing the generator cancels the turn and frees the model's place at once.
+
+        Raises
+        ------
+        UnknownModelError
+            If the profile is unknown.
+        NotFoundError
+            If the conversation is not the owner's.
+        ModelLoadError
+            If the model cannot be loaded.
+        """
+        settings = await self.settings_of(owner)
+        profile = self._profile(turn, settings)
+        async with (
+            self.pipelines.chat(profile.model) as chat,
+            self.pipelines.embedding() as embedding,
+        ):
+            run_id = new_id()
+            turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
+            context = ChatContext(
+                run_id=run_id,
+                turn=turn,
+                profile=profile,
+                parameters=_parameters(profile, settings, turn),
+                settings=settings,
+                chat=chat,
+                embedding=embedding,
+                turns=turns,
+                recorder=Recorder(self.database, owner.id, run_id, turns),
+                search_given=self._search_given,
+            )
+            kept = turn.store and turn.conversation_id is not None
+            graph = compose_workflow(self.composer, profile.workflow, checkpointed=kept)
+            async with aclosing(execute_workflow(graph, context)) as events:
+                async for event in events:
+                    yield event
+        if event.type is EventType.run_completed:
+            self._after(owner, turn, settings, profile)
+
+    async def store_messages(
+        self, owner: User, conversation_id: UUID, messages: Sequence[ChatMessage]
+    ) -> list[Message]:
+        """Store turns that were said elsewhere, with their embeddings; nothing is generated."""
+        async with self.pipelines.embedding() as embedding:
+            return await Turns(self.database, owner.id, conversation_id, embedding).keep(messages)
+
+    async def message(self, owner: User, conversation_id: UUID, message_id: UUID) -> Message:
+        """Return a message of a conversation."""
+        async with self.database.stores(owner.id) as stores:
+            message = await stores.messages.get(message_id)
+        if message.conversation_id != conversation_id:
+            raise NotFoundError("message", message_id)
+        return message
+
+    async def delete_conversation(self, owner: User, conversation_id: UUID) -> None:
+        """Delete a conversation with its messages, memories and checkpoints."""
+        async with self.database.stores(owner.id) as stores:
+            await stores.conversations.delete(conversation_id)
+        await self.composer.forget(conversation_id)
+
+    async def aclose(self) -> None:
+        """Wait for what runs in the background."""
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    def _profile(self, turn: ChatTurn, settings: Settings) -> ModelProfile:
+        wanted = turn.profile or settings.config.preferences.profile
+        return self.pipelines.resolve(wanted or DEFAULT_PROFILE)
+
+    def _after(
+        self, owner: User, turn: ChatTurn, settings: Settings, profile: ModelProfile
+    ) -> None:
+        if turn.conversation_id is None or not settings.config.workflow.auto_title:
+            return
+        task = asyncio.create_task(self._name(owner, turn.conversation_id, profile))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _name(self, owner: User, conversation_id: UUID, profile: ModelProfile) -> None:
+        """Give a new conversation a title; it keeps its old one when that fails."""
+        try:
+            async with self.database.stores(owner.id) as stores:
+                conversation = await stores.conversations.get(conversation_id)
+                if conversation.title != NEW_CHAT:
+                    return
+                exchange = await stores.messages.list(conversation_id, limit=2)
+            async with self.pipelines.chat(profile.model) as chat:
+                title = await write_title(chat, [to_chat_message(m) for m in exchange])
+            async with self.database.stores(owner.id) as stores:
+                current = await stores.conversations.get(conversation_id)
+                if title and current.title == NEW_CHAT:
+                    await stores.conversations.rename(conversation_id, title)
+        except LabError as error:
+            log.warning("no title", conversation_id=str(conversation_id), error=str(error))
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """
+    Open the database (the embedded one when no URL is set), the models and the graphs.
+
+    Raises
+    ------
+    DatabaseError
+        If the database cannot be started, reached or migrated.
+    """
+    config = settings.config
+    async with AsyncExitStack() as stack:
+        if config.database.url is None:
+            server = EmbeddedPostgres(
+                settings.data_folder / "postgres", config.database.port, config.database.os_user
+            )
+            await stack.enter_async_context(server.running())
+            url = server.url()
+        else:
+            url = config.database.url.get_secret_value()
+        await upgrade(url)
+        database = await stack.enter_async_context(Database(config.database, url))
+        async with database.accounts() as accounts:
+            await accounts.mark_interrupted()
+        pipelines = pipeline_factory(config.chat, config.embedding)
+        stack.push_async_callback(pipelines.aclose)
+        composer = await initialize_composer(database)
+        runtime = Runtime(settings, database, pipelines, composer)
+        stack.push_async_callback(runtime.aclose)
+        yield runtime
+
+
+def _parameters(profile: ModelProfile, settings: Settings, turn: ChatTurn) -> GenerationParameters:
+    """Merge profile, user and request; draw the seed when nobody set one."""
+    user = settings.config.generation.model_dump(exclude_none=True)
+    merged = {
+        **(profile.parameters.model_dump(exclude_unset=True) if profile.parameters else {}),
+        **user,
+        **(turn.parameters.model_dump(exclude_unset=True) if turn.parameters else {}),
+    }
+    merged = {key: value for key, value in merged.items() if value is not None}
+    return GenerationParameters.model_validate({"seed": secrets.randbits(32), **merged})

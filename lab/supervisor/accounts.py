@@ -1,0 +1,48 @@
+"""The OS account of what must not run as root."""
+
+import os
+import sys
+from pathlib import Path
+
+from lab.config import Settings
+from lab.db.os_account import OsAccount, unprivileged_account
+from lab.errors import ServiceError
+
+
+def notebook_account(settings: Settings) -> OsAccount | None:
+    """
+    Return the account that runs the dashboards, made when missing; None when we are not root.
+
+    Raises
+    ------
+    ServiceError
+        If it cannot reach the interpreter, the package or the data folder.
+    """
+    account = unprivileged_account(settings.config.hub.notebook_user)
+    if account is None:
+        return None
+    package = Path(__file__).resolve().parent
+    # A symlink may lead out of a folder that everybody may enter.
+    for needed in (Path(sys.executable).resolve(), Path(sys.executable), package):
+        if blocked := account.blocked_at(needed):
+            raise ServiceError(
+                f"The lab never runs notebooks as root, and the account `{account.name}` may not "
+                f"enter `{blocked}`, which leads to `{needed}`. Install the lab where every "
+                "account can read it, with an interpreter such as /usr/bin/python3 "
+                "(`PYTHON=/usr/bin/python3 make up`), or start it as another account than root."
+            )
+    if blocked := account.blocked_at(settings.data_folder):
+        raise ServiceError(
+            f"The account `{account.name}` may not enter `{blocked}`, which leads to the data "
+            f"folder `{settings.data_folder}`; run `chmod o+x {blocked}` or set LAB_DATA_FOLDER."
+        )
+    return account
+
+
+def own_folder(folder: Path, account: OsAccount | None) -> Path:
+    """Return the folder, made if missing, closed to everybody but the account (or us)."""
+    folder.parent.mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if account:
+        os.chown(folder, account.uid, account.gid)
+    return folder

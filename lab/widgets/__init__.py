@@ -1,0 +1,5 @@
+"""The faces of the lab in a notebook and in Voilà; they reach it only through its client."""
+
+from lab.widgets.chat import ChatDashboard
+
+__all__ = ["ChatDashboard"]

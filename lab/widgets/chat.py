@@ -1,0 +1,283 @@
+"""The chat dashboard: conversations, streamed answers and their receipts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID, uuid4
+
+from lab.client import Lab
+from lab.errors import LabError, NotFoundError
+from lab.schemas.message import Message
+from lab.schemas.task import Task
+from lab.widgets.markdown import to_html
+from lab.widgets.parts import parts_html
+from lab.widgets.receipt import receipt_html
+from lab.widgets.reply import Reply
+from lab.widgets.view import ChatView
+
+FRAME_S = 0.05
+"""Time between two drawings of an answer."""
+
+PAGE = 60
+"""Messages loaded at a time."""
+
+LISTED = 200
+"""Most conversations in the list."""
+
+TITLE_WAITS_S = (0.5, 1.5, 4.0)
+"""When to look for the title that the lab writes after the first exchange."""
+
+
+class ChatDashboard(ChatView):
+    """
+    Chat with the lab's models, in JupyterLab and in Voilà.
+
+    Make it in a cell: it works on the kernel's event loop.
+
+    Parameters
+    ----------
+    lab : Lab
+        From `lab.connect()`.
+    conversation : str, optional
+        Id of the conversation to open; the one used last otherwise.
+    profile : str, optional
+        Profile that answers; the lab's default otherwise.
+    """
+
+    def __init__(
+        self, lab: Lab, *, conversation: str | None = None, profile: str | None = None
+    ) -> None:
+        super().__init__(profile=profile or "")
+        self._lab = lab
+        self._first = conversation
+        self._replies: dict[UUID, Reply] = {}
+        self._failed: Reply | None = None
+        self._earliest = 0
+        # JupyterLab's messages may arrive in another thread; everything is done on this loop.
+        self._loop = asyncio.get_running_loop()
+        self._running: set[Future[None]] = set()
+        self._actions: dict[str, Callable[..., Awaitable[None]]] = {
+            "look": self._look,
+            "new": self._new,
+            "open": self._open,
+            "earlier": self._show_earlier,
+            "send": self._ask,
+            "stop": self._stop,
+            "retry": self._retry,
+            "dismiss": self._dismiss,
+            "rename": self._rename,
+            "delete": self._delete,
+            "choose": self._choose,
+            "receipt": self._fetch_receipt,
+        }
+        self.on_msg(self._told)
+
+    def _told(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
+        """Do what a person asked for."""
+        future = asyncio.run_coroutine_threadsafe(self._act(**content), self._loop)
+        self._running.add(future)
+        future.add_done_callback(self._done)
+
+    def _done(self, future: Future[None]) -> None:
+        self._running.discard(future)
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._loop.call_soon_threadsafe(
+                self.show_problem, f"The dashboard failed: {type(error).__name__}: {error}"
+            )
+
+    async def _act(self, action: str, **values: Any) -> None:
+        try:
+            await self._actions[action](**values)
+        except LabError as error:
+            self.show_problem(str(error), retry=not self.ready)
+
+    async def _look(self, conversation: str) -> None:
+        """Load what the page shows first; `conversation` is what this browser had open."""
+        if self.ready:
+            return
+        self.problem = {}
+        self.person = (await self._lab.me()).user.name
+        self.profiles = [
+            {"id": p.id, "description": p.description, "is_demo": p.is_demo}
+            for p in await self._lab.models()
+            if p.task is Task.chat
+        ]
+        (preferred,) = await self._lab.config.explain("preferences.profile")
+        self.profile = self.profile or preferred.value or self.profiles[0]["id"]
+        await self._refresh()
+        wanted = [self._first, conversation, *(c["id"] for c in self.conversations)]
+        await self._open_first([id_ for id_ in wanted if id_])
+        self.ready = True
+
+    async def _open_first(self, ids: list[str]) -> None:
+        """Open the first of the conversations that is still there."""
+        for id_ in ids:
+            try:
+                return await self._open(id_)
+            except NotFoundError:
+                continue
+
+    async def _refresh(self) -> None:
+        found = await self._lab.conversations.list(limit=LISTED)
+        self.conversations = [
+            {"id": str(c.id), "title": c.title, "updated_at": c.updated_at.isoformat()}
+            for c in found
+        ]
+
+    async def _new(self) -> None:
+        self._show("", [])
+
+    async def _open(self, id: str) -> None:
+        self._show(id, await self._lab.conversations.messages(UUID(id), limit=PAGE))
+
+    def _show(self, id_: str, messages: list[Message]) -> None:
+        with self.hold_sync():
+            self.problem = {}
+            self.conversation = id_
+            self.messages = [_bubble(message) for message in messages]
+            self._set_earliest(messages)
+            self._draw()
+
+    def _set_earliest(self, messages: list[Message]) -> None:
+        self._earliest = messages[0].position if messages else 0
+        self.has_earlier = self._earliest > 0
+
+    async def _show_earlier(self) -> None:
+        found = await self._lab.conversations.messages(
+            UUID(self.conversation), limit=PAGE, before_position=self._earliest
+        )
+        with self.hold_sync():
+            self.messages = [*map(_bubble, found), *self.messages]
+            self._set_earliest(found)
+
+    async def _ask(self, text: str) -> None:
+        """Ask, and draw the answer while it streams."""
+        is_new = not self.conversation
+        if is_new:
+            self.conversation = str((await self._lab.conversations.create()).id)
+            await self._refresh()
+        reply = Reply(UUID(self.conversation), text)
+        if reply.conversation_id in self._replies:
+            return
+        self._replies[reply.conversation_id] = reply
+        with self.hold_sync():
+            self.problem = {}
+            self.messages = [*self.messages, _said(text)]
+            self._draw()
+        await self._answer(reply)
+        await self._refresh()
+        if is_new:
+            await self._await_title(str(reply.conversation_id))
+
+    async def _answer(self, reply: Reply) -> None:
+        reply.task = asyncio.create_task(self._follow(reply))
+        drawing = asyncio.create_task(self._draw_regularly(reply))
+        try:
+            await asyncio.wait({reply.task})
+        finally:
+            drawing.cancel()
+            del self._replies[reply.conversation_id]
+            self._conclude(reply)
+        if not reply.task.cancelled():
+            reply.task.result()
+
+    async def _follow(self, reply: Reply) -> None:
+        events = self._lab.stream(
+            reply.question, conversation=reply.conversation_id, model=self.profile
+        )
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    reply.add(event)
+        except LabError as error:
+            reply.problem = str(error)
+
+    async def _draw_regularly(self, reply: Reply) -> None:
+        while True:
+            await asyncio.sleep(FRAME_S)
+            if reply.changed:
+                reply.changed = False
+                self._draw()
+
+    def _draw(self) -> None:
+        """Show the answer that streams in the open conversation, if one does."""
+        reply = self._replies.get(UUID(self.conversation)) if self.conversation else None
+        self.busy = reply is not None
+        self.live = reply.html if reply else ""
+
+    def _conclude(self, reply: Reply) -> None:
+        """Put the answer, whole or not, among the messages."""
+        with self.hold_sync():
+            self._draw()
+            if self.conversation != str(reply.conversation_id):
+                return
+            if reply.html:
+                self.messages = [*self.messages, reply.bubble()]
+            if reply.problem:
+                self._failed = reply
+                self.show_problem(reply.problem, retry=True)
+
+    async def _await_title(self, id_: str) -> None:
+        """Show the title that the lab writes in the background."""
+        given = self._title(id_)
+        for wait_s in TITLE_WAITS_S:
+            await asyncio.sleep(wait_s)
+            await self._refresh()
+            if self._title(id_) != given:
+                return
+
+    def _title(self, id_: str) -> str | None:
+        return next((c["title"] for c in self.conversations if c["id"] == id_), None)
+
+    async def _stop(self) -> None:
+        reply = self._replies.get(UUID(self.conversation)) if self.conversation else None
+        if reply is not None and reply.task is not None:
+            reply.task.cancel()
+
+    async def _retry(self) -> None:
+        """Ask again; what the failed run stored goes first."""
+        failed, self._failed = self._failed, None
+        if failed is None:
+            return await self._look("")
+        id_ = failed.conversation_id
+        for message in await self._lab.conversations.messages(id_, limit=PAGE):
+            if message.run_id is not None and message.run_id == failed.run_id:
+                await self._lab.conversations.delete_message(id_, message.id)
+        await self._open(str(id_))
+        await self._ask(failed.question)
+
+    async def _dismiss(self) -> None:
+        self.problem = {}
+
+    async def _rename(self, id: str, title: str) -> None:
+        await self._lab.conversations.rename(UUID(id), title)
+        await self._refresh()
+
+    async def _delete(self, id: str) -> None:
+        await self._lab.conversations.delete(UUID(id))
+        if id == self.conversation:
+            self._show("", [])
+        await self._refresh()
+
+    async def _choose(self, profile: str) -> None:
+        self.profile = profile
+
+    async def _fetch_receipt(self, run_id: str) -> None:
+        run = await self._lab.run(UUID(run_id))
+        self.show_receipt(run_id, receipt_html(run))
+
+
+def _bubble(message: Message) -> dict[str, str]:
+    return {
+        "id": str(message.id),
+        "role": message.role.value,
+        "html": parts_html(message.parts),
+        "run_id": str(message.run_id or ""),
+    }
+
+
+def _said(text: str) -> dict[str, str]:
+    """Return what was just said; it has no id of the lab's yet."""
+    return {"id": f"said-{uuid4()}", "role": "user", "html": to_html(text), "run_id": ""}

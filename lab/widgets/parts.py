@@ -1,0 +1,44 @@
+"""What a message looks like."""
+
+import json
+from collections.abc import Iterable
+from html import escape
+
+from lab.schemas.text_part import TextPart
+from lab.schemas.thinking_part import ThinkingPart
+from lab.schemas.tool_call_part import ToolCallPart
+from lab.schemas.tool_result_part import ToolResultPart
+from lab.widgets.markdown import to_html
+
+Part = TextPart | ThinkingPart | ToolCallPart | ToolResultPart
+
+
+def parts_html(parts: Iterable[Part]) -> str:
+    """Return a message as HTML: its text open, what went on behind it folded."""
+    return "".join(map(_part_html, parts))
+
+
+def folded(kind: str, summary: str, body: str) -> str:
+    """Return a part that opens on a click; `summary` and `body` are HTML."""
+    return (
+        f'<details class="lab-folded lab-{kind}"><summary>{summary}</summary>'
+        f'<div class="lab-folded-body">{body}</div></details>'
+    )
+
+
+def _part_html(part: Part) -> str:
+    match part:
+        case TextPart():
+            return to_html(part.text)
+        case ThinkingPart():
+            return folded("thinking", "Thinking", to_html(part.text))
+        case ToolCallPart():
+            call = part.tool_call
+            arguments = json.dumps(call.arguments, ensure_ascii=False, indent=2)
+            return folded(
+                "tool",
+                f"Called <code>{escape(call.name)}</code>",
+                f"<pre>{escape(arguments)}</pre>",
+            )
+        case ToolResultPart():
+            return folded("tool", "Result of a tool", f"<pre>{escape(part.text)}</pre>")

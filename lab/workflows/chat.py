@@ -1,0 +1,118 @@
+"""
+Answer one chat turn.
+
+    START -> remember -> assemble -> generate -> record -> END
+
+`remember` stores the caller's messages before anything can fail, `assemble` builds the window,
+`generate` streams the answer, `record` stores it.
+"""
+
+from typing import Any, TypedDict
+from uuid import UUID
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from lab.schemas.chat_delta import ChatDelta
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_result import ChatResult
+from lab.schemas.event_type import EventType
+from lab.schemas.message import Message
+from lab.workflows.answer import Answer
+from lab.workflows.context import ChatContext
+from lab.workflows.window import build_window, split_question
+
+
+class State(TypedDict, total=False):
+    """What flows along the edges: plain data, since it is checkpointed."""
+
+    turn_ids: list[str]
+    """Messages of the current turn that are stored."""
+
+    window: list[dict[str, Any]]
+    """`ChatMessage` dumps put before the model."""
+
+    answer: dict[str, Any]
+    """`ChatResult` dump."""
+
+
+async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
+    """Store the caller's messages with their embeddings."""
+    turn = runtime.context.turn
+    if turn.conversation_id is None or not turn.store:
+        return {"turn_ids": []}
+    _, history, question = split_question(turn.messages)
+    stored = await runtime.context.turns.keep([*history, *question], runtime.context.run_id)
+    for message in stored:
+        _tell_stored(runtime, message)
+    return {"turn_ids": [str(message.id) for message in stored]}
+
+
+async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
+    """Choose what the model sees, and say why."""
+    context = runtime.context
+    window = await build_window(context, [UUID(i) for i in state["turn_ids"]])
+    receipt = window.receipt.model_copy(update={"run_id": context.run_id})
+    await context.recorder.keep_receipt(receipt)
+    _tell(runtime, EventType.receipt, receipt=receipt.model_dump(mode="json"))
+    return {"window": [message.model_dump(mode="json") for message in window.messages]}
+
+
+async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
+    """Stream the answer."""
+    context = runtime.context
+    messages = [ChatMessage.model_validate(message) for message in state["window"]]
+    answer = Answer()
+    async for delta in context.chat.stream(messages, context.parameters, tools=context.turn.tools):
+        answer.add(delta)
+        _tell_delta(runtime, delta)
+    return {"answer": answer.result().model_dump(mode="json")}
+
+
+async def record(state: State, runtime: Runtime[ChatContext]) -> State:
+    """Store the answer with its embedding."""
+    if runtime.context.turn.store:
+        result = ChatResult.model_validate(state["answer"])
+        message = await runtime.context.recorder.keep_answer(result)
+        if message is not None:
+            _tell_stored(runtime, message)
+    return {}
+
+
+def build_graph() -> StateGraph[State, ChatContext]:
+    """Return the graph, not compiled; pass a `ChatContext` when it runs."""
+    graph = StateGraph(State, context_schema=ChatContext)
+    graph.add_node("remember", remember)
+    graph.add_node("assemble", assemble)
+    graph.add_node("generate", generate)
+    graph.add_node("record", record)
+    graph.add_edge(START, "remember")
+    graph.add_edge("remember", "assemble")
+    graph.add_edge("assemble", "generate")
+    graph.add_edge("generate", "record")
+    graph.add_edge("record", END)
+    return graph
+
+
+def _tell(runtime: Runtime[ChatContext], type_: EventType, **data: Any) -> None:
+    runtime.stream_writer((type_, data))
+
+
+def _tell_stored(runtime: Runtime[ChatContext], message: Message) -> None:
+    _tell(runtime, EventType.message_stored, message_id=str(message.id), role=message.role.value)
+
+
+def _tell_delta(runtime: Runtime[ChatContext], delta: ChatDelta) -> None:
+    if delta.thinking:
+        _tell(runtime, EventType.thinking, text=delta.thinking)
+    if delta.content:
+        _tell(runtime, EventType.content, text=delta.content)
+    if delta.tool_call is not None:
+        _tell(runtime, EventType.tool_call, tool_call=delta.tool_call.model_dump(mode="json"))
+    if delta.finish_reason is not None and delta.usage is not None:
+        _tell(
+            runtime,
+            EventType.usage,
+            usage=delta.usage.model_dump(mode="json"),
+            finish_reason=delta.finish_reason.value,
+        )

@@ -1,0 +1,34 @@
+"""What a run depends on: typed, never stored in a checkpoint."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from lab.config import Settings
+from lab.protocols import ChatPipeline, EmbeddingPipeline
+from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.model_profile import ModelProfile
+from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.recording import Recorder
+from lab.workflows.turns import Turns
+
+
+@dataclass(frozen=True)
+class ChatContext:
+    """The models, the storage and the decisions of one chat turn."""
+
+    run_id: UUID
+    turn: ChatTurn
+    profile: ModelProfile
+    parameters: GenerationParameters
+    """As used: profile, user and request merged, the seed drawn."""
+
+    settings: Settings
+    """With the user's layer on top."""
+
+    chat: ChatPipeline
+    embedding: EmbeddingPipeline
+    turns: Turns
+    recorder: Recorder
+    search_given: GivenHistorySearch
+    """Finds turns in a history that the caller sent."""

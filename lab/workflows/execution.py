@@ -1,0 +1,145 @@
+"""Run a graph and turn what its nodes tell into a stream of events."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import structlog
+from langchain_core.runnables import RunnableConfig
+
+from lab.errors import LabError
+from lab.schemas.chat_delta import ChatDelta
+from lab.schemas.event import Event
+from lab.schemas.event_type import EventType
+from lab.schemas.finish_reason import FinishReason
+from lab.schemas.run_status import RunStatus
+from lab.schemas.usage import Usage
+from lab.workflows.answer import Answer
+from lab.workflows.composer import Graph
+from lab.workflows.context import ChatContext
+
+# Kept elsewhere: the answer in its message, the receipt with its run.
+NOT_STORED = {EventType.content, EventType.thinking, EventType.receipt}
+
+log = structlog.get_logger(__name__)
+
+
+async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator[Event, None]:
+    """
+    Run a workflow and yield its events as they happen.
+
+    The last event says how the run ended. A `LabError` ends it with `run_failed` instead of being
+    raised. Closing the generator cancels the run: the model's place is free at once, and what was
+    answered so far is stored.
+
+    Parameters
+    ----------
+    graph : Graph
+        From `compose_workflow`.
+    context : ChatContext
+        What the run depends on.
+    """
+    run = _Run(context)
+    try:
+        await context.recorder.start(
+            context.profile.id,
+            context.parameters.model_dump(mode="json"),
+            context.turn.conversation_id,
+        )
+        yield run.tell(
+            EventType.run_started,
+            profile=context.profile.id,
+            model=context.chat.model.id,
+            seed=context.parameters.seed,
+            conversation_id=_text(context.turn.conversation_id),
+        )
+        thread = context.turn.conversation_id or context.run_id
+        config: RunnableConfig = {"configurable": {"thread_id": str(thread)}}
+        told = cast(
+            AsyncGenerator[tuple[EventType, dict[str, Any]], None],
+            graph.astream({}, config, context=context, stream_mode="custom"),
+        )
+        with context.recorder.guarded():
+            async with aclosing(told):
+                async for type_, data in told:
+                    yield run.tell(type_, **data)
+        yield await run.complete()
+    except LabError as error:
+        yield await run.fail(error)
+    except (asyncio.CancelledError, GeneratorExit):
+        await asyncio.shield(run.cancel())
+        raise
+
+
+class _Run:
+    """The events of a run, and how it ends."""
+
+    def __init__(self, context: ChatContext) -> None:
+        self._context = context
+        self._events: list[Event] = []
+        self._n_told = 0
+        self._answer = Answer()
+
+    def tell(self, type_: EventType, **data: Any) -> Event:
+        event = Event(
+            run_id=self._context.run_id,
+            position=self._n_told,
+            type=type_,
+            data=data,
+            created_at=datetime.now(UTC),
+        )
+        self._n_told += 1
+        if type_ not in NOT_STORED:
+            self._events.append(event)
+        self._follow(type_, data)
+        return event
+
+    async def complete(self) -> Event:
+        result = self._answer.result()
+        event = self.tell(EventType.run_completed, finish_reason=result.finish_reason.value)
+        await self._context.recorder.finish(RunStatus.completed, self._events, result=result)
+        return event
+
+    async def fail(self, error: LabError) -> Event:
+        message = str(error)
+        event = self.tell(
+            EventType.run_failed, code=error.code, status=error.status, message=message
+        )
+        await self._close(RunStatus.failed, message)
+        return event
+
+    async def cancel(self) -> None:
+        self.tell(EventType.run_cancelled)
+        await self._close(RunStatus.cancelled, None)
+
+    async def _close(self, status: RunStatus, error: str | None) -> None:
+        """Store what there is; a database that is away cannot be told, but the caller can."""
+        recorder = self._context.recorder
+        try:
+            if self._context.turn.store:
+                await recorder.keep_answer(self._answer.result())
+            await recorder.finish(status, self._events, error=error)
+        except LabError as failure:
+            log.warning("run not closed", run_id=_text(self._context.run_id), error=str(failure))
+
+    def _follow(self, type_: EventType, data: dict[str, Any]) -> None:
+        match type_:
+            case EventType.content:
+                self._answer.add(ChatDelta(content=data["text"]))
+            case EventType.thinking:
+                self._answer.add(ChatDelta(thinking=data["text"]))
+            case EventType.usage:
+                self._answer.add(
+                    ChatDelta(
+                        usage=Usage.model_validate(data["usage"]),
+                        finish_reason=FinishReason(data["finish_reason"]),
+                    )
+                )
+            case _:
+                pass
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,94 @@
+"""What is stored of a run, and when: each method is one transaction."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from lab.db import Database
+from lab.messages import answer_parts
+from lab.schemas.chat_result import ChatResult
+from lab.schemas.event import Event
+from lab.schemas.message import Message
+from lab.schemas.receipt import Receipt
+from lab.schemas.role import Role
+from lab.schemas.run_kind import RunKind
+from lab.schemas.run_status import RunStatus
+from lab.workflows.turns import Turns
+
+
+class Recorder:
+    """
+    Store one chat run and its answer.
+
+    Parameters
+    ----------
+    database : Database
+        Where to store.
+    owner_id : UUID
+        Whose rows they are.
+    run_id : UUID
+        The run.
+    turns : Turns
+        Where the answer belongs.
+    """
+
+    def __init__(self, database: Database, owner_id: UUID, run_id: UUID, turns: Turns) -> None:
+        self._database = database
+        self._owner_id = owner_id
+        self._run_id = run_id
+        self._turns = turns
+        self._answered = False
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Raise the lab's errors for what the database reports to the checkpointer."""
+        return self._database.guarded()
+
+    async def start(
+        self, profile: str, parameters: Mapping[str, Any], conversation_id: UUID | None
+    ) -> None:
+        """Store the run as running; raise `NotFoundError` when the conversation is not there."""
+        async with self._database.stores(self._owner_id) as stores:
+            if conversation_id is not None:
+                await stores.conversations.get(conversation_id)
+            await stores.runs.create(
+                id=self._run_id,
+                kind=RunKind.chat,
+                profile=profile,
+                parameters=dict(parameters),
+                conversation_id=conversation_id,
+            )
+
+    async def keep_receipt(self, receipt: Receipt) -> None:
+        """Store what is about to be put before the model."""
+        async with self._database.stores(self._owner_id) as stores:
+            await stores.runs.update(self._run_id, receipt=receipt)
+
+    async def keep_answer(self, result: ChatResult) -> Message | None:
+        """Store the answer, or as much of it as there is, once; None when nothing was stored."""
+        parts = answer_parts(result)
+        if self._answered or not parts:
+            return None
+        stored = await self._turns.keep_parts([(Role.assistant, parts)], self._run_id)
+        self._answered = True
+        return stored[0] if stored else None
+
+    async def finish(
+        self,
+        status: RunStatus,
+        events: Sequence[Event],
+        *,
+        result: ChatResult | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Close the run and store what happened in it."""
+        async with self._database.stores(self._owner_id) as stores:
+            await stores.runs.update(
+                self._run_id,
+                status=status,
+                usage=result.usage if result else None,
+                error=error,
+                finished_at=datetime.now(UTC),
+            )
+            await stores.events.extend(self._run_id, events)

@@ -1,0 +1,161 @@
+"""Gather what may stand in the window of a chat turn, and build it."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from lab.context import Budget, Candidate, Window, assemble
+from lab.errors import ModelLoadError
+from lab.messages import to_chat_message
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.memory_config import Scope
+from lab.schemas.role import Role
+from lab.workflows.context import ChatContext
+
+# A message takes at least this many tokens, markers included: no more of them can fit.
+LEAST_MESSAGE_TOKENS = 4
+# Some of what is found stands among the recent turns anyway.
+SEARCH_FACTOR = 2
+
+
+async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
+    """
+    Return what the model sees for this turn.
+
+    Parameters
+    ----------
+    context : ChatContext
+        The run.
+    current : sequence of UUID
+        Stored messages of the turn itself, which are neither history nor memories.
+
+    Raises
+    ------
+    ContextLengthError
+        If system prompt and question alone do not fit.
+    """
+    asked_system, given, question = split_question(context.turn.messages)
+    if context.turn.conversation_id is None:
+        history = [Candidate(message, position=i) for i, message in enumerate(given)]
+    else:
+        history = await _stored_history(context, current)
+    memories = await _memories(context, history, question, current)
+    return assemble(
+        context.chat.model.id,
+        system=asked_system or _system_prompt(context),
+        history=history,
+        memories=memories,
+        question=question,
+        budget=_budget(context),
+        count=lambda messages: context.chat.count_tokens(messages, context.turn.tools),
+    )
+
+
+def split_question(
+    messages: Sequence[ChatMessage],
+) -> tuple[str | None, list[ChatMessage], list[ChatMessage]]:
+    """
+    Split what a caller sent into system prompt, history and question.
+
+    The question is the last user message with all that follows it (tool calls and results).
+
+    >>> hi, yes, who = (ChatMessage(role=r, content=r) for r in ("user", "assistant", "user"))
+    >>> [len(part or []) for part in split_question([hi, yes, who])]
+    [0, 2, 1]
+    """
+    system = "\n\n".join(m.content for m in messages if m.role is Role.system and m.content)
+    talk = [m for m in messages if m.role is not Role.system]
+    last = max((i for i, m in enumerate(talk) if m.role is Role.user), default=0)
+    return system or None, talk[:last], talk[last:]
+
+
+async def _stored_history(context: ChatContext, current: Sequence[UUID]) -> list[Candidate]:
+    most = _context_length(context) // LEAST_MESSAGE_TOKENS + len(current)
+    return [
+        Candidate(
+            to_chat_message(message),
+            source_id=message.id,
+            said_at=message.created_at,
+            position=message.position,
+        )
+        for message in await context.turns.history(most)
+        if message.id not in current
+    ]
+
+
+async def _memories(
+    context: ChatContext,
+    history: Sequence[Candidate],
+    question: Sequence[ChatMessage],
+    current: Sequence[UUID],
+) -> list[Candidate]:
+    """
+    Return earlier turns near in meaning to the question, best first.
+
+    A stateless caller gets its own history searched when that is longer than the window; what the
+    lab has stored of the owner only when the request asks for it.
+    """
+    wanted = context.turn.memory
+    text = " ".join(m.content or "" for m in question if m.role is Role.user)
+    if wanted is False or not text.strip():
+        return []
+    settings = context.settings.config.memory
+    found: list[Candidate] = []
+    if context.turn.conversation_id is None and not _fits(context, history, question):
+        found += await context.search_given(
+            history, text, context.embedding, top_k=settings.top_k * SEARCH_FACTOR
+        )
+    if wanted or (context.turn.conversation_id is not None and settings.enabled):
+        hits = await context.turns.recall(
+            text,
+            top_k=settings.top_k * SEARCH_FACTOR,
+            everywhere=settings.scope is Scope.all,
+            exclude=current,
+        )
+        found += [
+            Candidate(
+                ChatMessage(role=hit.memory.role, content=hit.memory.text),
+                source_id=hit.memory.message_id,
+                said_at=hit.memory.created_at,
+                score=hit.score,
+            )
+            for hit in hits
+        ]
+    asked = text.strip().casefold()
+    good = [t for t in found if (t.score or 0) >= settings.min_score and t.saying[1] != asked]
+    return sorted(good, key=lambda turn: -(turn.score or 0))
+
+
+def _fits(
+    context: ChatContext, history: Sequence[Candidate], question: Sequence[ChatMessage]
+) -> bool:
+    messages = [*(turn.message for turn in history), *question]
+    least = len(messages) * LEAST_MESSAGE_TOKENS
+    most = _budget(context).prompt_tokens
+    return least <= most and context.chat.count_tokens(messages, context.turn.tools) <= most
+
+
+def _system_prompt(context: ChatContext) -> str | None:
+    configured = context.settings.config.context.system_prompt
+    return context.profile.system_prompt if configured is None else configured
+
+
+def _budget(context: ChatContext) -> Budget:
+    length = _context_length(context)
+    settings = context.settings.config
+    wanted = context.parameters.max_new_tokens or settings.context.answer_tokens
+    return Budget(
+        context_length=length,
+        answer_tokens=min(wanted, length // 2),
+        memory_share=settings.context.memory_share,
+        max_memories=settings.memory.top_k,
+    )
+
+
+def _context_length(context: ChatContext) -> int:
+    length = context.chat.model.context_length
+    if length is None:
+        raise ModelLoadError(
+            f"The config of model `{context.chat.model.id}` names no context length; "
+            "set `max_position_embeddings` in its config.json."
+        )
+    return length

@@ -1,0 +1,141 @@
+"""What the API answers to bad requests: one clear message and the right status."""
+
+import json
+from typing import Any
+
+import pytest
+
+from lab.db import Database
+from lab.schemas.scope import Scope
+from lab.schemas.user import User
+from tests.api_server import Api, ann, api, api_app, hello, key_of
+
+__all__ = ["ann", "api", "api_app"]
+
+pytestmark = pytest.mark.integration
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (hello(model="lab-tinny"), 404, "Did you mean `lab-tiny`"),
+        (hello(model="all-MiniLM-L6-v2"), 400, "cannot chat"),
+        (hello("word " * 3000), 400, "the window holds 1024"),
+        (hello("word " * 3000, stream=True), 400, "the window holds 1024"),
+        (hello(temperature="hot"), 400, "`temperature`"),
+        (hello(temperature=3), 400, "less than or equal to 2"),
+        (hello(n=2), 400, "`n`"),
+        (hello(max_tokens=0), 400, "`max_tokens`"),
+        (hello(response_format={"type": "json_object"}), 400, "response_format"),
+        (hello(frequency_penalty=1), 400, "`frequency_penalty`"),
+        (hello(logprobs=True), 400, "`logprobs`"),
+        (hello(tool_choice="required"), 400, "tool_choice"),
+        (hello(flavour="mint"), 400, "`flavour`"),
+        (hello() | {"messages": []}, 400, "`messages`"),
+        (hello() | {"messages": [{"role": "user", "content": 5}]}, 400, "messages.0.content"),
+        (hello(conversation_id="7"), 400, "conversation_id"),
+    ],
+)
+async def test_a_bad_chat_request_is_refused(
+    api: Api, ann: str, body: dict[str, Any], status: int, says: str
+) -> None:
+    async with api.client(ann) as client:
+        response = await client.post(CHAT, json=body)
+
+    error = response.json()["error"]
+    assert response.status_code == status
+    assert says in error["message"]
+    assert error.keys() == {"message", "type", "param", "code"}
+
+
+async def test_what_changes_nothing_is_accepted(api: Api, ann: str) -> None:
+    body = hello(user="u", metadata={"a": "b"}, n=1, presence_penalty=0)
+    async with api.client(ann) as client:
+        response = await client.post(CHAT, json=body)
+
+    assert response.status_code == 200
+
+
+async def test_invalid_json_says_where(api: Api, ann: str) -> None:
+    async with api.client(ann) as client:
+        response = await client.post(
+            CHAT, content=b'{"model": ', headers={"Content-Type": "application/json"}
+        )
+
+    assert response.status_code == 400
+    assert "not valid JSON" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("key", [None, "sk-foreign", "lab_foreign"])
+async def test_a_missing_or_foreign_token_is_401(api: Api, key: str | None) -> None:
+    async with api.client(key) as client:
+        response = await client.get("/v1/models")
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert response.json()["error"]["type"] == "authentication_error"
+
+
+async def test_a_key_without_the_scope_is_403(api: Api, database: Database, owner: User) -> None:
+    key = await key_of(database, owner, [Scope.custom_lab_infer])
+    async with api.client(key) as client:
+        chat = await client.post(CHAT, json=hello())
+        conversations = await client.get("/v1/conversations")
+        new_key = await client.post("/v1/keys", json={"name": "x"})
+
+    assert chat.status_code == 200
+    assert (conversations.status_code, new_key.status_code) == (403, 403)
+    assert "custom:lab:memory" in conversations.json()["error"]["message"]
+
+
+async def test_unknown_routes_and_methods_are_named(api: Api, ann: str) -> None:
+    async with api.client(ann) as client:
+        route = await client.get("/v1/nothing")
+        method = await client.put("/v1/models")
+
+    assert (route.status_code, method.status_code) == (404, 405)
+    assert "/v1/nothing" in route.json()["error"]["message"]
+    assert method.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_that_is_too_large_is_413(api: Api, ann: str, chunked: bool) -> None:
+    size = api.app.state.settings.config.limits.max_body_bytes + 1
+
+    async def pieces() -> Any:
+        for _ in range(size // 65536 + 1):
+            yield b"x" * 65536
+
+    async with api.client(ann) as client:
+        content = pieces() if chunked else b"x" * size
+        response = await client.post(CHAT, content=content)
+
+    assert response.status_code == 413
+    assert "max_body_bytes" in response.json()["error"]["message"]
+
+
+async def test_every_answer_has_a_request_id(api: Api, ann: str) -> None:
+    async with api.client(ann) as client:
+        first, second = await client.get("/healthz"), await client.get("/v1/nothing")
+
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+
+
+async def test_metrics_count_requests_and_tokens(api: Api, ann: str) -> None:
+    async with api.client(ann) as client:
+        await client.post(CHAT, json=hello())
+        text = (await client.get("/metrics")).text
+
+    assert 'route="/v1/chat/completions",status="200"' in text
+    for name in ("lab_active_streams", "lab_queued_requests", "lab_generated_tokens_total"):
+        assert name in text
+
+
+async def test_the_document_lists_every_route(api: Api) -> None:
+    async with api.client(None) as client:
+        document = (await client.get("/openapi.json")).json()
+
+    assert {CHAT, "/v1/embeddings", "/v1/runs/{run_id}/receipt"} <= document["paths"].keys()
+    assert json.dumps(document)

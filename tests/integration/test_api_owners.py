@@ -1,0 +1,111 @@
+"""Nobody reads, changes or deletes what is another's."""
+
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.api_server import Api, ann, api, api_app, bob, hello
+
+__all__ = ["ann", "api", "api_app", "bob"]
+
+pytestmark = pytest.mark.integration
+
+
+async def rows_of(client: httpx.AsyncClient) -> dict[str, str]:
+    """Make one row of each kind and return the path of each."""
+    conversation = (await client.post("/v1/conversations", json={})).json()["id"]
+    answer = await client.post(
+        "/v1/chat/completions", json=hello("My dog is Zamiko.", conversation_id=conversation)
+    )
+    run = answer.json()["lab"]["run_id"]
+    (message, *_) = (await client.get(f"/v1/conversations/{conversation}/messages")).json()
+    (memory, *_) = (await client.get("/v1/memories")).json()
+    key = (await client.post("/v1/keys", json={"name": "mine"})).json()["api_key"]["id"]
+    return {
+        "conversation": f"/v1/conversations/{conversation}",
+        "messages": f"/v1/conversations/{conversation}/messages",
+        "message": f"/v1/conversations/{conversation}/messages/{message['id']}",
+        "memory": f"/v1/memories/{memory['id']}",
+        "run": f"/v1/runs/{run}",
+        "receipt": f"/v1/runs/{run}/receipt",
+        "events": f"/v1/runs/{run}/events",
+        "key": f"/v1/keys/{key}",
+    }
+
+
+async def test_another_users_rows_do_not_exist(api: Api, ann: str, bob: str) -> None:
+    async with api.client(ann) as hers, api.client(bob) as his:
+        paths = await rows_of(hers)
+        read = {
+            kind: (await his.get(paths[kind])).status_code
+            for kind in ("conversation", "messages", "message", "run", "receipt", "events")
+        }
+        deleted = {
+            kind: (await his.delete(paths[kind])).status_code
+            for kind in ("message", "memory", "key", "conversation")
+        }
+        renamed = await his.patch(paths["conversation"], json={"title": "Mine"})
+        added = await his.post(
+            paths["messages"], json={"messages": [{"role": "user", "content": "Hi."}]}
+        )
+        asked = await his.post(
+            "/v1/chat/completions",
+            json=hello(conversation_id=paths["conversation"].rsplit("/", 1)[1]),
+        )
+        still = [(await hers.get(paths[kind])).status_code for kind in read]
+
+    assert set(read.values()) == {404}
+    assert set(deleted.values()) == {404}
+    assert (renamed.status_code, added.status_code, asked.status_code) == (404, 404, 404)
+    assert set(still) == {200}
+
+
+async def test_lists_and_searches_hold_ones_own(api: Api, ann: str, bob: str) -> None:
+    async with api.client(ann) as hers, api.client(bob) as his:
+        await rows_of(hers)
+        lists = [
+            (await his.get(path)).json()
+            for path in (
+                "/v1/conversations",
+                "/v1/memories",
+                "/v1/runs",
+                "/v1/memories/search?q=dog",
+            )
+        ]
+        keys = (await his.get("/v1/keys")).json()
+
+    assert lists == [[], [], [], []]
+    assert [key["name"] for key in keys] == ["test"]
+
+
+async def test_owners_can_delete_what_is_theirs(api: Api, ann: str) -> None:
+    async with api.client(ann) as client:
+        paths = await rows_of(client)
+        statuses = [
+            (await client.delete(paths[kind])).status_code
+            for kind in ("memory", "message", "key", "conversation")
+        ]
+        gone = await client.get(paths["conversation"])
+        unknown = await client.get(f"/v1/conversations/{uuid4()}")
+
+    assert statuses == [204, 204, 204, 204]
+    assert (gone.status_code, unknown.status_code) == (404, 404)
+
+
+async def test_settings_are_ones_own(api: Api, ann: str, bob: str) -> None:
+    async with api.client(ann) as hers, api.client(bob) as his:
+        await hers.patch("/v1/config", json={"memory": {"top_k": 3}})
+        (mine,) = (await hers.get("/v1/config", params={"key": "memory.top_k"})).json()
+        (yours,) = (await his.get("/v1/config", params={"key": "memory.top_k"})).json()
+        (reset,) = [
+            setting
+            for setting in (await hers.delete("/v1/config/memory.top_k")).json()
+            if setting["key"] == "memory.top_k"
+        ]
+        wrong = await hers.patch("/v1/config", json={"memory": {"top_kk": 3}})
+
+    assert (mine["value"], mine["layer"]) == (3, "user")
+    assert yours["layer"] == reset["layer"] == "schema default"
+    assert wrong.status_code == 400
+    assert "Did you mean `memory.top_k`" in wrong.json()["error"]["message"]

@@ -1,0 +1,133 @@
+"""Migrations lead to the schema of the code, however often and by however many they run."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine
+
+from lab.db import EmbeddedPostgres, upgrade
+from lab.db.ids import new_id
+from lab.db.migrations import LOCK
+from lab.db.tables import Base
+from lab.errors import DatabaseError
+
+pytestmark = pytest.mark.integration
+
+FIVE_PROCESSES = """
+import asyncio, os, sys
+from lab.db import upgrade
+
+url, children = sys.stdin.read(), []
+for _ in range(5):
+    if not (child := os.fork()):
+        asyncio.run(upgrade(url))
+        os._exit(0)
+    children.append(child)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
+"""
+
+
+@pytest.fixture
+async def empty_url(database_server: EmbeddedPostgres) -> AsyncIterator[str]:
+    name = f"test_{new_id().hex}"
+    await database_server.create_database(name)
+    yield database_server.url(name)
+    await execute(database_server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def execute(url: str, statement: str) -> list[Any]:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        found = await connection.execute(statement.encode())
+        return await found.fetchall() if found.description else []
+
+
+def differences(connection: Connection) -> list[Any]:
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "compare_type": True,
+            "compare_server_default": True,
+            "include_name": lambda name, kind, _: (
+                not (kind == "table" and (name or "").startswith(("checkpoint", "alembic")))
+            ),
+        },
+    )
+    return compare_metadata(context, Base.metadata)
+
+
+async def test_the_migrated_schema_is_the_one_of_the_code(database_url: str) -> None:
+    engine = create_engine(database_url.replace("postgresql", "postgresql+psycopg", 1))
+
+    with engine.connect() as connection:
+        found = differences(connection)
+
+    engine.dispose()
+    assert found == []
+
+
+async def test_every_foreign_key_has_an_index(database_url: str) -> None:
+    bare = await execute(
+        database_url,
+        """
+        SELECT c.conrelid::regclass, c.conname FROM pg_constraint c
+        WHERE c.contype = 'f' AND NOT EXISTS (
+            SELECT FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indkey[0] = c.conkey[1])
+        """,
+    )
+
+    assert bare == []
+
+
+async def test_migrating_twice_changes_nothing(empty_url: str) -> None:
+    await upgrade(empty_url)
+    await execute(empty_url, f"INSERT INTO users VALUES ('{new_id()}', 'ann', false, true, '[]')")
+
+    await upgrade(empty_url)
+
+    assert await execute(empty_url, "SELECT name FROM users") == [("ann",)]
+
+
+async def test_five_processes_may_migrate_at_once(empty_url: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FIVE_PROCESSES, stdin=-1, stderr=-1
+    )
+
+    _, stderr = await process.communicate(empty_url.encode())
+
+    assert process.returncode == 0, stderr.decode()
+    assert await execute(empty_url, "SELECT version_num FROM alembic_version") == [("0001",)]
+    tables = await execute(empty_url, "SELECT tablename FROM pg_tables WHERE schemaname='public'")
+    assert {("users",), ("memories",), ("checkpoints",)} <= set(tables)
+
+
+async def test_many_tasks_may_migrate_at_once(empty_url: str) -> None:
+    await asyncio.gather(*(upgrade(empty_url) for _ in range(5)))
+
+
+async def test_a_migration_that_takes_too_long_is_not_waited_for(empty_url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(empty_url, autocommit=True) as connection:
+        await connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+
+        with pytest.raises(DatabaseError, match="Another process has been migrating"):
+            await upgrade(empty_url, timeout_s=0.2)
+
+
+async def test_a_server_without_pgvector_is_a_clear_error(
+    empty_url: str, database_server: EmbeddedPostgres
+) -> None:
+    # A schema that comes before pg_catalog hides the server's own list of extensions.
+    await execute(
+        empty_url,
+        "CREATE TABLE public.pg_available_extensions (name text); "
+        "ALTER ROLE lab IN DATABASE "
+        f"{empty_url.rsplit('/', 1)[1]} SET search_path = public, pg_catalog",
+    )
+
+    with pytest.raises(DatabaseError, match="pgvector"):
+        await upgrade(empty_url)

@@ -1,0 +1,120 @@
+from pathlib import Path
+
+import pytest
+
+from lab.config import Settings, all_keys, env_name, load_settings
+from lab.errors import ConfigError, LockedKeyError, UnknownKeyError
+
+
+def settings(environ: dict[str, str] | None = None, file: Path | None = None) -> Settings:
+    return load_settings(file, environ or {})
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_come_from_the_schemas() -> None:
+    assert settings().config.server.port == 8000
+    assert {e.layer for e in settings().explain()} == {"schema default"}
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_text("[server]\nport = 1\nhub_port = 2\n")
+
+    found = settings({"LAB_SERVER_PORT": "3"}, file)
+
+    assert (found.config.server.port, found.config.server.hub_port) == (3, 2)
+    assert [found.explain(f"server.{k}")[0].layer for k in ("port", "hub_port", "host")] == [
+        "environment",
+        "file lab.toml",
+        "schema default",
+    ]
+
+
+def test_a_file_here_is_found(tmp_path: Path) -> None:
+    (tmp_path / "lab.toml").write_text("[chat]\nmodel = 'mine'\n")
+    assert settings().config.chat.model == "mine"
+
+
+def test_the_request_wins_over_the_user() -> None:
+    user = settings({"LAB_MEMORY_TOP_K": "1"}).overlay("user", {"memory": {"top_k": 2}})
+    request = user.overlay("request", {"memory": {"top_k": 3}})
+    assert (user.config.memory.top_k, request.config.memory.top_k) == (2, 3)
+    assert request.explain("memory.top_k")[0].layer == "request"
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, 12), (0, 0)])
+def test_none_is_unset_and_zero_is_a_value(value: int | None, expected: int) -> None:
+    found = settings().overlay("user", {"memory": {"top_k": value}})
+    assert found.config.memory.top_k == expected
+
+
+def test_false_and_empty_text_are_values() -> None:
+    found = settings({"LAB_CONTEXT_SYSTEM_PROMPT": ""}).overlay(
+        "user", {"memory": {"enabled": False}}
+    )
+    assert found.config.context.system_prompt == ""
+    assert found.config.memory.enabled is False
+
+
+def test_an_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(UnknownKeyError, match=r"LAB_DATABASE_ULR.*`LAB_DATABASE_URL`"):
+        settings({"LAB_DATABASE_ULR": "x"})
+    with pytest.raises(UnknownKeyError, match=r"`memory.topk` in user.*`memory.top_k`"):
+        settings().overlay("user", {"memory": {"topk": 1}})
+
+
+def test_a_wrong_type_says_what_came_and_from_where() -> None:
+    with pytest.raises(ConfigError, match=r"`server.port` = 'eighty' from environment"):
+        settings({"LAB_SERVER_PORT": "eighty"})
+
+
+def test_every_wrong_value_is_listed() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings({"LAB_SERVER_PORT": "0", "LAB_MEMORY_ENABLED": "maybe"})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_users_set_only_their_sections() -> None:
+    with pytest.raises(UnknownKeyError, match=r"server.port"):
+        settings().overlay("user", {"server": {"port": 1}})
+
+
+def test_a_locked_key_says_so() -> None:
+    locked = settings({"LAB_LIMITS_LOCKED": "memory.enabled, memory.top_k"})
+    with pytest.raises(LockedKeyError, match=r"`memory\.enabled` is locked"):
+        locked.overlay("user", {"memory": {"enabled": False}})
+    assert locked.explain("memory.enabled")[0].locked
+
+
+def test_secrets_are_masked() -> None:
+    url = "postgresql://lab:hunter2@db/lab"
+    found = settings({"LAB_DATABASE_URL": url})
+    assert "hunter2" not in repr(found.explain()) + repr(found.config)
+    assert found.environment()["LAB_DATABASE_URL"] == url
+
+
+def test_a_child_process_gets_the_same_settings() -> None:
+    parent = settings({"LAB_LIMITS_LOCKED": "memory.top_k", "LAB_MEMORY_ENABLED": "false"})
+    child = settings(parent.environment())
+    assert child.config == parent.config
+
+
+def test_a_broken_file_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "lab.toml").write_text("port = = 1")
+    with pytest.raises(ConfigError, match=r"not valid TOML"):
+        settings()
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"file/data` cannot be written .* LAB_DATA_FOLDER"):
+        _ = settings({"LAB_DATA_FOLDER": str(tmp_path / "file" / "data")}).data_folder
+
+
+def test_environment_names_are_unique() -> None:
+    names = [env_name(key) for key, _ in all_keys()]
+    assert len(set(names)) == len(names)

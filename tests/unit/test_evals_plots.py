@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from lab.evals import plots, skills
+from lab.evals.statistics import wilson
+from lab.schemas.receipt import Receipt
+from lab.training.judging import Rate
+
+
+def texts_of(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_both_arms_and_chance_are_named_in_the_picture() -> None:
+    figure = plots.accuracy_by_distance(
+        [0.5, 2.0, 3.0], {"with": [True] * 3, "without": [True, False, False]}, chance=0.25
+    )
+
+    assert {"with", "without", "chance 25%"} <= set(texts_of(figure))
+
+
+def test_questions_in_the_window_make_a_point_of_their_own() -> None:
+    figure = plots.accuracy_by_distance([0.1, 0.9, 4.0, 5.0], {"a": [True] * 4}, chance=0, n_bins=1)
+
+    (line,) = (line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert np.asarray(line.get_xdata()).tolist() == pytest.approx([0.5, 4.5])
+
+
+def test_a_notebook_gets_a_picture() -> None:
+    receipt = Receipt(model="m", context_length=100, answer_tokens=20, n_tokens=0, items=[])
+
+    assert plots.window_of(receipt)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_skill_under_its_aim_has_another_colour() -> None:
+    figure = plots.scores_against_aims(
+        {"a": wilson(9, 10), "b": wilson(5, 10)}, {"a": 0.9, "b": 0.9}
+    )
+
+    good, bad = (bar.get_facecolor() for bar in figure.axes[0].patches)
+    assert good != bad
+
+
+def test_skills_with_an_aim_come_first_and_what_misses_it_is_named() -> None:
+    rates = [Rate("json", 1, 2), Rate("unknown", 1, 10), Rate("recall", 10, 10)]
+
+    assert list(skills.scores(rates)) == ["recall", "unknown", "json"]
+    assert "unknown" in skills.missed(rates)
+    assert "recall" not in skills.missed(rates)
+    assert skills.metrics(rates)["aims_met"] is False

@@ -1,0 +1,147 @@
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from lab.errors import InputError, ModelLoadError, UnknownModelError
+from lab.pipelines import PipelineFactory, pipeline_factory, run_pipeline
+from lab.pipelines.factory import Shelf
+from lab.schemas.chat_config import ChatConfig
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.model import Model
+from lab.schemas.role import Role
+from lab.schemas.task import Task
+
+MODEL = Model(id="m", task=Task.chat, source="m")
+
+
+@pytest.fixture
+async def factory(llama_folder: Path) -> AsyncIterator[PipelineFactory]:
+    factory = pipeline_factory(ChatConfig(model=str(llama_folder), threads=1), EmbeddingConfig())
+    yield factory
+    await factory.aclose()
+
+
+async def test_two_leases_at_once_load_once_and_run(factory: PipelineFactory) -> None:
+    async with factory.chat("default") as first, factory.chat("tiny-llama") as second:
+        assert first is second
+        assert factory.stats().leases == 2
+        assert factory.stats().models_loaded == 1
+        hello = [ChatMessage(role=Role.user, content="x")]
+        await run_pipeline(first, hello, GenerationParameters(max_new_tokens=3))
+        assert factory.stats().generated_tokens == 3
+    assert factory.stats().leases == 0
+
+
+async def test_a_loaded_model_says_so(factory: PipelineFactory) -> None:
+    async with factory.chat("tiny-llama"):
+        loaded = {model.id: model.loaded for model in factory.models()}
+
+    assert loaded["tiny-llama"]
+    assert not loaded["lab-tiny"]
+
+
+async def test_loads_that_meet_are_one() -> None:
+    loads: list[Model] = []
+
+    def load(model: Model) -> object:
+        loads.append(model)
+        return object()
+
+    shelf = Shelf(load)
+    first, second = await asyncio.gather(shelf.get(MODEL), shelf.get(MODEL))
+
+    assert first is second
+    assert loads == [MODEL]
+
+
+async def test_a_failed_load_fails_all_who_wait_and_may_be_tried_again() -> None:
+    loads: list[Model] = []
+
+    def load(model: Model) -> str:
+        loads.append(model)
+        if len(loads) == 1:
+            raise ModelLoadError("The disk is gone.")
+        return "loaded"
+
+    shelf = Shelf(load)
+    outcomes = await asyncio.gather(shelf.get(MODEL), shelf.get(MODEL), return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [ModelLoadError, ModelLoadError]
+    assert await shelf.get(MODEL) == "loaded"
+    assert len(loads) == 2
+
+
+async def test_who_gives_up_waiting_does_not_end_the_load() -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def load(model: Model) -> str:
+        loop.call_soon_threadsafe(started.set)
+        asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+        return model.id
+
+    shelf = Shelf(load)
+    impatient, patient = (asyncio.create_task(shelf.get(MODEL)) for _ in range(2))
+    await started.wait()
+    impatient.cancel()
+    go.set()
+
+    assert await patient == "m"
+
+
+async def test_an_unknown_model_is_refused_with_the_nearest_names(
+    factory: PipelineFactory,
+) -> None:
+    with pytest.raises(UnknownModelError, match="Did you mean `lab-tiny`"):
+        async with factory.chat("lab-tinny"):
+            pass
+
+
+def test_profiles_are_the_default_and_one_for_each_chat_model(factory: PipelineFactory) -> None:
+    profiles = {profile.id: profile for profile in factory.profiles()}
+
+    assert set(profiles) == {"default", "lab-tiny", "tiny-llama"}
+    assert profiles["default"].model == "tiny-llama"
+    assert profiles["default"].system_prompt
+    assert profiles["lab-tiny"].system_prompt is None
+
+
+def test_an_embedding_model_cannot_chat(factory: PipelineFactory) -> None:
+    with pytest.raises(InputError, match="makes embeddings"):
+        factory.resolve("all-MiniLM-L6-v2")
+
+
+def test_a_folder_is_known_by_its_name_and_tells_its_window(factory: PipelineFactory) -> None:
+    models = {model.id: model for model in factory.models()}
+
+    assert models["tiny-llama"].context_length == 256
+    assert models["lab-tiny"].is_demo
+    assert models["all-MiniLM-L6-v2"].dim == 384
+
+
+async def test_a_hub_id_that_cannot_be_downloaded_says_what_to_do() -> None:
+    chat = ChatConfig(model="no id of the hub!")
+
+    with pytest.raises(ModelLoadError, match=r"folder.*network.*HF_TOKEN"):
+        async with pipeline_factory(chat, EmbeddingConfig()).chat("no id of the hub!"):
+            pass
+
+
+async def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    chat = ChatConfig(model=str(tmp_path))
+
+    with pytest.raises(ModelLoadError, match=r"no config\.json"):
+        async with pipeline_factory(chat, EmbeddingConfig()).chat(tmp_path.name):
+            pass
+
+
+def test_importing_pipelines_imports_no_torch() -> None:
+    code = "import sys, lab.pipelines; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,98 @@
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from lab.schemas.receipt import Receipt
+from lab.schemas.receipt_item import ReceiptItem
+from lab.schemas.role import Role
+from lab.schemas.run import Run
+from lab.schemas.run_kind import RunKind
+from lab.schemas.run_status import RunStatus
+from lab.schemas.source_kind import SourceKind
+from lab.schemas.usage import Usage
+from lab.widgets.receipt import receipt_html
+
+ID = UUID(int=1)
+NOW = datetime(2026, 11, 3, 9, 30, tzinfo=UTC)
+
+
+def item(kind: SourceKind, text: str, n_tokens: int, **values: Any) -> ReceiptItem:
+    given = {"included": True, "reason": "because", **values}
+    return ReceiptItem(kind=kind, text=text, n_tokens=n_tokens, **given)
+
+
+def run(*items: ReceiptItem) -> Run:
+    return Run(
+        id=ID,
+        owner_id=ID,
+        kind=RunKind.chat,
+        status=RunStatus.completed,
+        created_at=NOW,
+        parameters={"seed": 7},
+        usage=Usage(
+            prompt_tokens=90, completion_tokens=8, total_tokens=98, first_token_ms=30, total_ms=75
+        ),
+        receipt=Receipt(
+            model="lab-tiny", context_length=1024, answer_tokens=256, n_tokens=90, items=list(items)
+        ),
+    )
+
+
+def test_a_memory_shows_text_date_score_and_reason() -> None:
+    said = item(
+        SourceKind.memory,
+        "My dog is called Zamiko.",
+        20,
+        role=Role.user,
+        said_at=NOW,
+        score=0.834,
+        reason="close in meaning to the question",
+    )
+
+    html = receipt_html(run(said))
+
+    assert "<h4>Memories</h4>" in html
+    assert "My dog is called Zamiko." in html
+    assert '<time datetime="2026-11-03T09:30:00+00:00">' in html
+    assert "score 0.83 · 20 tokens · close in meaning to the question" in html
+
+
+def test_the_account_adds_up_to_the_window() -> None:
+    html = receipt_html(
+        run(item(SourceKind.system, "Be kind.", 30), item(SourceKind.question, "?", 10))
+    )
+
+    assert 'aria-label="Tokens: System prompt 30, Question 10, Chat template 50, ' in html
+    assert 'Kept for the answer 256, Free 678"' in html
+    assert 30 + 10 + 50 + 256 + 678 == 1024
+
+
+def test_what_was_left_out_is_listed_and_not_counted() -> None:
+    out = item(SourceKind.memory, "I like tea.", 12, included=False, reason="no space left")
+
+    html = receipt_html(run(out))
+
+    assert "Left out (1)" in html
+    assert "no space left" in html
+    assert "<h4>Memories</h4>" not in html
+    assert "lab-share lab-kind-memory" not in html
+
+
+def test_cost_seed_and_run_are_told() -> None:
+    html = receipt_html(run())
+
+    assert "90 + 8 tokens · first after 30 ms · 75 ms in all · seed 7" in html
+    assert f"run <code>{ID}</code>" in html
+
+
+def test_texts_cannot_run() -> None:
+    html = receipt_html(run(item(SourceKind.memory, "<script>alert(1)</script>", 9, reason="<i>")))
+
+    assert "<script>" not in html
+    assert "<i>" not in html
+
+
+def test_a_run_that_never_asked_the_model_says_so() -> None:
+    failed = run().model_copy(update={"receipt": None})
+
+    assert "ended before" in receipt_html(failed)

@@ -1,0 +1,69 @@
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from lab.schemas.event import Event
+from lab.schemas.event_type import EventType
+from lab.schemas.text_part import TextPart
+from lab.schemas.tool_result_part import ToolResultPart
+from lab.widgets.parts import parts_html
+from lab.widgets.reply import Reply
+
+RUN, CONVERSATION = UUID(int=1), UUID(int=2)
+
+
+def event(type_: EventType, **data: Any) -> Event:
+    return Event(run_id=RUN, position=0, type=type_, data=data, created_at=datetime.now(UTC))
+
+
+def reply_of(*events: Event) -> Reply:
+    reply = Reply(CONVERSATION, "What is 12 + 30?")
+    for each in events:
+        reply.add(each)
+    return reply
+
+
+def test_pieces_of_text_join() -> None:
+    reply = reply_of(event(EventType.content, text="**4"), event(EventType.content, text="2**"))
+
+    assert reply.html == "<p><strong>42</strong></p>\n"
+    assert reply.changed
+
+
+def test_thinking_and_tool_calls_are_folded() -> None:
+    call = {"id": "1", "name": "calc<b>", "arguments": {"expression": "12 < 30"}}
+    reply = reply_of(
+        event(EventType.thinking, text="Add them."), event(EventType.tool_call, tool_call=call)
+    )
+
+    assert '<details class="lab-folded lab-thinking"><summary>Thinking</summary>' in reply.html
+    assert "Called <code>calc&lt;b&gt;</code>" in reply.html
+    assert "12 &lt; 30" in reply.html
+
+
+def test_a_stored_answer_keeps_its_ids() -> None:
+    reply = reply_of(
+        event(EventType.message_stored, message_id="q", role="user"),
+        event(EventType.content, text="42"),
+        event(EventType.message_stored, message_id="a", role="assistant"),
+    )
+
+    assert reply.bubble() == {
+        "id": "a",
+        "role": "assistant",
+        "html": "<p>42</p>\n",
+        "run_id": str(RUN),
+    }
+
+
+def test_a_failed_run_says_why() -> None:
+    failed = event(EventType.run_failed, code="model_unavailable", status=503, message="No model.")
+
+    assert reply_of(failed).problem == "No model."
+
+
+def test_tool_results_are_shown_as_text() -> None:
+    html = parts_html([ToolResultPart(tool_call_id="1", text="<i>4</i>"), TextPart(text="4")])
+
+    assert "&lt;i&gt;4&lt;/i&gt;" in html
+    assert html.endswith("<p>4</p>\n")
