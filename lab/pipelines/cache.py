@@ -35,7 +35,7 @@ class SlotLayer(CacheLayerMixin):
     is_sliding = False
 
     def __init__(self, focus: Focus) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._focus = focus
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:

@@ -51,7 +51,7 @@ def load_causal(
         folder = local_folder(model)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         network = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen)
-        network.to(place)  # type: ignore[arg-type]
+        network.to(place)
         network.eval().requires_grad_(False)
         pack_linears(network)
         return network, tokenizer

@@ -82,7 +82,7 @@ def use_tool(world: World, tool: Json) -> ToolUse:
 
 
 def _schema(world: World, properties: Json) -> Json:
-    schema: Json = {"type": "object", "properties": properties}
+    schema: dict[str, object] = {"type": "object", "properties": properties}
     if properties and world.chance(0.8):
         schema["required"] = list(properties)
     if world.chance(0.15):
