@@ -6,6 +6,7 @@ lab's models and read that person's memory. The token of this service stays out 
 """
 
 import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,10 +21,22 @@ from voila.app import Voila
 
 from lab.config import Settings, load_settings
 
+TEMPLATES = Path(__file__).parent / "voila"
 TOKEN_HEADER = "X-Lab-Token"
 CULL_INTERVAL_S = 60
 # Extensions of JupyterLab that ask for a server which Voilà is not.
 UNFIT_EXTENSIONS = ["@jupyterhub/jupyter-server-proxy", "@jupyterlab/scheduler"]
+# A page asks the lab and nobody else; Voilà's own template would ask a CDN for a stylesheet.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' blob: 'unsafe-inline'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' blob: data:",
+        "font-src 'self' data:",
+        "frame-ancestors 'self'",
+    ]
+)
 
 
 class HubIdentity(JupyterHubIdentityProvider):  # type: ignore[misc]  # JupyterHub has no types
@@ -53,6 +66,15 @@ class HubIdentity(JupyterHubIdentityProvider):  # type: ignore[misc]  # JupyterH
         return [(prefix + path, *rest) for path, *rest in super().get_handlers()]
 
 
+class Dashboards(Voila):  # type: ignore[misc]  # Voilà has no types
+    """Voilà with the lab's own page around a notebook."""
+
+    def setup_template_dirs(self) -> None:
+        """Put our templates before Voilà's, which they extend."""
+        super().setup_template_dirs()
+        self.template_paths = [str(TEMPLATES), *self.template_paths]
+
+
 def configuration(settings: Settings, prefix: str, url: str) -> Config:
     """
     Return Voilà's settings.
@@ -78,6 +100,7 @@ def configuration(settings: Settings, prefix: str, url: str) -> Config:
         port_retries=0,
         open_browser=False,
         root_dir=str(settings.notebooks_folder / "dashboards"),
+        tornado_settings={"headers": {"Content-Security-Policy": CONTENT_SECURITY_POLICY}},
     )
     config.VoilaConfiguration.update(
         http_header_envs=[TOKEN_HEADER],
@@ -101,7 +124,7 @@ def main() -> None:
     )
     # Kernels inherit this process's variables.
     config.HubOAuth.api_token = environ.pop("JUPYTERHUB_API_TOKEN")
-    Voila.launch_instance(argv=[], config=config)
+    Dashboards.launch_instance(argv=[], config=config)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the hub's settings need that has to be computed."""
 
+from pathlib import Path
 from typing import Any
 
 from lab.config import Settings
@@ -8,6 +9,9 @@ from lab.errors import ConfigError
 from lab.supervisor.addresses import addresses
 from lab.supervisor.databases import hub_database_url
 from lab.supervisor.environment import untrusted_environment
+
+JUPYTER_CONFIG = Path(__file__).parent / "jupyter"
+"""What JupyterLab leaves out here: news and updates, for which it would ask the internet."""
 
 CHAT = "/services/dashboards/voila/render/chat.ipynb"
 
@@ -25,7 +29,10 @@ def database(settings: Settings) -> Database:
 def server_environment(settings: Settings) -> dict[str, str]:
     """Return the variables of a notebook server, where `lab.connect()` finds the API."""
     environment = untrusted_environment(settings)
-    return environment | {"LAB_API_URL": addresses(settings).api}
+    return environment | {
+        "LAB_API_URL": addresses(settings).api,
+        "JUPYTER_CONFIG_PATH": str(JUPYTER_CONFIG),
+    }
 
 
 def template_vars() -> dict[str, Any]:

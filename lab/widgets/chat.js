@@ -52,6 +52,11 @@ function textButton(text, className, onclick) {
   return make("button", { type: "button", className: `lab-button ${className}`, onclick }, text);
 }
 
+/** What stands in backticks in a message of the lab, as code. */
+function codeIn(text) {
+  return text.split("`").map((piece, i) => (i % 2 ? make("code", {}, piece) : piece));
+}
+
 function ago(iso) {
   const seconds = (Date.now() - new Date(iso)) / 1000;
   const format = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
@@ -131,7 +136,7 @@ function sidebar({ model, tell, close }) {
   function confirm(item) {
     const remove = () => ((edited = null), tell("delete", { id: item.id }));
     return [
-      make("span", { className: "lab-ask" }, "Delete for good?"),
+      make("span", { className: "lab-ask" }, "Delete it?"),
       textButton("Delete", "lab-danger", remove),
       textButton("Keep", "", () => edit(item.id, null)),
     ];
@@ -151,6 +156,9 @@ function sidebar({ model, tell, close }) {
 
   const fresh = textButton("New chat", "lab-new", () => (tell("new"), close()));
   fresh.prepend(icon("plus"));
+  const allow = () => (fresh.disabled = !model.get("ready"));
+  model.on("change:ready", allow);
+  allow();
   const foot = make("footer", {}, person);
   const [root, inHub] = [location.pathname.split("/services/")[0], location.pathname.includes("/services/")];
   if (inHub) {
@@ -172,12 +180,17 @@ function header({ model, tell, toggle }) {
     title.textContent = open?.title ?? "New chat";
   }
 
+  function option({ id, model, description }) {
+    const name = model === id ? id : `${id} · ${model}`;
+    return make("option", { value: id, title: description }, name);
+  }
+
   function drawPicker() {
-    const options = model.get("profiles").map((p) => {
-      return make("option", { value: p.id, title: p.description }, p.id);
-    });
-    picker.replaceChildren(...options);
-    picker.value = model.get("profile");
+    const [known, chosen] = [model.get("profiles"), model.get("profile")];
+    const unknown = chosen && !known.some((p) => p.id === chosen);
+    const named = { id: chosen, model: chosen, description: "The lab does not have it." };
+    picker.replaceChildren(...(unknown ? [...known, named] : known).map(option));
+    picker.value = chosen;
   }
 
   model.on("change:conversation change:conversations", drawTitle);
@@ -287,7 +300,7 @@ function thread({ model, tell }) {
   function drawProblem() {
     const { text, retry } = model.get("problem");
     problem.hidden = !text;
-    problem.replaceChildren(make("p", {}, text ?? ""));
+    problem.replaceChildren(make("p", {}, ...codeIn(text ?? "")));
     if (retry) problem.append(textButton("Try again", "", () => tell("retry")));
     problem.append(iconButton("close", "Dismiss", () => tell("dismiss")));
     keepUp();

@@ -100,7 +100,12 @@ class ChatDashboard(ChatView):
         self.problem = {}
         self.person = (await self._lab.me()).user.name
         self.profiles = [
-            {"id": p.id, "description": p.description, "is_demo": p.is_demo}
+            {
+                "id": p.id,
+                "model": p.model,
+                "description": p.description,
+                "is_demo": p.is_demo,
+            }
             for p in await self._lab.models()
             if p.task is Task.chat
         ]

@@ -23,7 +23,7 @@ class ChatView(AnyWidget):
     ready = Bool(False, help="True when the first load is done.").tag(sync=True)
     person = Unicode(help="Who is logged in.").tag(sync=True)
     profiles: List[dict[str, Any]] = List(
-        help="`id`, `description` and `is_demo` of each profile."
+        help="`id`, `model`, `description` and `is_demo` of each profile."
     ).tag(sync=True)
     profile = Unicode(help="Profile that answers.").tag(sync=True)
     conversations: List[dict[str, str]] = List(
