@@ -30,6 +30,7 @@ COMMANDS = {
     "chat": Entry("chat", "Talk to a model in the terminal."),
     "models": Entry("models", "The models of this lab."),
     "eval": Entry("evaluations", "Evaluations and their schedules."),
+    "train": Entry("training", "Train models on this machine."),
     "users": Entry("users", "The people who may log in."),
     "keys": Entry("keys", "API keys for programs outside of the hub."),
     "config": Entry("config", "The settings and where each comes from."),

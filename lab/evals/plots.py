@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator, PercentFormatter
 
+from lab.errors import InputError
 from lab.evals.statistics import Proportion, proportion
 from lab.schemas.receipt import Receipt
 from lab.schemas.source_kind import SourceKind
@@ -107,6 +108,53 @@ def scores_against_aims(
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("right answers, 95 % interval" + ("; the dark bar is the aim" if aims else ""))
+    return figure
+
+
+def training_curve(n_tokens: Sequence[int], losses: Sequence[float], phases: Sequence[str]) -> Plot:
+    """
+    Show how the loss falls with what was read.
+
+    Parameters
+    ----------
+    n_tokens : sequence of int
+        Tokens read after each step.
+    losses : sequence of float
+        Loss of each step.
+    phases : sequence of str
+        Name of the phase of each step.
+
+    Raises
+    ------
+    InputError
+        If there is no step, as after a training that had been finished before.
+    """
+    if not losses:
+        raise InputError("No step was trained; name another work folder to train anew.")
+    figure, axes = _empty_figure(height=3.2)
+    millions = np.asarray(n_tokens) / 1e6
+    axes.plot(millions, losses, color=COLOURS[0], alpha=0.3, lw=0.8)
+    width = max(1, len(losses) // 50)
+    smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+    axes.plot(millions[width - 1 :], smooth, color=COLOURS[0], lw=2)
+    starts = [i for i, phase in enumerate(phases) if i == 0 or phase != phases[i - 1]]
+    for start in starts:
+        axes.axvline(millions[start], color=FAINT, ls=(0, (4, 3)), lw=1)
+        axes.annotate(
+            phases[start],
+            (millions[start], 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -4),
+            textcoords="offset points",
+            va="top",
+            rotation=90,
+            color=INK,
+            fontsize=8,
+        )
+    axes.set_yscale("log")
+    axes.set_xlim(0, float(millions[-1]))
+    axes.set_xlabel("millions of tokens read")
+    axes.set_ylabel("loss on what the model has to say")
     return figure
 
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from lab.errors import InputError
 from lab.training.examples import Batch, Encoder, draw_group
 from lab.training.forward import hidden_states
+from lab.training.induction import write_induction_heads
 from lab.training.muon import Muon
 from lab.training.recipe import Phase, Recipe
 from lab.training.tokenizer import CONTEXT_LENGTH
@@ -30,7 +32,7 @@ class Progress:
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
-    """Return an untrained model of the recipe."""
+    """Return an untrained model of the recipe, which can copy already."""
     torch.manual_seed(recipe.seed)
     config = LlamaConfig(
         vocab_size=recipe.vocab_size,
@@ -47,7 +49,9 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForC
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    write_induction_heads(model, recipe.seed)
+    return model
 
 
 def batch_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
@@ -92,8 +96,7 @@ class Trainer:
 
     def steps(self) -> Iterator[Progress]:
         """Train to the end of the recipe, step by step."""
-        total = sum(phase.n_tokens for phase in self.recipe.phases)
-        while self.n_tokens < total:
+        while self.n_tokens < self.recipe.n_tokens:
             phase, _ = self._where()
             seed = self.recipe.seed * 1_000_003 + self.group
             batches = draw_group(
@@ -102,10 +105,10 @@ class Trainer:
             while self.index < len(batches):
                 batch = batches[self.index]
                 self.index += 1
-                yield self._train(batch, phase.name, total)
+                yield self._train(batch, phase.name)
             self.group, self.index = self.group + 1, 0
 
-    def _train(self, batch: Batch, phase: str, total: int) -> Progress:
+    def _train(self, batch: Batch, phase: str) -> Progress:
         started = time.perf_counter()
         rate = self._rate()
         for optimizer, base in zip(self.optimizers, self.base_rates, strict=True):
@@ -124,7 +127,7 @@ class Trainer:
             self.step,
             phase,
             self.n_tokens,
-            total,
+            self.recipe.n_tokens,
             loss.item(),
             read / (time.perf_counter() - started),
         )
@@ -150,6 +153,7 @@ class Trainer:
     def save(self, file: Path) -> None:
         """Write everything that the next step depends on."""
         state = {
+            "recipe": repr(self.recipe),
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "place": (self.step, self.n_tokens, self.group, self.index),
@@ -159,8 +163,13 @@ class Trainer:
         part.replace(file)
 
     def load(self, file: Path) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; raise `InputError` when it is of another recipe."""
         state = torch.load(file, weights_only=True)
+        if state["recipe"] != repr(self.recipe):
+            raise InputError(
+                f"{file} was made by another recipe than this one; train in another folder, or "
+                "remove it to start anew."
+            )
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

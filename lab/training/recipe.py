@@ -1,7 +1,7 @@
 """The recipe of `lab-tiny`: every number that its weights depend on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,39 @@ class Phase:
     max_length: int = 1024
 
 
+EVERYTHING: Mapping[str, float] = {
+    "pairs": 0.5,
+    "few": 1.5,
+    "some": 2.5,
+    "many": 3,
+    "changes": 2,
+    "memories": 3.5,
+    "distant": 1.5,
+    "idle": 0.5,
+    "tools": 2.5,
+    "lab": 1.5,
+    "json": 1,
+    "think": 1,
+    "intent": 2,
+    "title": 1.5,
+    "summary": 1.5,
+}
+"""Weight of each kind of dialogue once all are in."""
+
+LAB_TINY: tuple[Phase, ...] = (
+    Phase(
+        "few facts",
+        1_000_000,
+        {"repeat": 0.5, "pairs": 2, "few": 3, "some": 2, "changes": 1, "idle": 0.5, "intent": 0.5},
+        max_length=384,
+    ),
+    Phase("short windows", 2_500_000, EVERYTHING, max_length=640),
+    Phase("everything", 6_000_000, EVERYTHING),
+    Phase("polish", 3_500_000, EVERYTHING, learning_rate=(1.0, 0.04)),
+)
+"""The phases of `lab-tiny`."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A model, its optimiser and its phases."""
@@ -29,31 +62,28 @@ class Recipe:
     intermediate_size: int = 512
     n_layers: int = 4
     n_heads: int = 6
-    rope_theta: float = 100_000.0
+    rope_theta: float = 1e7
+    """Large, so that most dimensions of a head compare tokens wherever they stand in the window."""
     batch_tokens: int = 4096
     muon_lr: float = 0.02
     adam_lr: float = 0.003
     weight_decay: float = 0.01
     warmup_steps: int = 30
-    phases: tuple[Phase, ...] = field(default_factory=lambda: LAB_TINY)
+    phases: tuple[Phase, ...] = LAB_TINY
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the whole training reads."""
+        return sum(phase.n_tokens for phase in self.phases)
 
-LAB_TINY: tuple[Phase, ...] = (
-    Phase("copying", 1_500_000, {"repeat": 2, "pairs": 3, "few": 3, "idle": 0.5}, max_length=320),
-    Phase(
-        "some facts",
-        2_500_000,
-        {
-            "pairs": 1,
-            "few": 3,
-            "some": 3,
-            "changes": 1,
-            "memories": 1,
-            "idle": 0.5,
-            "intent": 1,
-            "title": 0.5,
-            "summary": 0.5,
-        },
-        max_length=512,
-    ),
-)
+    def scaled(self, share: float) -> "Recipe":
+        """Return the recipe with tokenizer and phases made from this share of what they read.
+
+        Examples
+        --------
+        >>> Recipe().scaled(0.5).n_tokens == Recipe().n_tokens // 2
+        True
+        """
+        phases = (replace(phase, n_tokens=int(phase.n_tokens * share)) for phase in self.phases)
+        n_dialogues = int(self.tokenizer_dialogues * share)
+        return replace(self, tokenizer_dialogues=n_dialogues, phases=tuple(phases))

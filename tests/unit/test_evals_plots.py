@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from lab.errors import InputError
 from lab.evals import plots, skills
 from lab.evals.statistics import wilson
 from lab.schemas.receipt import Receipt
@@ -49,3 +50,14 @@ def test_skills_with_an_aim_come_first_and_what_misses_it_is_named() -> None:
     assert "unknown" in skills.missed(rates)
     assert "recall" not in skills.missed(rates)
     assert skills.metrics(rates)["aims_met"] is False
+
+
+def test_a_training_shows_its_phases() -> None:
+    figure = plots.training_curve([100, 200, 300], [3.0, 2.0, 1.5], ["easy", "easy", "hard"])
+
+    assert {"easy", "hard"} <= set(texts_of(figure))
+
+
+def test_a_training_without_steps_says_what_to_do() -> None:
+    with pytest.raises(InputError, match="another work folder"):
+        plots.training_curve([], [], [])

@@ -1,0 +1,105 @@
+"""How the bundled model is made: first weights, steps, checkpoints, export."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from lab.errors import InputError
+from lab.training.evaluate import MODEL_FOLDER
+from lab.training.forward import hidden_states
+from lab.training.muon import orthogonalize
+from lab.training.pretrain import Progress, Trainer, build_model
+from lab.training.recipe import Phase, Recipe
+from lab.training.tiny import train_tiny
+from lab.training.tokenizer import corpus, train_tokenizer
+
+SMALL = Recipe(
+    vocab_size=600,
+    tokenizer_dialogues=100,
+    hidden_size=96,
+    intermediate_size=96,
+    n_layers=2,
+    n_heads=3,
+    batch_tokens=512,
+    phases=(Phase("few", 4_000, {"few": 1.0}, max_length=256),),
+)
+
+
+@pytest.fixture(scope="module")
+def untrained() -> LlamaForCausalLM:
+    return build_model(Recipe(), AutoTokenizer.from_pretrained(MODEL_FOLDER))
+
+
+@torch.no_grad()
+def test_the_short_forward_pass_is_that_of_transformers(untrained: LlamaForCausalLM) -> None:
+    ids = torch.randint(0, 2048, (2, 50), generator=torch.Generator().manual_seed(0))
+
+    ours, theirs = hidden_states(untrained, ids), untrained.model(ids).last_hidden_state
+
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_before_any_training_the_model_repeats_what_it_saw(untrained: LlamaForCausalLM) -> None:
+    numbers = random.Random(0)
+    words = [numbers.sample(range(8, 2040), 20) for _ in range(16)]
+    ids = torch.tensor([word * 3 for word in words])
+
+    said = untrained.lm_head(hidden_states(untrained, ids)).argmax(dim=-1)
+
+    # From the second time on, each token follows the one that it followed before.
+    right = said[:, 21:-1] == ids[:, 22:]
+    assert right.float().mean() > 0.85
+
+
+def test_orthogonal_steps_have_singular_values_near_one() -> None:
+    matrices = torch.randn(3, 16, 40, generator=torch.Generator().manual_seed(0))
+
+    values = torch.linalg.svdvals(orthogonalize(matrices))
+
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(corpus(1, 100), SMALL.vocab_size)
+    whole, first, second = (Trainer(SMALL, tokenizer) for _ in range(3))
+    losses = [progress.loss for progress in whole.steps()]
+
+    stopped_after = 3
+    for progress in first.steps():
+        if progress.step == stopped_after:
+            break
+    first.save(tmp_path / "checkpoint.pt")
+    second.load(tmp_path / "checkpoint.pt")
+    rest = [progress.loss for progress in second.steps()]
+
+    assert rest == losses[stopped_after:]
+    for ours, theirs in zip(second.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(corpus(1, 100), SMALL.vocab_size)
+    Trainer(SMALL, tokenizer).save(tmp_path / "checkpoint.pt")
+
+    with pytest.raises(InputError, match="another recipe"):
+        Trainer(replace(SMALL, seed=1), tokenizer).load(tmp_path / "checkpoint.pt")
+
+
+def test_training_ends_with_a_folder_that_transformers_loads(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+
+    train_tiny(tmp_path / "work", tmp_path / "model", recipe=SMALL, on_progress=seen.append)
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert seen[-1].n_tokens >= seen[-1].total_tokens == SMALL.n_tokens
+    assert seen[-1].loss < seen[0].loss
+    assert model.config.vocab_size == SMALL.vocab_size
+    assert tokenizer.chat_template
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
