@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from lab.context.costs import Costs, CountTokens
 from lab.context.pieces import (
-    MEMORIES_HEADING,
     Budget,
     Candidate,
     Exchange,
@@ -20,6 +19,7 @@ from lab.context.pieces import (
 )
 from lab.context.receipts import receipt_items
 from lab.errors import ContextLengthError
+from lab.prompts import MEMORIES_HEADING
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
@@ -149,8 +149,8 @@ def _messages(
     recent: Sequence[Exchange],
     question: Sequence[ChatMessage],
 ) -> list[ChatMessage]:
-    blocks = [system] if system else []
+    text = system or ""
     if memories:
-        blocks.append("\n".join([MEMORIES_HEADING, *(t.line for t in oldest_first(memories))]))
-    head = [ChatMessage(role=Role.system, content="\n\n".join(blocks))] if blocks else []
+        text += MEMORIES_HEADING + "\n".join(turn.line for turn in oldest_first(memories))
+    head = [ChatMessage(role=Role.system, content=text.lstrip("\n"))] if text else []
     return [*head, *(turn.message for exchange in recent for turn in exchange), *question]

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from lab.context.pieces import MEMORIES_HEADING, Candidate, Exchange
+from lab.context.pieces import Candidate, Exchange
+from lab.prompts import MEMORIES_HEADING
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 

@@ -8,8 +8,6 @@ from uuid import UUID
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 
-MEMORIES_HEADING = "Memories:"
-
 
 @dataclass(frozen=True)
 class Budget:
