@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lab.errors import LabError, RateLimitError
+from lab.schemas.error_response import ErrorResponse
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,12 @@ TYPES = {
     422: "invalid_request_error",
     429: "rate_limit_error",
 }
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorResponse, "description": "What is wrong with the request."},
+    "503": {"model": ErrorResponse, "description": "A part of the lab that does not answer."},
+}
+"""What every route may answer, for the OpenAPI document."""
 
 
 def add_error_handlers(app: FastAPI) -> None:

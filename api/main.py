@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api.errors import add_error_handlers
+from api.errors import RESPONSES, add_error_handlers
 from api.identity import Identity, KeyIdentity
 from api.logs import configure_logs
 from api.metrics import Metrics
@@ -81,7 +81,7 @@ def create_app(
     )
     add_error_handlers(app)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, responses=RESPONSES)
     return app
 
 

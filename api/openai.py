@@ -4,6 +4,8 @@ import json
 import time
 from typing import Any
 
+from pydantic import ValidationError
+
 from lab.errors import InputError
 from lab.schemas.chat_completion_request import ChatCompletionRequest, ToolChoice
 from lab.schemas.chat_message import ChatMessage
@@ -53,9 +55,13 @@ def _parameters(request: ChatCompletionRequest) -> GenerationParameters:
         "seed": request.seed,
         "enable_thinking": request.enable_thinking,
     }
-    return GenerationParameters.model_validate(
-        {key: value for key, value in values.items() if value is not None}
-    )
+    try:
+        return GenerationParameters.model_validate(
+            {key: value for key, value in values.items() if value is not None}
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise InputError(f"`{problem['loc'][0]}`: {problem['msg']}.") from None
 
 
 def _message(message: OpenAIMessage) -> ChatMessage:

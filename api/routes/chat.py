@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/chat", tags=["chat"])
 BEFORE_ANSWER = {EventType.run_started, EventType.message_stored, EventType.receipt}
 
 
-@router.post("/completions")
+@router.post("/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def create_chat_completion(
     request: ChatCompletionRequest, http: Request, runtime: RuntimeDep, caller: CallerDep
 ) -> Any:

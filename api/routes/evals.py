@@ -71,7 +71,11 @@ async def cancel_eval_run(run_id: UUID, evaluations: EvaluationsDep, owner: Infe
     return await evaluations.cancel(owner, run_id)
 
 
-@router.get("/evals/runs/{run_id}/notebook", response_class=FileResponse)
+@router.get(
+    "/evals/runs/{run_id}/notebook",
+    response_class=FileResponse,
+    responses={200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}}},
+)
 async def get_executed_notebook(
     run_id: UUID, evaluations: EvaluationsDep, owner: InferDep, form: Form = "html"
 ) -> FileResponse:

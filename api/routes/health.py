@@ -21,7 +21,7 @@ async def is_ready(runtime: RuntimeDep) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
     """Return metrics in Prometheus' text format."""
     text = generate_latest(request.app.state.metrics.registry)

@@ -13,7 +13,11 @@ from lab.schemas.event import Event
 router = APIRouter(prefix="/v1/turns", tags=["chat"])
 
 
-@router.post("")
+@router.post(
+    "",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
 async def create_turn(turn: ChatTurn, runtime: RuntimeDep, caller: CallerDep) -> StreamingResponse:
     """Answer one turn; its events come as Server-Sent Events while they happen."""
     events = runtime.chat(require_for(turn, caller), turn)

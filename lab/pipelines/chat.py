@@ -127,6 +127,8 @@ class TransformersChat:
     def _prompt(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], *, enable_thinking: bool
     ) -> str:
+        if not messages:
+            raise InputError("There is nothing to answer; send at least one message with a text.")
         if tools and "tools" not in self._template:
             raise InputError(
                 f"The chat template of `{self.model.id}` knows no tools, and {len(tools)} came; "

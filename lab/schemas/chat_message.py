@@ -29,5 +29,5 @@ class ChatMessage(BaseModel):
         Field(description='Tools the assistant calls.', validate_default=True),
     ] = []
     tool_call_id: Annotated[
-        str | None, Field(description='The call that a tool message answers.')
+        str | None, Field(description='The call that a tool message answers.', min_length=1)
     ] = None

@@ -17,5 +17,5 @@ class OpenAIFunctionCall(BaseModel):
         extra='forbid',
         frozen=True,
     )
-    name: Annotated[str, Field(description='Name of the function.')]
+    name: Annotated[str, Field(description='Name of the function.', min_length=1)]
     arguments: Annotated[str, Field(description='Its arguments as a JSON object in a string.')]

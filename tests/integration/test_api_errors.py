@@ -15,6 +15,13 @@ __all__ = ["ann", "api", "api_app"]
 pytestmark = pytest.mark.integration
 
 CHAT = "/v1/chat/completions"
+UNANSWERED = {"role": "tool", "content": "09:30", "tool_call_id": ""}
+
+
+def called(name: str) -> dict[str, Any]:
+    """Return a message that calls a tool."""
+    function = {"name": name, "arguments": "{}"}
+    return {"role": "assistant", "tool_calls": [{"id": "c", "function": function}]}
 
 
 @pytest.mark.parametrize(
@@ -34,8 +41,11 @@ CHAT = "/v1/chat/completions"
         (hello(tool_choice="required"), 400, "tool_choice"),
         (hello(flavour="mint"), 400, "`flavour`"),
         (hello() | {"messages": []}, 400, "`messages`"),
+        (hello() | {"messages": [{"role": "system"}]}, 400, "nothing to answer"),
         (hello() | {"messages": [{"role": "user", "content": 5}]}, 400, "messages.0.content"),
         (hello(conversation_id="7"), 400, "conversation_id"),
+        (hello(stop=["x"] * 17), 400, "`stop"),
+        (hello() | {"messages": [called("")]}, 400, "messages.0.tool_calls.0.function.name"),
     ],
 )
 async def test_a_bad_chat_request_is_refused(
@@ -56,6 +66,17 @@ async def test_what_changes_nothing_is_accepted(api: Api, ann: str) -> None:
         response = await client.post(CHAT, json=body)
 
     assert response.status_code == 200
+
+
+async def test_a_tool_result_names_its_call(api: Api, ann: str) -> None:
+    async with api.client(ann) as client:
+        conversation = (await client.post("/v1/conversations", json={})).json()["id"]
+        path = f"/v1/conversations/{conversation}/messages"
+        stored = await client.post(path, json={"messages": [UNANSWERED]})
+        asked = await client.post("/v1/turns", json={"messages": [UNANSWERED]})
+
+    assert (stored.status_code, asked.status_code) == (400, 400)
+    assert "tool_call_id" in stored.json()["error"]["message"]
 
 
 async def test_invalid_json_says_where(api: Api, ann: str) -> None:

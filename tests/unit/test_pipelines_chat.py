@@ -369,6 +369,11 @@ async def test_messages_that_the_template_refuses_are_an_input_error(
         chat.count_tokens(user("x"))
 
 
+async def test_a_prompt_without_a_message_is_an_input_error(chat: TransformersChat) -> None:
+    with pytest.raises(InputError, match="at least one message"):
+        await run_pipeline(chat, [], GenerationParameters())
+
+
 def test_a_model_without_chat_template_cannot_chat(llama_folder: Path) -> None:
     network = LlamaForCausalLM.from_pretrained(llama_folder)
     tokenizer = AutoTokenizer.from_pretrained(llama_folder)
