@@ -28,6 +28,7 @@ class Chat:
         self.problem = page.get_by_role("alert")
         self.models = page.get_by_role("combobox", name="Model")
         self.box = page.get_by_role("textbox", name="Message")
+        self.send = page.get_by_role("button", name="Send")
         self.stop = page.get_by_role("button", name="Stop answering")
 
     async def begin(self) -> None:
@@ -35,16 +36,18 @@ class Chat:
         await self.conversations.get_by_role("button", name="New chat", exact=True).click()
         await expect(self.welcome).to_be_visible()
 
-    async def say(self, text: str) -> None:
-        """Send a message; do not wait for what comes of it."""
+    async def say(self, text: str) -> int:
+        """Send a message; return how many answers stood there before."""
         await self.box.fill(text)
+        await expect(self.send).to_be_enabled()
+        n_answers = await self.answers.count()
         await self.box.press("Enter")
+        return n_answers
 
     async def ask(self, text: str) -> str:
         """Send a message and return the answer when it is whole."""
-        answers = await self.answers.count()
-        await self.say(text)
-        await expect(self.answers).to_have_count(answers + 1)
+        n_answers = await self.say(text)
+        await expect(self.answers).to_have_count(n_answers + 1)
         return await self.text_of(self.answers.last)
 
     async def text_of(self, message: Locator) -> str:
@@ -67,5 +70,4 @@ class Chat:
 
     def listed(self, title: str) -> Locator:
         """Return a conversation in the list."""
-        named = self.page.get_by_role("button", name=f"Rename {title}", exact=True)
-        return self.conversations.get_by_role("listitem").filter(has=named)
+        return self.conversations.get_by_role("listitem").filter(has_text=title)

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, Dialog, expect
+from playwright.async_api import Browser, expect
 
 from tests.browser.chat import CHAT, Chat
-from tests.browser.conftest import PHONE, Person, opened
+from tests.browser.visit import PHONE, Person, opened
 
 pytestmark = pytest.mark.browser
 
@@ -54,10 +54,7 @@ async def test_enter_sends_and_shift_enter_makes_a_new_line(chat: Chat) -> None:
 
 
 async def test_code_is_shown_and_what_would_run_is_only_text(chat: Chat) -> None:
-    dialogs: list[Dialog] = []
-    chat.page.on("dialog", dialogs.append)
-
-    await chat.ask(CODE)
+    await chat.say(CODE)
 
     code = chat.questions.locator("pre code")
     await expect(code.locator("span.k").first).to_have_text("def")
@@ -93,7 +90,8 @@ async def test_the_receipt_says_what_the_model_saw_and_what_it_cost(chat: Chat) 
     await expect(receipt).to_contain_text("1,024 tokens of lab-tiny’s window")
     for part in ("System prompt", "Recent messages", "Question", "seed", "ms in all"):
         await expect(receipt).to_contain_text(part)
-    await expect(receipt.locator(".lab-piece", has_text="My dog is called Zamiko.")).to_be_visible()
+    said = receipt.locator(".lab-edge-recent", has_text="My dog is called Zamiko.")
+    await expect(said.first).to_be_visible()
 
 
 async def test_the_note_on_the_demonstration_model_is_dismissed_for_good(chat: Chat) -> None:
@@ -130,7 +128,8 @@ async def test_the_chat_fits_a_phone(browser: Browser, person: Person) -> None:
         await chat.begin()
         await expect(chat.conversations).to_be_hidden()
 
-        await chat.ask(CODE)
+        await chat.say(CODE)
 
+        await expect(chat.questions).to_contain_text("double")
         width = await page.evaluate("document.querySelector('.lab-thread').scrollWidth")
         assert width <= PHONE["width"]

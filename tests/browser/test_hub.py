@@ -4,7 +4,7 @@ import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
 from tests.browser.chat import CHAT, Chat
-from tests.browser.conftest import Person, fill_in
+from tests.browser.visit import Person, fill_in
 from tests.stack import RunningStack
 
 pytestmark = pytest.mark.browser
@@ -51,7 +51,7 @@ async def test_the_chat_asks_nobody_but_the_lab(page: Page, person: Person) -> N
 async def test_the_chat_works_in_a_cell_of_jupyterlab(page: Page) -> None:
     chat = Chat(page)
     await page.goto("/hub/user-redirect/lab/tree/notebooks/dashboards/chat.ipynb")
-    await expect(page.get_by_role("heading", name="Chat")).to_be_visible()
+    await expect(page.get_by_text("| Idle")).to_be_visible()
     await page.get_by_role("menuitem", name="Run", exact=True).click()
     await page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     await chat.begin()

@@ -10,7 +10,7 @@ from transformers import LlamaConfig
 from benchmarks.random_llama import save_random_llama
 from lab.schemas.run_status import RunStatus
 from tests.browser.chat import Chat
-from tests.browser.conftest import Person, log_in
+from tests.browser.visit import Person, log_in
 from tests.stack import RunningStack, lab_environment, lab_folder, run_lab, start_stack
 
 pytestmark = pytest.mark.browser

@@ -5,7 +5,7 @@ from playwright.async_api import expect
 
 from lab.evals import long_memory
 from tests.browser.chat import Chat
-from tests.browser.conftest import Person
+from tests.browser.visit import Person
 
 pytestmark = pytest.mark.browser
 
