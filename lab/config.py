@@ -114,6 +114,8 @@ class Settings:
         ConfigError
             If a value is wrong.
         """
+        if not values:
+            return self
         for section, key, _ in _leaves(Layer(layer, values)):
             name = f"{section}.{key}"
             if section not in UserConfig.model_fields:

@@ -39,7 +39,7 @@ class Database:
     """
 
     def __init__(self, config: DatabaseConfig, url: str) -> None:
-        self._url = url
+        self._url, self._place = url, place(url)
         self._timeout_s = config.connect_timeout_s
         self.pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             conninfo(url),
@@ -104,7 +104,7 @@ class Database:
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Raise the lab's errors for what the database reports to a user of `pool`."""
-        with translated(place(self._url)), heeded_cancellation():
+        with translated(self._place), heeded_cancellation():
             yield
 
     @asynccontextmanager

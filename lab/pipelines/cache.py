@@ -21,7 +21,8 @@ class Focus:
     rows: slice = field(default_factory=lambda: slice(0, 0))
     start: int = 0  # tokens that the longest row has already
     length: int = 0  # tokens in view
-    write_rows: Tensor | None = None  # (R,); None: one row, from `start` to `length`
+    end: int = 0  # of what is written when it is one row
+    write_rows: Tensor | None = None  # (R,); None: one row, from `start` to `end`
     write_at: Tensor | None = None  # (R,)
     n_rows: int = 0  # size of the buffers
     n_tokens: int = 0
@@ -54,8 +55,8 @@ class SlotLayer(CacheLayerMixin):
         if self.keys.shape[0] != focus.n_rows or self.keys.shape[2] != focus.n_tokens:
             self.keys, self.values = self._grown(self.keys), self._grown(self.values)
         if focus.write_rows is None:
-            self.keys[focus.rows, :, focus.start : focus.length] = key_states
-            self.values[focus.rows, :, focus.start : focus.length] = value_states
+            self.keys[focus.rows, :, focus.start : focus.end] = key_states
+            self.values[focus.rows, :, focus.start : focus.end] = value_states
         else:
             self.keys[focus.write_rows, :, focus.write_at] = key_states[:, :, 0]
             self.values[focus.write_rows, :, focus.write_at] = value_states[:, :, 0]
@@ -105,7 +106,8 @@ class SlotCache(Cache):
         """Aim the next pass at tokens `start` to `length` of one row."""
         self._reserve(row + 1, length)
         focus = self.focus
-        focus.rows, focus.start, focus.length = slice(row, row + 1), start, length
+        focus.rows, focus.start, focus.end = slice(row, row + 1), start, length
+        focus.length = length
         focus.write_rows = focus.write_at = None
 
     def focus_rows(self, positions: Tensor, longest: int) -> int:
@@ -129,9 +131,13 @@ class SlotCache(Cache):
         n_tokens = -(-(longest + 1) // GRAIN) * GRAIN
         self._reserve(n_rows, n_tokens)
         focus = self.focus
-        focus.rows, focus.start, focus.length = slice(0, n_rows), longest, n_tokens
-        focus.write_rows = torch.arange(n_rows, device=positions.device)
-        focus.write_at = positions
+        focus.rows, focus.start, focus.end = slice(0, n_rows), longest, longest + 1
+        focus.length = n_tokens
+        if n_rows == 1:  # a slice is written faster than by index
+            focus.write_rows = focus.write_at = None
+        else:
+            focus.write_rows = torch.arange(n_rows, device=positions.device)
+            focus.write_at = positions
         return n_tokens
 
     def move(self, source: int, target: int, n_tokens: int) -> None:

@@ -1,7 +1,7 @@
 """The chat pipeline: messages in, deltas out, over a model of transformers."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
 from lab.schemas.tool import Tool
+
+KEPT_PROMPTS = 16
+"""Token ids of this many recent texts are kept."""
 
 
 class TransformersChat:
@@ -60,6 +63,8 @@ class TransformersChat:
         self._network = network
         self._tokenizer = tokenizer
         self._config = config
+        # The prompt of an answer was counted while its window was built.
+        self._encode = lru_cache(KEPT_PROMPTS)(self._encoded)
         self.engine = Engine(
             self._new_batch, max_streams=config.max_streams, max_queue=config.max_queue
         )
@@ -148,7 +153,7 @@ class TransformersChat:
             ) from error
         return str(prompt)
 
-    def _encode(self, prompt: str) -> list[int]:
+    def _encoded(self, prompt: str) -> list[int]:
         return self._tokenizer.encode(prompt, add_special_tokens=False)
 
     @cached_property
