@@ -9,6 +9,9 @@ from lab.supervisor.addresses import LOOPBACK, addresses
 
 SCRIPT = Path("node_modules") / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
 
+CUT = "cut.mjs"
+"""Loaded into it: an answer that breaks off behind the proxy breaks off before it as well."""
+
 
 def proxy_command(settings: Settings) -> tuple[str, ...]:
     """
@@ -22,7 +25,8 @@ def proxy_command(settings: Settings) -> tuple[str, ...]:
     server = settings.config.server
     hub = addresses(settings).hub
     return (
-        *(str(node()), str(script())),
+        *(str(node()), "--import", str(package_folder("hub_config") / "proxy" / CUT)),
+        str(script()),
         *("--ip", server.host, "--port", str(server.port)),
         *("--api-ip", LOOPBACK, "--api-port", str(server.proxy_api_port)),
         *("--default-target", hub, "--error-target", f"{hub}/hub/error"),
