@@ -44,7 +44,7 @@ async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
     _, history, question = split_question(turn.messages)
     stored = await runtime.context.turns.keep([*history, *question], runtime.context.run_id)
     for message in stored:
-        _tell_stored(runtime, message)
+        _tell_stored(runtime.context, message)
     return {"turn_ids": [str(message.id) for message in stored]}
 
 
@@ -54,7 +54,7 @@ async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
     window = await build_window(context, [UUID(i) for i in state["turn_ids"]])
     receipt = window.receipt.model_copy(update={"run_id": context.run_id})
     await context.recorder.keep_receipt(receipt)
-    _tell(runtime, EventType.receipt, receipt=receipt.model_dump(mode="json"))
+    context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
     return {"window": [message.model_dump(mode="json") for message in window.messages]}
 
 
@@ -65,7 +65,7 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     answer = Answer()
     async for delta in context.chat.stream(messages, context.parameters, tools=context.turn.tools):
         answer.add(delta)
-        _tell_delta(runtime, delta)
+        _tell_delta(context, delta)
     return {"answer": answer.result().model_dump(mode="json")}
 
 
@@ -75,7 +75,7 @@ async def record(state: State, runtime: Runtime[ChatContext]) -> State:
         result = ChatResult.model_validate(state["answer"])
         message = await runtime.context.recorder.keep_answer(result)
         if message is not None:
-            _tell_stored(runtime, message)
+            _tell_stored(runtime.context, message)
     return {}
 
 
@@ -94,24 +94,19 @@ def build_graph() -> StateGraph[State, ChatContext]:
     return graph
 
 
-def _tell(runtime: Runtime[ChatContext], type_: EventType, **data: Any) -> None:
-    runtime.stream_writer((type_, data))
+def _tell_stored(context: ChatContext, message: Message) -> None:
+    context.tell(EventType.message_stored, message_id=str(message.id), role=message.role.value)
 
 
-def _tell_stored(runtime: Runtime[ChatContext], message: Message) -> None:
-    _tell(runtime, EventType.message_stored, message_id=str(message.id), role=message.role.value)
-
-
-def _tell_delta(runtime: Runtime[ChatContext], delta: ChatDelta) -> None:
+def _tell_delta(context: ChatContext, delta: ChatDelta) -> None:
     if delta.thinking:
-        _tell(runtime, EventType.thinking, text=delta.thinking)
+        context.tell(EventType.thinking, text=delta.thinking)
     if delta.content:
-        _tell(runtime, EventType.content, text=delta.content)
+        context.tell(EventType.content, text=delta.content)
     if delta.tool_call is not None:
-        _tell(runtime, EventType.tool_call, tool_call=delta.tool_call.model_dump(mode="json"))
+        context.tell(EventType.tool_call, tool_call=delta.tool_call.model_dump(mode="json"))
     if delta.finish_reason is not None and delta.usage is not None:
-        _tell(
-            runtime,
+        context.tell(
             EventType.usage,
             usage=delta.usage.model_dump(mode="json"),
             finish_reason=delta.finish_reason.value,

@@ -1,16 +1,22 @@
 """What a run depends on: typed, never stored in a checkpoint."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from lab.config import Settings
 from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
 from lab.workflows.turns import Turns
+
+Told = tuple[EventType, dict[str, Any]]
+"""What a node tells while it works; it becomes an event of the run."""
 
 
 @dataclass(frozen=True)
@@ -32,3 +38,10 @@ class ChatContext:
     recorder: Recorder
     search_given: GivenHistorySearch
     """Finds turns in a history that the caller sent."""
+
+    told: asyncio.Queue[Told | None] = field(default_factory=asyncio.Queue)
+    """What the nodes told and nobody took yet; None once the graph has ended."""
+
+    def tell(self, type_: EventType, **data: Any) -> None:
+        """Tell what happens, as it happens."""
+        self.told.put_nowait((type_, data))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from langchain_core.runnables import RunnableConfig
@@ -18,7 +18,7 @@ from lab.schemas.run_status import RunStatus
 from lab.schemas.usage import Usage
 from lab.workflows.answer import Answer
 from lab.workflows.composer import Graph
-from lab.workflows.context import ChatContext
+from lab.workflows.context import ChatContext, Told
 
 # Kept elsewhere: the answer in its message, the receipt with its run.
 NOT_STORED = {EventType.content, EventType.thinking, EventType.receipt}
@@ -57,12 +57,8 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
         )
         thread = context.turn.conversation_id or context.run_id
         config: RunnableConfig = {"configurable": {"thread_id": str(thread)}}
-        told = cast(
-            AsyncGenerator[tuple[EventType, dict[str, Any]], None],
-            graph.astream({}, config, context=context, stream_mode="custom"),
-        )
         with context.recorder.guarded():
-            async with aclosing(told):
+            async with aclosing(_told(graph, config, context)) as told:
                 async for type_, data in told:
                     yield run.tell(type_, **data)
         yield await run.complete()
@@ -71,6 +67,26 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     except (asyncio.CancelledError, GeneratorExit):
         await asyncio.shield(run.cancel())
         raise
+
+
+async def _told(
+    graph: Graph, config: RunnableConfig, context: ChatContext
+) -> AsyncGenerator[Told, None]:
+    """
+    Run a graph and yield what its nodes tell, as they do.
+
+    A queue of our own: LangGraph's custom stream takes a task and four turns of the event loop for
+    each token, which a single stream would wait for.
+    """
+    running = asyncio.create_task(graph.ainvoke({}, config, context=context))
+    running.add_done_callback(lambda _: context.told.put_nowait(None))
+    try:
+        while (told := await context.told.get()) is not None:
+            yield told
+        await running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 class _Run:
