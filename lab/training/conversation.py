@@ -53,6 +53,8 @@ class Shape:
     think: bool = False
     json: bool = False
     """Every question is answered in JSON."""
+    n_questions: int = 0
+    """Questions after those turns: what took long to read is asked for often."""
 
 
 class Chat:
@@ -83,6 +85,8 @@ class Chat:
         )
         for _ in range(self.shape.n_turns):
             self.world.random.choices(actions, weights=self.shape.weights)[0]()
+        for _ in range(self.shape.n_questions):
+            self.world.random.choices((self._ask, self._ask_unknown), weights=(3, 1))[0]()
         if not any(m.skill for m in self.messages):
             self._ask()
         messages = _last_thoughts(self.messages) if self.shape.think else self.messages

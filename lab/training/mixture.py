@@ -64,6 +64,21 @@ def _distant(world: World) -> Dialogue:
     return _chat(world, shape)
 
 
+def _quiz(world: World) -> Dialogue:
+    """Facts and changes, some in the memories, then one question after another."""
+    n_facts = world.random.randint(3, 20)
+    share = world.random.choice((0.0, 0.5, 1.0, 1.0))
+    shape = Shape(
+        n_facts,
+        round((1 - share) * n_facts) + world.random.randint(1, 4),
+        memory_share=share,
+        n_noise=world.random.randint(0, 8),
+        weights=(6, 0, 0, 1.5, 1, 0),
+        n_questions=world.random.randint(6, 16),
+    )
+    return _chat(world, shape)
+
+
 def _idle(world: World) -> Dialogue:
     return _chat(world, Shape(1, world.random.randint(2, 5), weights=(0.3, 0.5, 0.7, 0.1, 5, 0)))
 
@@ -119,6 +134,7 @@ KINDS: dict[str, Callable[[World], Dialogue]] = {
     "changes": _changes,
     "memories": _memories,
     "distant": _distant,
+    "quiz": _quiz,
     "idle": _idle,
     "tools": _tools,
     "lab": _lab,

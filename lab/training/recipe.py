@@ -44,8 +44,36 @@ LAB_TINY: tuple[Phase, ...] = (
         max_length=384,
     ),
     Phase("short windows", 2_500_000, EVERYTHING, max_length=640),
-    Phase("everything", 6_000_000, EVERYTHING),
-    Phase("polish", 3_500_000, EVERYTHING, learning_rate=(1.0, 0.04)),
+    Phase("everything", 1_000_000, EVERYTHING),
+    Phase(
+        "short jobs",
+        2_600_000,
+        {**EVERYTHING, "intent": 5, "title": 2, "tools": 3},
+        learning_rate=(1.0, 0.685),
+    ),
+    Phase(
+        "questions",
+        6_000_000,
+        {
+            "pairs": 0.5,
+            "few": 1,
+            "some": 1.5,
+            "many": 1,
+            "changes": 2,
+            "memories": 2,
+            "distant": 1.5,
+            "quiz": 5,
+            "idle": 0.5,
+            "tools": 4,
+            "lab": 1.5,
+            "json": 1,
+            "think": 1,
+            "intent": 5,
+            "title": 2.5,
+            "summary": 2.5,
+        },
+        learning_rate=(0.65, 0.02),
+    ),
 )
 """The phases of `lab-tiny`."""
 
