@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -43,8 +43,14 @@ class Row:
         return self.value >= self.aim if self.more_is_better else self.value <= self.aim
 
 
-def report(name: str, rows: Sequence[Row]) -> bool:
-    """Print the rows, write them to `benchmarks/results/NAME.json`, and say if all are met."""
+Figures = Mapping[str, Mapping[str, str]]
+"""Cells of a table by row and column: what stands behind the ratios."""
+
+
+def report(name: str, rows: Sequence[Row], figures: Figures | None = None) -> bool:
+    """Print all, write it to `benchmarks/results/NAME.json`, and say if every aim is met."""
+    if figures:
+        show(name, figures)
     table = Table("", "measured", "aim", "measured / aim", "", title=name)
     for row in rows:
         sign = "≥" if row.more_is_better else "≤"
@@ -62,9 +68,18 @@ def report(name: str, rows: Sequence[Row]) -> bool:
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "rows": [asdict(row) | {"met": row.met} for row in rows],
+        "figures": figures or {},
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     return all(row.met for row in rows)
+
+
+def show(name: str, figures: Figures) -> None:
+    """Print the figures behind the ratios."""
+    table = Table("", *next(iter(figures.values())), title=f"{name}: figures")
+    for row, cells in figures.items():
+        table.add_row(row, *cells.values())
+    Console().print(table)
 
 
 def machine() -> dict[str, object]:

@@ -3,8 +3,9 @@ How fast the lab's endpoint serves: `python -m benchmarks.serve`.
 
 The same random Llama of about 30 M parameters behind `lab serve`, behind `transformers serve` with
 and without continuous batching, and in plain batched `generate`: prompts of about 240 tokens,
-64 new ones, 1, 8 and 32 streams. Each server with its database is pinned to one core; the
-client runs on another where there is one.
+64 new ones, 1, 8 and 32 streams. Each server with its database is pinned to the same one core; the
+client runs on another where there is one. The servers answer in turn, so that what else the machine
+does meets all alike; the median of some rounds counts.
 """
 
 import asyncio
@@ -15,21 +16,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
-from rich.console import Console
-from rich.table import Table
-from transformers import AutoTokenizer, LlamaConfig
+from tokenizers import Tokenizer
+from transformers import LlamaConfig
 
 from benchmarks.random_llama import save_random_llama, words
 from benchmarks.report import Row, report
 from benchmarks.start import LAB, answers, free_port, has_text
 
 STREAMS = (1, 8, 32)
+ROUNDS = {1: 9, 8: 3, 32: 1}
 NEW_TOKENS = 64
 PROMPT_TOKENS = 232
 MODEL = "random-llama"
@@ -48,15 +49,24 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Speed:
-    """What one number of streams gave: tokens per second of all, median time to first token."""
+    """What some streams gave: tokens per second of all, median time to the first token."""
 
     tokens_per_s: float
     first_token_s: float
 
 
-def save_model(folder: Path) -> None:
-    """Save the model that all serve."""
-    config = LlamaConfig(
+@dataclass(frozen=True)
+class Server:
+    """A server that is ready, and what to send it."""
+
+    url: str
+    key: str
+    model: str
+
+
+def llama_config() -> LlamaConfig:
+    """Return the sizes of the model that all serve."""
+    return LlamaConfig(
         vocab_size=4096,
         hidden_size=512,
         intermediate_size=1408,
@@ -65,18 +75,17 @@ def save_model(folder: Path) -> None:
         num_key_value_heads=8,
         max_position_embeddings=1024,
     )
-    save_random_llama(folder, config)
 
 
 def prompts(folder: Path, n_prompts: int, seed: int) -> list[str]:
     """Return prompts of about 240 tokens, none the beginning of another."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     texts = (" ".join(words(PROMPT_TOKENS, seed + i)) for i in range(n_prompts))
-    return [tokenizer.decode(tokenizer.encode(text)[:PROMPT_TOKENS]) for text in texts]
+    return [tokenizer.decode(tokenizer.encode(text).ids[:PROMPT_TOKENS]) for text in texts]
 
 
 @contextmanager
-def server(command: list[str], environment: dict[str, str], ready: str) -> Iterator[None]:
+def running(command: list[str], environment: dict[str, str], ready: str) -> Iterator[None]:
     """Run a server on the pinned core until the block ends."""
     with subprocess.Popen(
         [*PINNED, *command],
@@ -114,31 +123,57 @@ async def one_stream(client: httpx.AsyncClient, model: str, prompt: str) -> tupl
     return first, time.perf_counter() - started
 
 
-async def measure(url: str, key: str, model: str, folder: Path) -> dict[int, Speed]:
-    """Return the speed at each number of streams, after a first answer to warm up."""
-    headers = {"Authorization": f"Bearer {key}"}
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(
-        base_url=url, headers=headers, timeout=600, trust_env=False, limits=limits
-    ) as client:
-        await one_stream(client, model, prompts(folder, 1, 999)[0])
-        return {n: await speed(client, model, folder, n) for n in STREAMS}
+async def measure(servers: dict[str, Server], folder: Path) -> dict[str, dict[int, Speed]]:
+    """Return the speed of each server at each number of streams, after an answer to warm up."""
+    async with AsyncExitStack() as stack:
+        clients = {
+            name: await stack.enter_async_context(client_of(server))
+            for name, server in servers.items()
+        }
+        for name, client in clients.items():
+            await one_stream(client, servers[name].model, prompts(folder, 1, 999)[0])
+        speeds: dict[str, dict[int, Speed]] = {name: {} for name in servers}
+        for n, n_rounds in ROUNDS.items():
+            rounds: dict[str, list[Speed]] = {name: [] for name in servers}
+            for i in range(n_rounds):
+                texts = prompts(folder, n, 1000 * n + 100 * i)
+                for name, client in clients.items():
+                    rounds[name].append(await speed(client, servers[name].model, texts))
+            for name in servers:
+                speeds[name][n] = median(rounds[name])
+        return speeds
 
 
-async def speed(client: httpx.AsyncClient, model: str, folder: Path, n: int) -> Speed:
-    """Return the speed of `n` streams at once; the median of three rounds for a few streams."""
-    rounds: list[Speed] = []
-    for i in range(3 if n == 1 else 1):
-        texts = prompts(folder, n, 1000 * n + 100 * i)
-        started = time.perf_counter()
-        firsts = await asyncio.gather(*(one_stream(client, model, text) for text in texts))
-        total = time.perf_counter() - started
-        rounds.append(Speed(n * NEW_TOKENS / total, statistics.median(f for f, _ in firsts)))
-    return sorted(rounds, key=lambda one: one.tokens_per_s)[len(rounds) // 2]
+def client_of(server: Server) -> httpx.AsyncClient:
+    """Return a client of a server, for any number of streams."""
+    return httpx.AsyncClient(
+        base_url=server.url,
+        headers={"Authorization": f"Bearer {server.key}"},
+        timeout=600,
+        trust_env=False,
+        limits=httpx.Limits(max_connections=None),
+    )
 
 
-def lab_speed(folder: Path) -> dict[int, Speed]:
-    """Return the speed of `lab serve`, database and all."""
+async def speed(client: httpx.AsyncClient, model: str, texts: list[str]) -> Speed:
+    """Return the speed of a stream for each text, all at once."""
+    started = time.perf_counter()
+    firsts = await asyncio.gather(*(one_stream(client, model, text) for text in texts))
+    total = time.perf_counter() - started
+    return Speed(len(texts) * NEW_TOKENS / total, statistics.median(f for f, _ in firsts))
+
+
+def median(speeds: list[Speed]) -> Speed:
+    """Return the median of each figure."""
+    return Speed(
+        statistics.median(one.tokens_per_s for one in speeds),
+        statistics.median(one.first_token_s for one in speeds),
+    )
+
+
+@contextmanager
+def lab_server(folder: Path) -> Iterator[Server]:
+    """Run `lab serve`, database and all."""
     with TemporaryDirectory(prefix="lab-") as data:
         Path(data).chmod(0o711)  # the account of the database passes through
         port = free_port()
@@ -149,7 +184,7 @@ def lab_speed(folder: Path) -> dict[int, Speed]:
             "LAB_DATABASE_PORT": str(free_port()),
         }
         url = f"http://127.0.0.1:{port}"
-        with server([LAB, "serve"], environment, f"{url}/readyz"):
+        with running([LAB, "serve"], environment, f"{url}/readyz"):
             key = subprocess.run(
                 [LAB, "keys", "create", "bench"],
                 env=ENVIRONMENT | environment,
@@ -157,17 +192,29 @@ def lab_speed(folder: Path) -> dict[int, Speed]:
                 text=True,
                 check=True,
             ).stdout.strip()
-            return asyncio.run(measure(url, key, MODEL, folder))
+            yield Server(url, key, MODEL)
 
 
-def peer_speed(folder: Path, flags: list[str]) -> dict[int, Speed]:
-    """Return the speed of `transformers serve`."""
+@contextmanager
+def peer_server(folder: Path, flags: list[str]) -> Iterator[Server]:
+    """Run `transformers serve`."""
     port = free_port()
     command = [str(Path(LAB).with_name("transformers")), "serve", str(folder), *flags]
     command += ["--port", str(port), "--device", "cpu", "--dtype", "float32"]
     url = f"http://127.0.0.1:{port}"
-    with server([*command, "--host", "127.0.0.1"], {}, f"{url}/health"):
-        return asyncio.run(measure(url, "none", str(folder), folder))
+    with running([*command, "--host", "127.0.0.1"], {}, f"{url}/health"):
+        yield Server(url, "none", str(folder))
+
+
+def server_speeds(folder: Path) -> dict[str, dict[int, Speed]]:
+    """Return the speed of the lab and of each mode of its peer."""
+    with (
+        lab_server(folder) as lab,
+        peer_server(folder, []) as plain,
+        peer_server(folder, ["--continuous-batching"]) as batching,
+    ):
+        servers = dict(zip(("lab serve", *PEERS), (lab, plain, batching), strict=True))
+        return asyncio.run(measure(servers, folder))
 
 
 def generate_speed(folder: Path) -> dict[int, Speed]:
@@ -209,13 +256,16 @@ def rows(results: dict[str, dict[int, Speed]]) -> list[Row]:
     return judged
 
 
-def show(results: dict[str, dict[int, Speed]]) -> None:
-    """Print what was measured: tokens per second, and the seconds to the first token."""
-    table = Table("", *(f"{n} streams" for n in STREAMS), title="tokens/s · first token")
-    for name, speeds in results.items():
-        cells = [f"{s.tokens_per_s:.1f} · {s.first_token_s:.2f} s" for s in speeds.values()]
-        table.add_row(name, *cells)
-    Console().print(table)
+def figures(results: dict[str, dict[int, Speed]]) -> dict[str, dict[str, str]]:
+    """Return what was measured, as a table."""
+    return {
+        name: {
+            f"{n} streams": f"{one.tokens_per_s:.1f} tokens/s"
+            + (f", first after {one.first_token_s:.2f} s" if one.first_token_s else "")
+            for n, one in speeds.items()
+        }
+        for name, speeds in results.items()
+    }
 
 
 def main() -> int:
@@ -223,15 +273,9 @@ def main() -> int:
     os.sched_setaffinity(0, {CORES[-1]})
     with TemporaryDirectory(prefix="lab-") as parent:
         folder = Path(parent) / MODEL
-        save_model(folder)
-        results = {
-            "lab serve": lab_speed(folder),
-            PEERS[0]: peer_speed(folder, []),
-            PEERS[1]: peer_speed(folder, ["--continuous-batching"]),
-            "generate": generate_speed(folder),
-        }
-    show(results)
-    return 0 if report("serve", rows(results)) else 1
+        save_random_llama(folder, llama_config())
+        results = {**server_speeds(folder), "generate": generate_speed(folder)}
+    return 0 if report("serve", rows(results), figures(results)) else 1
 
 
 if __name__ == "__main__":
