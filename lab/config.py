@@ -100,6 +100,9 @@ class Settings:
             self.config = Config.model_validate(merged)
         except ValidationError as error:
             raise ConfigError(self._complaint(error)) from None
+        for key in self.config.limits.locked:
+            if key not in (known := user_keys()):
+                raise UnknownKeyError(key, known, "limits.locked")
 
     def overlay(self, layer: str, values: Values) -> "Settings":
         """
@@ -123,6 +126,15 @@ class Settings:
             if name in self.config.limits.locked:
                 raise LockedKeyError(name)
         return Settings((*self.layers, Layer(layer, values)))
+
+    def under_user(self, stored: Values) -> "Settings":
+        """Return these settings under what a user stored; what was locked since gives way."""
+        locked = self.config.limits.locked
+        free = {
+            section: {k: v for k, v in values.items() if f"{section}.{k}" not in locked}
+            for section, values in stored.items()
+        }
+        return self.overlay("user", free)
 
     def explain(self, key: str | None = None) -> list[Explained]:
         """Return each setting (or the one named) with the layer that set it; secrets masked."""

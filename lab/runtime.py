@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -18,6 +19,7 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+from lab.schemas.generation_config import GenerationConfig
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
@@ -68,7 +70,7 @@ class Runtime:
     async def settings_of(self, owner: User) -> Settings:
         """Return the settings under the user's own."""
         async with self.database.stores(owner.id) as stores:
-            return self.settings.overlay("user", await stores.config.get())
+            return self.settings.under_user(await stores.config.get())
 
     async def chat(self, owner: User, turn: ChatTurn) -> AsyncGenerator[Event, None]:
         """
@@ -84,8 +86,10 @@ class Runtime:
             If the conversation is not the owner's.
         ModelLoadError
             If the model cannot be loaded.
+        LockedKeyError
+            If the turn overrides a setting that the operator locked.
         """
-        settings = await self.settings_of(owner)
+        settings = (await self.settings_of(owner)).overlay("request", _asked(turn))
         profile = self._profile(turn, settings)
         async with (
             self.pipelines.chat(profile.model) as chat,
@@ -189,7 +193,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             url = server.url()
         else:
             url = config.database.url.get_secret_value()
-        await upgrade(url)
+        await upgrade(url, connect_timeout_s=config.database.connect_timeout_s)
         database = await stack.enter_async_context(Database(config.database, url))
         async with database.accounts() as accounts:
             await accounts.mark_interrupted()
@@ -199,6 +203,16 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         runtime = Runtime(settings, database, pipelines, composer)
         stack.push_async_callback(runtime.aclose)
         yield runtime
+
+
+def _asked(turn: ChatTurn) -> dict[str, dict[str, Any]]:
+    """Return the settings that a turn overrides, as a layer."""
+    sampling = set(GenerationConfig.model_fields)
+    given = (
+        turn.parameters.model_dump(include=sampling, exclude_unset=True) if turn.parameters else {}
+    )
+    layer = {"generation": given, "memory": {"enabled": turn.memory}}
+    return {s: v for s, v in layer.items() if any(value is not None for value in v.values())}
 
 
 def _parameters(profile: ModelProfile, settings: Settings, turn: ChatTurn) -> GenerationParameters:

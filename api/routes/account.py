@@ -40,9 +40,9 @@ async def change_config(
         changed = {s: dict(v) for s, v in (await stores.config.get()).items()}
         for section, section_values in values.items():
             changed.setdefault(section, {}).update(section_values)
-        settings = runtime.settings.overlay("user", changed)
+        runtime.settings.overlay("user", values)  # refuses what is wrong or locked
         await stores.config.set(changed)
-    return _explained(settings, None)
+    return _explained(runtime.settings.under_user(changed), None)
 
 
 @router.delete("/config/{key}")
@@ -55,7 +55,7 @@ async def reset_config(key: str, runtime: RuntimeDep, owner: MemoryDep) -> list[
         changed = {s: dict(v) for s, v in (await stores.config.get()).items()}
         changed.get(section, {}).pop(name, None)
         await stores.config.set(changed)
-    return _explained(runtime.settings.overlay("user", changed), None)
+    return _explained(runtime.settings.under_user(changed), None)
 
 
 @router.get("/keys")

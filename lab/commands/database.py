@@ -19,12 +19,12 @@ async def open_database() -> AsyncIterator[Database]:
         If it does not answer.
     """
     settings = load_settings()
-    configured = settings.config.database.url
+    config = settings.config.database
     async with AsyncExitStack() as stack:
-        if configured is None:
+        if config.url is None:
             server = await stack.enter_async_context(embedded_server(settings).running())
             url = server.url()
         else:
-            url = configured.get_secret_value()
-        await upgrade(url)
-        yield await stack.enter_async_context(Database(settings.config.database, url))
+            url = config.url.get_secret_value()
+        await upgrade(url, connect_timeout_s=config.connect_timeout_s)
+        yield await stack.enter_async_context(Database(config, url))

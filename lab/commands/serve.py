@@ -1,11 +1,15 @@
 """`lab serve`: the API without a hub."""
 
+import asyncio
+import signal
+
 import typer
 import uvicorn
 
 from api.main import create_app
 from lab.commands.printing import notes
-from lab.config import load_settings
+from lab.config import Settings, load_settings
+from lab.evals.serving import GuestServer
 from lab.supervisor.addresses import addresses, check_port
 
 app = typer.Typer(add_completion=False)
@@ -21,15 +25,27 @@ def serve() -> None:
     Examples: `lab serve` · `LAB_CHAT_MODEL=Qwen/Qwen3-0.6B LAB_SERVER_PORT=9000 lab serve`
     """
     settings = load_settings()
-    server = settings.config.server
     check_port(settings, "server.port")
     url = addresses(settings).public
     notes.print(f"The API starts at [bold]{url}/v1[/], its documents at {url}/docs.")
     notes.print("Clients need a key: `lab keys create NAME`.")
-    uvicorn.run(
-        create_app(settings),
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    """Serve until told to end; what cannot start raises here, where uvicorn would log a trace."""
+    server = settings.config.server
+    api = create_app(settings)
+    config = uvicorn.Config(
+        api,
         host=server.host,
         port=server.port,
+        lifespan="off",
         log_level=settings.config.logging.level.value,
         timeout_graceful_shutdown=round(server.drain_timeout_s),
     )
+    async with api.router.lifespan_context(api):
+        guest = GuestServer(config)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, guest.handle_exit, number, None)
+        await guest.serve()

@@ -60,8 +60,9 @@ async def connect(url: str, *, timeout_s: float, autocommit: bool = True) -> Asy
             )
         except OperationalError as error:
             if not any(word in str(error) for word in PASSING) or time.monotonic() > deadline:
+                why = " ".join(str(error).split()).rstrip(".")
                 raise DatabaseError(
-                    f"No connection to {place(url)}: {str(error).strip()}. Start the database "
-                    "or correct LAB_DATABASE_URL."
+                    f"No connection to {place(url)}: {why}. Start the database or correct "
+                    "LAB_DATABASE_URL."
                 ) from error
         await asyncio.sleep(0.1)

@@ -13,11 +13,12 @@ from lab.errors import ServiceError
 LOOPBACK = "127.0.0.1"
 
 
-class _GuestServer(uvicorn.Server):
+class GuestServer(uvicorn.Server):
     """A server inside a program that has its own plans for signals."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the program."""
         yield
 
 
@@ -45,7 +46,7 @@ async def serving(app: FastAPI, port: int = 0) -> AsyncIterator[str]:
             f"Cannot listen on {LOOPBACK}:{port}: {error.strerror}. End the other program or "
             "choose another port."
         ) from None
-    server = _GuestServer(uvicorn.Config(app, lifespan="off", log_level="warning"))
+    server = GuestServer(uvicorn.Config(app, lifespan="off", log_level="warning"))
     task = asyncio.create_task(server.serve([listener]))
     try:
         yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"

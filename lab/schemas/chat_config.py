@@ -32,14 +32,15 @@ class ChatConfig(BaseModel):
     model: Annotated[
         str,
         Field(
-            description='Model of the default profile: a catalog name, a Hugging Face id or a folder.'
+            description='Model of the default profile: a catalog name, a Hugging Face id or a folder.',
+            min_length=1,
         ),
     ] = 'lab-tiny'
     revision: Annotated[
         str | None, Field(description='Pinned revision of a Hugging Face model.')
     ] = None
     device: Annotated[
-        str, Field(description='`auto`, or a torch device such as `cpu` or `cuda:0`.')
+        str, Field(description='`auto`, or a torch device such as `cpu` or `cuda:0`.', min_length=1)
     ] = 'auto'
     dtype: Annotated[
         Dtype,

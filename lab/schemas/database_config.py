@@ -20,14 +20,16 @@ class DatabaseConfig(BaseModel):
     url: Annotated[
         SecretStr | None,
         Field(
-            description='SQLAlchemy or libpq URL of a PostgreSQL with pgvector; unset = the embedded server.'
+            description='SQLAlchemy or libpq URL of a PostgreSQL with pgvector; unset = the embedded server.',
+            min_length=1,
         ),
     ] = None
     port: Annotated[int, Field(description='Port of the embedded server.', ge=1, le=65535)] = 54329
     os_user: Annotated[
         str,
         Field(
-            description='OS account that runs the embedded server when the lab is started by root.'
+            description='OS account that runs the embedded server when the lab is started by root.',
+            min_length=1,
         ),
     ] = 'labpg'
     pool_size: Annotated[

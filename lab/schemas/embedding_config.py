@@ -20,11 +20,12 @@ class EmbeddingConfig(BaseModel):
     model: Annotated[
         str,
         Field(
-            description='Catalog name, Hugging Face id or folder of a sentence-transformers model.'
+            description='Catalog name, Hugging Face id or folder of a sentence-transformers model.',
+            min_length=1,
         ),
     ] = 'all-MiniLM-L6-v2'
     revision: Annotated[
         str | None, Field(description='Pinned revision of a Hugging Face model.')
     ] = None
-    device: Annotated[str, Field(description='`auto`, or a torch device.')] = 'auto'
+    device: Annotated[str, Field(description='`auto`, or a torch device.', min_length=1)] = 'auto'
     batch_size: Annotated[int, Field(description='Texts embedded together.', ge=1, le=4096)] = 32

@@ -18,10 +18,18 @@ class HubConfig(BaseModel):
         frozen=True,
     )
     admin: Annotated[
-        str, Field(description='Login name of the administrator that the first start creates.')
+        str,
+        Field(
+            description='Login name of the administrator that the first start creates.',
+            min_length=1,
+        ),
     ] = 'admin'
     notebook_user: Annotated[
-        str, Field(description='OS account that runs notebooks when the lab is started by root.')
+        str,
+        Field(
+            description='OS account that runs notebooks when the lab is started by root.',
+            min_length=1,
+        ),
     ] = 'labuser'
     spawn_timeout_s: Annotated[
         int, Field(description='Seconds a notebook server may take to start.', ge=5)

@@ -20,7 +20,8 @@ class ServerConfig(BaseModel):
     host: Annotated[
         str,
         Field(
-            description='Address the lab listens on; other than loopback it is reachable from the network.'
+            description='Address the lab listens on; other than loopback it is reachable from the network.',
+            min_length=1,
         ),
     ] = '127.0.0.1'
     port: Annotated[

@@ -22,7 +22,7 @@ def hub_database_url(url: str) -> str:
     return hub.render_as_string(hide_password=False)
 
 
-async def prepare_databases(url: str) -> None:
+async def prepare_databases(url: str, connect_timeout_s: float) -> None:
     """
     Bring the lab's tables up to date and make the hub's database.
 
@@ -31,7 +31,7 @@ async def prepare_databases(url: str) -> None:
     DatabaseError
         If the server does not answer or refuses.
     """
-    await upgrade(url)
+    await upgrade(url, connect_timeout_s=connect_timeout_s)
     try:
         async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True) as lab:
             found = await lab.execute("SELECT FROM pg_database WHERE datname = %s", [HUB_DATABASE])

@@ -99,7 +99,7 @@ class Stack:
         """
         account = notebook_account(self._settings)
         database_url = await self._start_database()
-        await prepare_databases(database_url)
+        await prepare_databases(database_url, self._settings.config.database.connect_timeout_s)
         for specs in stages(self._settings, database_url, account):
             await self._start(specs)
         self._is_ready = True

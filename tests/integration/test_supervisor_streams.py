@@ -55,7 +55,8 @@ async def ask_and_kill(
     try:
         async with asyncio.timeout(ENDS_WITHIN_S), aclosing(answer):
             async for event in answer:
-                if event.type is EventType.content and events[-1].type is not EventType.content:
+                said = [e.type for e in events]
+                if event.type is EventType.content and EventType.content not in said:
                     os.kill(killed, signal.SIGKILL)
                 events.append(raise_failure(event))
     except LabError as error:

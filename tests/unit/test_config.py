@@ -90,6 +90,58 @@ def test_a_locked_key_says_so() -> None:
     assert locked.explain("memory.enabled")[0].locked
 
 
+def test_a_lock_on_no_key_of_users_names_the_nearest() -> None:
+    with pytest.raises(UnknownKeyError, match=r"`memory.enabeld` in limits.locked.*`memory.enab"):
+        settings({"LAB_LIMITS_LOCKED": "memory.enabeld"})
+
+
+def test_what_a_user_set_before_the_lock_gives_way_to_the_operator() -> None:
+    locked = settings({"LAB_LIMITS_LOCKED": "memory.top_k", "LAB_MEMORY_TOP_K": "7"})
+
+    found = locked.under_user({"memory": {"top_k": 3, "enabled": False}})
+
+    assert (found.config.memory.top_k, found.config.memory.enabled) == (7, False)
+    assert found.explain("memory.top_k")[0].layer == "environment"
+
+
+def test_an_unknown_key_of_a_file_names_the_nearest_and_the_file(tmp_path: Path) -> None:
+    (tmp_path / "lab.toml").write_text("[server]\nprot = 1\n")
+    with pytest.raises(UnknownKeyError, match=r"`server.prot` in file lab.toml.*`server.port`"):
+        settings()
+
+
+def test_a_section_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lab.toml").write_text("server = 1\n")
+    with pytest.raises(UnknownKeyError, match=r"`server` in file lab.toml"):
+        settings()
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False)])
+def test_true_and_false_are_read(text: str, value: bool) -> None:
+    assert settings({"LAB_MEMORY_ENABLED": text}).config.memory.enabled is value
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("LAB_MEMORY_ENABLED", "maybe", "valid boolean"),
+        ("LAB_SERVER_PORT", "70000", "less than or equal to 65535"),
+        ("LAB_SERVER_PORT", "8000.5", "valid integer"),
+        ("LAB_MEMORY_SCOPE", "some", "'all' or 'conversation'"),
+        ("LAB_LOGGING_LEVEL", "loud", "'debug'"),
+        ("LAB_CHAT_MODEL", "", "at least 1 character"),
+        ("LAB_SERVER_HOST", "", "at least 1 character"),
+        ("LAB_HUB_ADMIN", "", "at least 1 character"),
+        ("LAB_DATABASE_URL", "", "at least 1"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_variable(variable: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        settings({variable: value})
+    assert variable in str(refused.value)
+    assert says in str(refused.value)
+
+
 def test_secrets_are_masked() -> None:
     url = "postgresql://lab:hunter2@db/lab"
     found = settings({"LAB_DATABASE_URL": url})

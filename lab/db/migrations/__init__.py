@@ -24,7 +24,7 @@ LOCK = 0x6C6162
 """Key of the advisory lock under which one process migrates."""
 
 
-async def upgrade(url: str, *, timeout_s: float = 60) -> None:
+async def upgrade(url: str, *, connect_timeout_s: float = 10, timeout_s: float = 60) -> None:
     """
     Bring a database to the newest schema; safe to call many times and by many processes at once.
 
@@ -32,20 +32,22 @@ async def upgrade(url: str, *, timeout_s: float = 60) -> None:
     ----------
     url : str
         SQLAlchemy or libpq URL of the database.
+    connect_timeout_s : float
+        Seconds to wait for a connection.
     timeout_s : float
-        Seconds to wait for a connection, and for a process that is migrating.
+        Seconds to wait for another process that is migrating.
 
     Raises
     ------
     DatabaseError
         If the database does not answer, lacks pgvector, or stays locked.
     """
-    async with await connect(url, timeout_s=timeout_s) as connection:
+    async with await connect(url, timeout_s=connect_timeout_s) as connection:
         await _lock(connection, place(url), timeout_s)
         await _require_vector(connection)
         engine = create_async_engine(
             "postgresql+psycopg://",
-            async_creator=lambda: connect(url, timeout_s=timeout_s, autocommit=False),
+            async_creator=lambda: connect(url, timeout_s=connect_timeout_s, autocommit=False),
             poolclass=NullPool,
         )
         async with engine.begin() as migrating:
