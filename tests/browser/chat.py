@@ -19,7 +19,7 @@ class Chat:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.heading = page.locator(".lab-heading")
-        self.note = page.get_by_text("This is a small demonstration model.")
+        self.note = page.locator(".lab-note")
         self.welcome = page.get_by_role("heading", name="Tell me something to remember")
         self.conversations = page.get_by_role("navigation", name="Conversations")
         self.questions = page.locator(".lab-said .lab-user")

@@ -3,7 +3,8 @@ Fixtures of the browser tests.
 
 browser     Debian's Chromium
 person      somebody who is logged in
-page        a page of that person's; a picture of it stays in `tmp_path` when the test fails
+page        a page of that person's; when the test fails, a picture of it and what its console
+            said stay in `tmp_path`
 chat        a new conversation in the chat, on that page
 """
 
@@ -36,9 +37,12 @@ async def page(
     browser: Browser, person: Person, request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Page]:
     async with opened(browser, person) as page:
+        said: list[str] = []
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
         yield page
         if request.node.stash.get(FAILED, False):
             await page.screenshot(path=tmp_path / "page.png")
+            (tmp_path / "console.txt").write_text("\n".join(said), "utf-8")
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ async def person(browser: Browser, endless: RunningStack) -> Person:
 
 
 async def test_a_model_that_is_no_demonstration_has_no_note(chat: Chat) -> None:
-    await expect(chat.models).to_have_text("default · endless")
+    await expect(chat.models).to_contain_text("default · endless")
     await expect(chat.note).to_be_hidden()
 
 
