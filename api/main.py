@@ -24,6 +24,7 @@ from api.routes import (
     models,
     runs,
     turns,
+    users,
 )
 from lab.config import Settings, load_settings
 from lab.evals.service import Evaluations
@@ -39,6 +40,7 @@ ROUTERS = (
     runs.router,
     account.router,
     evals.router,
+    users.router,
     health.router,
 )
 """Every resource: a new router is entered here."""

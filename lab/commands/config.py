@@ -7,6 +7,8 @@ import typer
 
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import load_settings
+from lab.db.connection import conninfo
+from lab.supervisor.addresses import check_no_port_twice
 
 app = typer.Typer(
     help="The settings and where each comes from.", no_args_is_help=True, add_completion=False
@@ -44,6 +46,9 @@ def check() -> None:
     Example: `lab config check`
     """
     settings = load_settings()
+    check_no_port_twice(settings)
+    if (url := settings.config.database.url) is not None:
+        conninfo(url.get_secret_value())
     set_here = sum(e.layer != "schema default" for e in settings.explain())
     notes.print(
         f"Every setting is valid ({set_here} set here); data folder: {settings.data_folder}; "

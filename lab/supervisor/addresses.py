@@ -49,6 +49,20 @@ def check_ports(settings: Settings) -> None:
     ServiceError
         If another program listens on one of them, or the address is not this machine's.
     """
+    check_no_port_twice(settings)
+    for key in _ports(settings):
+        check_port(settings, key)
+
+
+def check_no_port_twice(settings: Settings) -> None:
+    """
+    Make sure that no two settings name one port.
+
+    Raises
+    ------
+    ConfigError
+        If two do.
+    """
     ports = _ports(settings)
     for key, port in ports.items():
         twin = next(other for other, number in ports.items() if number == port)
@@ -56,8 +70,6 @@ def check_ports(settings: Settings) -> None:
             raise ConfigError(
                 f"{env_name(twin)} and {env_name(key)} are both {port}; give each its own port."
             )
-    for key in ports:
-        check_port(settings, key)
 
 
 def check_port(settings: Settings, key: str) -> None:

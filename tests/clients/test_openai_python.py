@@ -6,6 +6,11 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI
+from openai.types.chat import (
+    ChatCompletionFunctionToolParam,
+    ChatCompletionMessageParam,
+    ChatCompletionUserMessageParam,
+)
 
 from tests.api_server import Api
 
@@ -17,7 +22,7 @@ QUESTION: dict[str, Any] = {
     "max_tokens": 12,
     "seed": 7,
 }
-CLOCK: dict[str, Any] = {
+CLOCK: ChatCompletionFunctionToolParam = {
     "type": "function",
     "function": {
         "name": "current_time",
@@ -67,14 +72,19 @@ async def test_a_stop_text_ends_the_answer(client: AsyncOpenAI) -> None:
 
 
 async def test_tools_pass_through_and_their_results_come_back(client: AsyncOpenAI) -> None:
-    asked = {"role": "user", "content": "What time is it?"}
-    called = {"name": "current_time", "arguments": "{}"}
-    history: list[Any] = [
+    asked: ChatCompletionUserMessageParam = {"role": "user", "content": "What time is it?"}
+    history: list[ChatCompletionMessageParam] = [
         asked,
         {
             "role": "assistant",
             "content": None,
-            "tool_calls": [{"id": "call_1", "type": "function", "function": called}],
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "current_time", "arguments": "{}"},
+                }
+            ],
         },
         {"role": "tool", "tool_call_id": "call_1", "content": "09:30"},
     ]

@@ -1,6 +1,7 @@
 """What the API answers to bad requests: one clear message and the right status."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -111,6 +112,49 @@ async def test_a_key_without_the_scope_is_403(api: Api, database: Database, owne
     assert "custom:lab:memory" in conversations.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("scopes", "status"), [(None, 401), ([], 403)])
+async def test_every_route_but_the_public_ones_asks_who_it_is_and_what_they_may(
+    api: Api, database: Database, owner: User, scopes: list[Scope] | None, status: int
+) -> None:
+    key = None if scopes is None else await key_of(database, owner, scopes)
+    bodies = {CHAT: hello(), "/v1/turns": {"messages": hello()["messages"]}}
+    answers: dict[str, int] = {}
+    async with api.client(key) as client:
+        for path, operations in (await client.get("/openapi.json")).json()["paths"].items():
+            for method in operations:
+                url = re.sub("{.*?}", str(owner.id), path)
+                answer = await client.request(method, url, json=bodies.get(path))
+                answers[f"{method} {path}"] = answer.status_code
+
+    public = {"get /healthz", "get /readyz", "get /metrics"}
+    allowed = public if scopes is None else public | {"get /v1/me"}
+    assert {name for name, code in answers.items() if code != status} == allowed
+
+
+async def test_only_administrators_see_everybody(
+    api: Api, ann: str, database: Database, owner: User
+) -> None:
+    admin = await key_of(database, owner, [Scope.custom_lab_admin])
+    async with api.client(ann) as person, api.client(admin) as administrator:
+        refused = await person.get("/v1/users")
+        users = await administrator.get("/v1/users")
+        not_hers = await administrator.get("/v1/memories")
+
+    assert (refused.status_code, not_hers.status_code) == (403, 403)
+    assert "custom:lab:admin" in refused.json()["error"]["message"]
+    assert [user["name"] for user in users.json()] == ["ann"]
+
+
+@pytest.mark.parametrize("id_", ["7", "not-a-uuid"])
+async def test_an_id_that_is_no_uuid_says_so(api: Api, ann: str, id_: str) -> None:
+    async with api.client(ann) as client:
+        answer = await client.get(f"/v1/conversations/{id_}")
+
+    assert answer.status_code == 400
+    assert "`conversation_id`" in answer.json()["error"]["message"]
+    assert "UUID" in answer.json()["error"]["message"]
+
+
 async def test_unknown_routes_and_methods_are_named(api: Api, ann: str) -> None:
     async with api.client(ann) as client:
         route = await client.get("/v1/nothing")
@@ -149,8 +193,12 @@ async def test_metrics_count_requests_and_tokens(api: Api, ann: str) -> None:
         await client.post(CHAT, json=hello())
         text = (await client.get("/metrics")).text
 
-    assert 'route="/v1/chat/completions",status="200"' in text
-    for name in ("lab_active_streams", "lab_queued_requests", "lab_generated_tokens_total"):
+    assert 'method="POST",route="/v1/chat/completions",status="200"' in text
+    assert 'lab_http_request_seconds_bucket{le="0.5",route="/v1/chat/completions"}' in text
+    for name in (
+        *("lab_active_streams", "lab_queued_requests", "lab_models_loaded", "lab_model_leases"),
+        *("lab_prompt_tokens_total", "lab_generated_tokens_total"),
+    ):
         assert name in text
 
 

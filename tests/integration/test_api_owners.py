@@ -1,15 +1,28 @@
 """Nobody reads, changes or deletes what is another's."""
 
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from lab.db import Database
+from lab.schemas.user import User
 from tests.api_server import Api, ann, api, api_app, bob, hello
 
 __all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
+
+NOBODYS = {"/v1/models/{model_id}", "/v1/config/{key}"}
+NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "evaluation": "long_memory"}
+BODIES: dict[str, Any] = {
+    "/v1/conversations/{conversation_id}": {"title": "Mine"},
+    "/v1/conversations/{conversation_id}/messages": {
+        "messages": [{"role": "user", "content": "Hi."}]
+    },
+    "/v1/schedules/{schedule_id}": {"enabled": False},
+}
 
 
 async def rows_of(client: httpx.AsyncClient) -> dict[str, str]:
@@ -59,6 +72,33 @@ async def test_another_users_rows_do_not_exist(api: Api, ann: str, bob: str) -> 
     assert set(deleted.values()) == {404}
     assert (renamed.status_code, added.status_code, asked.status_code) == (404, 404, 404)
     assert set(still) == {200}
+
+
+async def test_no_route_with_an_id_reaches_anothers_rows(
+    api: Api, ann: str, bob: str, database: Database, owner: User
+) -> None:
+    async with api.client(ann) as hers, api.client(bob) as his:
+        paths = await rows_of(hers)
+        schedule = (await hers.post("/v1/schedules", json=NIGHTLY)).json()["id"]
+        async with database.stores(owner.id) as stores:
+            eval_run = (await stores.eval_runs.create("long_memory", "evals/x.ipynb")).id
+        ids = {name: paths[name].rsplit("/", 1)[1] for name in ("message", "memory", "run", "key")}
+        ids |= {"conversation": paths["conversation"].rsplit("/", 1)[1], "schedule": schedule}
+        document = (await his.get("/openapi.json")).json()
+        answers: dict[str, int] = {}
+        for path, operations in document["paths"].items():
+            if "{" not in path or path in NOBODYS:
+                continue
+            mine = ids | {"run": str(eval_run)} if "/evals/" in path else ids
+            url = path.replace("_id}", "}").format(**mine)
+            for method in operations:
+                asked = await his.request(method, url, json=BODIES.get(path))
+                answers[f"{method} {path}"] = asked.status_code
+        still = [(await hers.get(url)).status_code for url in set(paths.values())]
+
+    assert len(answers) >= 18
+    assert {operation: status for operation, status in answers.items() if status != 404} == {}
+    assert set(still) == {200, 405}
 
 
 async def test_lists_and_searches_hold_ones_own(api: Api, ann: str, bob: str) -> None:

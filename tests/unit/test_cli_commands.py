@@ -68,6 +68,64 @@ def test_an_unknown_command_names_the_nearest() -> None:
     assert "Did you mean 'status'?" in result.stderr
 
 
+def test_an_unknown_option_names_the_nearest() -> None:
+    result = runner.invoke(main, ["up", "--detatch"])
+
+    assert result.exit_code == 2
+    assert "--detach" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_an_id_that_is_no_uuid_is_refused() -> None:
+    result = runner.invoke(main, ["eval", "show", "seven"])
+
+    assert result.exit_code == 2
+    assert "run_id" in result.stderr
+    assert "UUID" in result.stderr
+
+
+def test_an_unknown_setting_in_the_environment_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LAB_SERVER_PRT", "1")
+
+    result = runner.invoke(main, ["config", "check"])
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Unknown setting `LAB_SERVER_PRT` in the environment.")
+    assert "`LAB_SERVER_PORT`" in result.stderr
+
+
+def test_config_check_names_every_wrong_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SERVER_PORT", "0"), ("MEMORY_ENABLED", "maybe"), ("CHAT_MODEL", "")):
+        monkeypatch.setenv(f"LAB_{name}", value)
+
+    result = runner.invoke(main, ["config", "check"])
+
+    assert result.exit_code == 1
+    assert all(f"LAB_{n}" in result.stderr for n in ("SERVER_PORT", "MEMORY_ENABLED", "CHAT_MODEL"))
+    assert "Traceback" not in result.output
+
+
+def test_config_check_refuses_one_port_for_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_SERVER_HUB_PORT", "8000")
+
+    result = runner.invoke(main, ["config", "check"])
+
+    assert result.exit_code == 1
+    assert "LAB_SERVER_PORT and LAB_SERVER_HUB_PORT are both 8000" in result.stderr
+
+
+def test_config_check_refuses_a_url_of_another_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_DATABASE_URL", "mysql://lab:hunter2@127.0.0.1/lab")
+
+    result = runner.invoke(main, ["config", "check"])
+
+    assert result.exit_code == 1
+    assert "LAB_DATABASE_URL is not the URL of a PostgreSQL" in result.stderr
+    assert "hunter2" not in result.output
+
+
 def test_an_error_of_the_lab_is_one_line_without_a_traceback() -> None:
     result = runner.invoke(main, ["config", "explain", "server.prt"])
 
