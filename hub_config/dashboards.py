@@ -69,6 +69,8 @@ class HubIdentity(JupyterHubIdentityProvider):  # type: ignore[misc]  # JupyterH
 class Dashboards(Voila):  # type: ignore[misc]  # Voilà has no types
     """Voilà with the lab's own page around a notebook."""
 
+    template_paths: list[str]
+
     def setup_template_dirs(self) -> None:
         """Put our templates before Voilà's, which they extend."""
         super().setup_template_dirs()

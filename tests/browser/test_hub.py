@@ -32,7 +32,8 @@ async def test_a_wrong_password_says_so_and_asks_again(
 
 
 async def test_the_chat_asks_nobody_but_the_lab(page: Page, person: Person) -> None:
-    refused, reached = [], []
+    refused: list[str] = []
+    reached: list[str] = []
 
     def note(request: Request) -> None:
         by_the_page = request.failure == "csp"
