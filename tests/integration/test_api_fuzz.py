@@ -20,6 +20,11 @@ TOKEN = "fuzz"
 FEW = {"type": "integer", "minimum": 1, "maximum": 4}
 PARAMETERS = "#/components/schemas/GenerationParameters"
 HERE = {"type": "string", "enum": ["lab-tiny"]}
+NIGHTLY = {
+    "cron": {"type": "string", "enum": ["30 2 * * *"]},
+    "evaluation": {"type": "string", "enum": ["long_memory"]},
+    "parameters": {"type": "object", "maxProperties": 0},
+}
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -51,6 +56,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     turn["required"] += ["parameters"]
     sampling["properties"]["max_new_tokens"] = FEW
     sampling["required"] = ["max_new_tokens"]
+    schemas["ScheduleRequest"]["properties"] |= NIGHTLY
     return document
 
 
