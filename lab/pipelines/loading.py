@@ -18,6 +18,7 @@ from transformers import (
 from transformers.utils import logging
 
 from lab.errors import ModelLoadError
+from lab.pipelines.layer import fuse_layers
 from lab.pipelines.packing import pack_linears
 from lab.schemas.model import Model
 
@@ -53,6 +54,7 @@ def load_causal(
         network = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen)
         network.to(place)
         network.eval().requires_grad_(False)
+        fuse_layers(network)
         pack_linears(network)
         return network, tokenizer
 

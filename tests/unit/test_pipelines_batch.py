@@ -10,17 +10,22 @@ from hypothesis import strategies as st
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
 
 from lab.errors import ModelLoadError, UnavailableError
 from lab.pipelines.batch import Batch
+from lab.pipelines.layer import fuse_layers
 from lab.pipelines.packing import pack_linears
 from lab.pipelines.request import Outcome, Request
 from lab.pipelines.sampling import Sampler, choose
@@ -53,6 +58,14 @@ def networks() -> dict[str, PreTrainedModel]:
         "alternating": Gemma2ForCausalLM(
             Gemma2Config(**SIZES, sliding_window=8, query_pre_attn_scalar=8)
         ),
+    }
+
+
+def families() -> dict[str, PreTrainedModel]:
+    """Return the networks, and two more whose layers can be fused: one with biases."""
+    return networks() | {
+        "biased": Qwen2ForCausalLM(Qwen2Config(**SIZES)),
+        "plain": LlamaForCausalLM(LlamaConfig(**SIZES)),
     }
 
 
@@ -92,6 +105,7 @@ def prompts(n: int) -> list[list[int]]:
 
 
 NETWORK = networks()["full"].eval()
+fuse_layers(NETWORK)
 pack_linears(NETWORK)
 PROMPT = prompts(3)[0] + prompts(3)[1]
 
@@ -168,6 +182,7 @@ def test_scores_have_the_same_bits_alone_and_in_a_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = networks()["full"].eval()
+    fuse_layers(network)
     pack_linears(network)
     seen: dict[int, list[torch.Tensor]] = {}
 
@@ -199,6 +214,30 @@ def test_packed_layers_compute_what_linear_layers_do() -> None:
 
     assert n_packed == 4 * 7 + 1
     assert torch.allclose(plain(ids).logits, packed(ids).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*networks(), "biased", "plain"])
+@torch.inference_mode()
+def test_fused_layers_compute_what_transformers_layers_do(name: str) -> None:
+    """Layers of another family stay as they are."""
+    plain, fused = (families()[name].eval() for _ in range(2))
+    ids = torch.tensor([PROMPT])
+
+    n_fused = fuse_layers(fused)
+
+    assert n_fused == (0 if name == "alternating" else 4)
+    assert torch.allclose(plain(ids).logits, fused(ids).logits, atol=1e-4)
+    assert texts(fused) == texts(plain)
+
+
+def texts(network: PreTrainedModel) -> list[list[int]]:
+    """Return what rows of several lengths decode to in one batch."""
+    answers = Answers()
+    batch = Batch(network, max_streams=4, prefill_tokens=24)
+    requests = [answers.request(prompt, 12) for prompt in prompts(6)]
+    batch.waiting.extend(requests)
+    run(batch)
+    return [answers.tokens[request] for request in requests]
 
 
 def test_each_step_prefills_no_more_than_its_budget() -> None:

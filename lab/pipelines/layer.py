@@ -1,0 +1,139 @@
+"""
+A decoder layer of the Llama family in fewer, larger steps, for float32 on a CPU.
+
+It computes what transformers' layer computes. A single row spends a good part of its time on what
+each operation costs whatever its size, so queries, keys and values are one product, gate and up
+another, queries and keys are rotated together, and a norm is one operation.
+
+Shape letters: B rows, T tokens, H heads (Q of queries, K of keys), D head size.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from lab.pipelines.packing import PackedLinear, is_packable
+
+FAMILY = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
+"""Classes of transformers whose layers compute the same, but for biases and norms of heads."""
+
+
+class FusedLayer(nn.Module):
+    """
+    What a decoder layer computes.
+
+    Parameters
+    ----------
+    layer : module of transformers
+        The layer to replace, one of `FAMILY`; it loses its linear layers.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        attention, mlp = layer.self_attn, layer.mlp
+        self.heads: Any = attention  # its settings and the norms of its heads
+        self.has_head_norms = hasattr(attention, "q_norm")
+        self.head_dim: int = attention.head_dim
+        self.n_keys: int = attention.k_proj.out_features // self.head_dim
+        self.n_queries: int = attention.q_proj.out_features // self.head_dim
+        self.norm = rms_norm(layer.input_layernorm)
+        self.qkv = joined(take(attention, "q_proj", "k_proj", "v_proj"))
+        self.out = joined(take(attention, "o_proj"))
+        self.mlp_norm = rms_norm(layer.post_attention_layernorm)
+        self.activation: Any = mlp.act_fn
+        self.gate_up = joined(take(mlp, "gate_proj", "up_proj"))
+        self.down = joined(take(mlp, "down_proj"))
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        *,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        **_: object,
+    ) -> Tensor:
+        """Map (B, T, I) to (B, T, I)."""
+        attended = self._attend(
+            self.norm(hidden_states), position_embeddings, attention_mask, past_key_values
+        )
+        hidden_states = hidden_states + attended
+        gate, up = self.gate_up(self.mlp_norm(hidden_states)).chunk(2, dim=-1)
+        down: Tensor = self.down(self.activation(gate) * up)
+        return hidden_states + down
+
+    def _attend(
+        self,
+        inputs: Tensor,
+        embeddings: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: Cache | None,
+    ) -> Tensor:
+        n_rows, n_tokens, _ = inputs.shape
+        heads = self.qkv(inputs).view(n_rows, n_tokens, -1, self.head_dim)
+        heads = heads.transpose(1, 2)  # (B, Q + K + K, T, D)
+        sizes = (self.n_queries, self.n_keys)
+        turning, values = heads.split((sum(sizes), self.n_keys), dim=1)
+        if self.has_head_norms:
+            queries, keys = turning.split(sizes, dim=1)
+            turning = torch.cat((self.heads.q_norm(queries), self.heads.k_norm(keys)), dim=1)
+        queries, keys = rotated(turning, *embeddings).split(sizes, dim=1)
+        if cache is not None:
+            keys, values = cache.update(keys, values, self.heads.layer_idx)
+        attended, _ = sdpa_attention_forward(
+            self.heads, queries, keys, values, mask, scaling=self.heads.scaling
+        )
+        output: Tensor = self.out(attended.reshape(n_rows, n_tokens, -1))
+        return output
+
+
+def rotated(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Turn (B, H, T, D) heads by (B, T, D) angles."""
+    first, second = heads.chunk(2, dim=-1)
+    return heads * cosine[:, None] + torch.cat((-second, first), dim=-1) * sine[:, None]
+
+
+def rms_norm(norm: Any) -> nn.RMSNorm:
+    """Return torch's norm with the weights of transformers'."""
+    fused = nn.RMSNorm(norm.weight.shape[0], eps=norm.variance_epsilon)
+    fused.weight = norm.weight
+    return fused
+
+
+def take(parent: nn.Module, *names: str) -> list[nn.Linear]:
+    """Remove linear layers from their parent and return them."""
+    linears = [getattr(parent, name) for name in names]
+    for name in names:
+        delattr(parent, name)
+    return linears
+
+
+def joined(linears: Sequence[nn.Linear]) -> PackedLinear:
+    """Return linear layers of the same input as one, their outputs side by side."""
+    first = linears[0]
+    joint = nn.Linear(first.in_features, sum(linear.out_features for linear in linears), bias=False)
+    joint.weight = nn.Parameter(torch.cat([x.weight for x in linears]), requires_grad=False)
+    if first.bias is not None:
+        joint.bias = nn.Parameter(torch.cat([x.bias for x in linears]), requires_grad=False)
+    return PackedLinear(joint)
+
+
+def is_fusable(layer: nn.Module) -> bool:
+    """Return True for a layer of the family, in float32 on a CPU."""
+    return type(layer).__name__ in FAMILY and all(
+        is_packable(module) for module in layer.modules() if isinstance(module, nn.Linear)
+    )
+
+
+def fuse_layers(network: nn.Module) -> int:
+    """Replace the decoder layers that gain by it; return how many."""
+    if not torch.backends.mkldnn.is_available():
+        return 0
+    layers = [(name, layer) for name, layer in network.named_modules() if is_fusable(layer)]
+    for name, layer in layers:
+        network.set_submodule(name, FusedLayer(layer))
+    return len(layers)
