@@ -3,7 +3,8 @@ A decoder layer of the Llama family in fewer, larger steps, for float32 on a CPU
 
 It computes what transformers' layer computes. A single row spends a good part of its time on what
 each operation costs whatever its size, so queries, keys and values are one product, gate and up
-another, queries and keys are rotated together, and a norm is one operation.
+another, queries and keys are rotated together, and a norm is one operation. The last layer of a
+running batch answers for the last token only: nobody asks what follows the tokens before.
 
 Shape letters: B rows, T tokens, H heads (Q of queries, K of keys), D head size.
 """
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from lab.pipelines.cache import SlotCache
 from lab.pipelines.packing import PackedLinear, is_packable
 
 FAMILY = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
@@ -24,7 +26,7 @@ FAMILY = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen
 
 class FusedLayer(nn.Module):
     """
-    What a decoder layer computes.
+    What a decoder layer computes; (B, 1, I) for the last layer with a `SlotCache`.
 
     Parameters
     ----------
@@ -37,6 +39,7 @@ class FusedLayer(nn.Module):
         attention, mlp = layer.self_attn, layer.mlp
         self.heads: Any = attention  # its settings and the norms of its heads
         self.has_head_norms = hasattr(attention, "q_norm")
+        self.is_last = attention.layer_idx == attention.config.num_hidden_layers - 1
         self.head_dim: int = attention.head_dim
         self.n_keys: int = attention.k_proj.out_features // self.head_dim
         self.n_queries: int = attention.q_proj.out_features // self.head_dim
@@ -57,11 +60,11 @@ class FusedLayer(nn.Module):
         past_key_values: Cache | None = None,
         **_: object,
     ) -> Tensor:
-        """Map (B, T, I) to (B, T, I)."""
+        """Map (B, T, I) to (B, T, I), or to the last token of each row."""
         attended = self._attend(
             self.norm(hidden_states), position_embeddings, attention_mask, past_key_values
         )
-        hidden_states = hidden_states + attended
+        hidden_states = hidden_states[:, -attended.shape[1] :] + attended
         gate, up = self.gate_up(self.mlp_norm(hidden_states)).chunk(2, dim=-1)
         down: Tensor = self.down(self.activation(gate) * up)
         return hidden_states + down
@@ -84,10 +87,12 @@ class FusedLayer(nn.Module):
         queries, keys = rotated(turning, *embeddings).split(sizes, dim=1)
         if cache is not None:
             keys, values = cache.update(keys, values, self.heads.layer_idx)
+        if self.is_last and isinstance(cache, SlotCache):
+            queries, mask = queries[:, :, -1:], None if mask is None else mask[..., -1:, :]
         attended, _ = sdpa_attention_forward(
             self.heads, queries, keys, values, mask, scaling=self.heads.scaling
         )
-        output: Tensor = self.out(attended.reshape(n_rows, n_tokens, -1))
+        output: Tensor = self.out(attended.flatten(2))
         return output
 
 
