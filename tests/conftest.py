@@ -2,8 +2,9 @@
 Fixtures of every test.
 
 stack       the whole lab, started once by `lab up` (see `tests/stack.py`)
+endless     another, whose model never ends an answer
 """
 
-from tests.stack import stack
+from tests.stack import endless, stack
 
-__all__ = ["stack"]
+__all__ = ["endless", "stack"]

@@ -14,18 +14,29 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from transformers import LlamaConfig
 
+from benchmarks.random_llama import save_random_llama
 from lab.supervisor.orphans import marked
 from lab.supervisor.record import ProcessRecord, StackRecord, read_record
 
-__all__ = ["RunningStack", "Visitor", "free_ports", "lab_folder", "stack", "start_stack"]
+__all__ = [
+    "RunningStack",
+    "Visitor",
+    "endless",
+    "free_ports",
+    "lab_folder",
+    "running_stack",
+    "stack",
+    "start_stack",
+]
 
 LAB = str(Path(sys.executable).with_name("lab"))
 PORTS = (
@@ -194,18 +205,45 @@ def start_stack(environment: dict[str, str]) -> RunningStack:
     )
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[RunningStack]:
-    """Return a lab that runs; at the end it is stopped and must leave no process behind."""
+@contextmanager
+def running_stack(**settings: str) -> Iterator[RunningStack]:
+    """Run a lab with these variables; at the end it is stopped and must leave no process behind."""
     folder = lab_folder()
-    environment = lab_environment(folder)
+    environment = lab_environment(folder) | settings
     try:
-        running = start_stack(environment)
-        assert running.password, "the first start shows the administrator's password"
-        yield running
+        yield start_stack(environment)
     finally:
         down = run_lab(environment, "down")
         left = marked(folder)
         assert down.returncode == 0, down.stderr
         assert not left, left
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """Return a lab that runs with what it brings."""
+    with running_stack() as running:
+        assert running.password, "the first start shows the administrator's password"
+        yield running
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """Return a lab whose model is a folder, a random Llama whose answers fill a large window."""
+    model = tmp_path_factory.mktemp("models") / "endless"
+    save_random_llama(
+        model,
+        LlamaConfig(
+            vocab_size=512,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=16_384,
+            initializer_range=0.5,
+        ),
+    )
+    with running_stack(LAB_CHAT_MODEL=str(model)) as running:
+        yield running

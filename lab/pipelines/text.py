@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 REPLACEMENT = "\ufffd"
 """What a decoder writes for bytes that are no character, or not one yet."""
 
+NUL = "\0"
+"""The one character that PostgreSQL's texts cannot hold; an answer has U+FFFD in its place."""
+
 
 class Detokeniser:
     """
@@ -38,13 +41,13 @@ class Detokeniser:
         if not piece or piece.endswith(REPLACEMENT):
             return ""
         self._context, self._pending = self._pending, []
-        return piece
+        return piece.replace(NUL, REPLACEMENT)
 
     def finish(self) -> str:
         """Return what is left, with incomplete characters as U+FFFD."""
         piece = self._piece() if self._pending else ""
         self._pending = []
-        return piece
+        return piece.replace(NUL, REPLACEMENT)
 
     def _piece(self) -> str:
         before = self._decode(self._context) if self._context else ""

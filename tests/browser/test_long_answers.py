@@ -1,46 +1,14 @@
 """A lab on a model of one's own that never ends: how answers stream and how they are stopped."""
 
-import shutil
-from collections.abc import Iterator
-
 import pytest
 from playwright.async_api import Browser, expect
-from transformers import LlamaConfig
 
-from benchmarks.random_llama import save_random_llama
 from lab.schemas.run_status import RunStatus
 from tests.browser.chat import Chat
 from tests.browser.visit import Person, log_in
-from tests.stack import RunningStack, lab_environment, lab_folder, run_lab, start_stack
+from tests.stack import RunningStack
 
 pytestmark = pytest.mark.browser
-
-WINDOW = 16_384
-"""Tokens: more than it says while a test looks on."""
-
-
-@pytest.fixture(scope="module")
-def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A lab whose model is a folder, a random Llama whose answers fill the window."""
-    model = tmp_path_factory.mktemp("models") / "endless"
-    save_random_llama(
-        model,
-        LlamaConfig(
-            vocab_size=512,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=WINDOW,
-            initializer_range=0.5,
-        ),
-    )
-    folder = lab_folder()
-    environment = lab_environment(folder) | {"LAB_CHAT_MODEL": str(model)}
-    yield start_stack(environment)
-    run_lab(environment, "down")
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

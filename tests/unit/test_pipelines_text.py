@@ -29,6 +29,11 @@ def decode(ids: list[int]) -> str:
     return TOKENIZER.decode(ids, skip_special_tokens=False)
 
 
+def storable(text: str) -> str:
+    """Return the text as PostgreSQL can hold it."""
+    return text.replace("\0", "\ufffd")
+
+
 def cut(text: str, places: list[int]) -> list[str]:
     borders = sorted({place % (len(text) + 1) for place in places} | {0, len(text)})
     return [text[a:b] for a, b in pairwise(borders)]
@@ -52,8 +57,8 @@ def test_pieces_of_any_text_join_to_the_text(text: str) -> None:
 
     pieces = [detokeniser.push(token) for token in TOKENIZER.encode(text).ids]
 
-    assert "".join(pieces) + detokeniser.finish() == text
-    assert not any("\ufffd" in piece for piece in pieces if "\ufffd" not in text)
+    assert "".join(pieces) + detokeniser.finish() == storable(text)
+    assert not any("\ufffd" in piece for piece in pieces if "\ufffd" not in storable(text))
 
 
 @given(st.lists(st.integers(0, 255), max_size=30))
@@ -62,7 +67,7 @@ def test_pieces_of_any_bytes_join_to_what_decoding_at_once_gives(ids: list[int])
 
     pieces = [detokeniser.push(token) for token in ids]
 
-    assert "".join(pieces) + detokeniser.finish() == decode(ids)
+    assert "".join(pieces) + detokeniser.finish() == storable(decode(ids))
 
 
 def test_a_character_comes_when_its_last_byte_does() -> None:
@@ -71,6 +76,14 @@ def test_a_character_comes_when_its_last_byte_does() -> None:
     pieces = [detokeniser.push(token) for token in TOKENIZER.encode("é!").ids]
 
     assert pieces == ["", "é", "!"]
+
+
+def test_a_nul_becomes_a_character_that_the_database_can_hold() -> None:
+    detokeniser = Detokeniser(decode)
+
+    pieces = [detokeniser.push(token) for token in TOKENIZER.encode("a\0b").ids]
+
+    assert "".join(pieces) + detokeniser.finish() == "a\ufffdb"
 
 
 def test_hidden_tokens_have_no_text() -> None:
