@@ -149,8 +149,8 @@ def _messages(
     recent: Sequence[Exchange],
     question: Sequence[ChatMessage],
 ) -> list[ChatMessage]:
-    text = system or ""
-    if memories:
-        text += MEMORIES_HEADING + "\n".join(turn.line for turn in oldest_first(memories))
-    head = [ChatMessage(role=Role.system, content=text.lstrip("\n"))] if text else []
+    lines = "\n".join(turn.line for turn in oldest_first(memories))
+    block = MEMORIES_HEADING + lines if memories else ""
+    text = system + block if system else block.lstrip("\n")
+    head = [ChatMessage(role=Role.system, content=text)] if text else []
     return [*head, *(turn.message for exchange in recent for turn in exchange), *question]

@@ -50,6 +50,18 @@ def window(
     )
 
 
+def test_a_system_prompt_stands_word_for_word() -> None:
+    built = window(memories=[said(0, "My dog is Bo.", score=0.9)], system="\n\nBe kind.")
+
+    assert (built.messages[0].content or "").startswith("\n\nBe kind.\n\nMemories:\n- 2026-11-01")
+
+
+def test_memories_without_a_system_prompt_begin_with_their_heading() -> None:
+    built = window(memories=[said(0, "My dog is Bo.", score=0.9)], system=None)
+
+    assert (built.messages[0].content or "").startswith("Memories:\n- 2026-11-01")
+
+
 def test_a_short_chat_stands_whole() -> None:
     history = [said(0, "Hello there."), said(1, "Hello you.", Role.assistant)]
     built = window(history)
