@@ -17,6 +17,8 @@ import torch
 from torch import Generator, Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from lab.training.forward import rotations
+
 EMBEDDING_STD: Final = 0.07
 COMMON_SHARE: Final = 0.15
 """Part of an embedding's squared length that all tokens have in common; what heads for positions see."""
@@ -84,12 +86,11 @@ def _write_embeddings(embeddings: Tensor, random: Generator) -> Tensor:
 def _look_back(config: LlamaConfig, head_dim: int) -> tuple[Tensor, Tensor]:
     """Return a query and a key of shape (head_dim,) whose score is highest one token apart."""
     n_used = len(PREVIOUS_WEIGHTS)
-    exponents = torch.arange(0, head_dim, 2) / head_dim
-    frequencies = config.rope_parameters["rope_theta"] ** -exponents
+    (_, cosine), (_, sine) = rotations(2, head_dim, config.rope_parameters["rope_theta"])
     lengths = torch.zeros(head_dim // 2)
     lengths[:n_used] = torch.tensor(PREVIOUS_WEIGHTS).sqrt()
     query = torch.cat((lengths, torch.zeros_like(lengths)))
-    return query, torch.cat((lengths * frequencies.cos(), lengths * frequencies.sin()))
+    return query, torch.cat((lengths * cosine, lengths * sine))
 
 
 def _slow_dims(head_dim: int) -> Tensor:
