@@ -136,8 +136,6 @@ def is_fusable(layer: nn.Module) -> bool:
 
 def fuse_layers(network: nn.Module) -> int:
     """Replace the decoder layers that gain by it; return how many."""
-    if not torch.backends.mkldnn.is_available():
-        return 0
     layers = [(name, layer) for name, layer in network.named_modules() if is_fusable(layer)]
     for name, layer in layers:
         network.set_submodule(name, FusedLayer(layer))

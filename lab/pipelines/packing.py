@@ -45,8 +45,6 @@ class PackedLinear(nn.Module):
 
 def pack_linears(network: nn.Module) -> int:
     """Replace the linear layers that gain by it; return how many."""
-    if not torch.backends.mkldnn.is_available():
-        return 0
     packable = [(name, linear) for name, linear in network.named_modules() if is_packable(linear)]
     for name, linear in packable:
         network.set_submodule(name, PackedLinear(linear))
@@ -54,9 +52,10 @@ def pack_linears(network: nn.Module) -> int:
 
 
 def is_packable(module: object) -> TypeGuard[nn.Linear]:
-    """Return True for a plain linear layer in float32 on a CPU."""
+    """Return True for a plain linear layer in float32 on a CPU where oneDNN is."""
     return (
-        type(module) is nn.Linear
+        torch.backends.mkldnn.is_available()
+        and type(module) is nn.Linear
         and module.weight.device.type == "cpu"
         and module.weight.dtype == torch.float32
     )
