@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from lab.config import Settings
-from lab.db import Database, EmbeddedPostgres, upgrade
+from lab.db import Database, open_database
 from lab.db.ids import new_id
 from lab.errors import LabError, NotFoundError
 from lab.messages import to_chat_message
@@ -185,16 +185,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """
     config = settings.config
     async with AsyncExitStack() as stack:
-        if config.database.url is None:
-            server = EmbeddedPostgres(
-                settings.data_folder / "postgres", config.database.port, config.database.os_user
-            )
-            await stack.enter_async_context(server.running())
-            url = server.url()
-        else:
-            url = config.database.url.get_secret_value()
-        await upgrade(url, connect_timeout_s=config.database.connect_timeout_s)
-        database = await stack.enter_async_context(Database(config.database, url))
+        database = await stack.enter_async_context(open_database(settings))
         async with database.accounts() as accounts:
             await accounts.mark_interrupted()
         pipelines = pipeline_factory(config.chat, config.embedding)

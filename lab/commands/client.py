@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from lab.client import Lab, connect
-from lab.commands.database import open_database
 from lab.config import Settings, load_settings
-from lab.db import Database
+from lab.db import Database, open_database
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from lab.supervisor.addresses import addresses
@@ -31,7 +30,7 @@ async def open_client() -> AsyncIterator[Lab]:
             yield lab
         return
     async with (
-        open_database() as database,
+        open_database(settings) as database,
         _key(database, settings.config.hub.admin) as secret,
         connect(addresses(settings).api, secret) as lab,
     ):

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import typer
 
-from lab.commands.database import open_database
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import load_settings
+from lab.db import open_database
 from lab.schemas.api_key import ApiKey
 from lab.schemas.scope import Scope
 
@@ -82,7 +82,7 @@ def _owner(name: str | None) -> str:
 
 
 async def _create(name: str, owner: str, scopes: list[Scope], ends: datetime | None) -> str:
-    async with open_database() as database:
+    async with open_database(load_settings()) as database:
         async with database.accounts() as accounts:
             if owner == _owner(None):  # the first start may not have made the administrator yet
                 await accounts.get_or_create(owner, is_admin=True)
@@ -93,7 +93,7 @@ async def _create(name: str, owner: str, scopes: list[Scope], ends: datetime | N
 
 
 async def _list(owner: str) -> list[ApiKey]:
-    async with open_database() as database:
+    async with open_database(load_settings()) as database:
         async with database.accounts() as accounts:
             user = await accounts.get(owner)
         async with database.stores(user.id) as stores:
@@ -101,7 +101,7 @@ async def _list(owner: str) -> list[ApiKey]:
 
 
 async def _revoke(id: UUID, owner: str) -> None:
-    async with open_database() as database:
+    async with open_database(load_settings()) as database:
         async with database.accounts() as accounts:
             user = await accounts.get(owner)
         async with database.stores(user.id) as stores:

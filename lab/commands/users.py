@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from lab.commands.database import open_database
 from lab.commands.printing import notes, print_json, print_table
+from lab.config import load_settings
+from lab.db import open_database
 from lab.errors import ConflictError
 from lab.schemas.user import User
 
@@ -65,7 +66,7 @@ def passwd(name: Name) -> None:
 
 async def _add(name: str, *, is_admin: bool) -> str:
     password = secrets.token_urlsafe(PASSWORD_BYTES)
-    async with open_database() as database, database.accounts() as accounts:
+    async with open_database(load_settings()) as database, database.accounts() as accounts:
         if any(user.name == name for user in await accounts.list()):
             raise ConflictError(f"There is a user `{name}` already; `lab users passwd {name}`.")
         await accounts.get_or_create(name, is_admin=is_admin)
@@ -75,13 +76,13 @@ async def _add(name: str, *, is_admin: bool) -> str:
 
 async def _new_password(name: str) -> str:
     password = secrets.token_urlsafe(PASSWORD_BYTES)
-    async with open_database() as database, database.accounts() as accounts:
+    async with open_database(load_settings()) as database, database.accounts() as accounts:
         await accounts.set_password(name, password)
     return password
 
 
 async def _list() -> list[User]:
-    async with open_database() as database, database.accounts() as accounts:
+    async with open_database(load_settings()) as database, database.accounts() as accounts:
         return await accounts.list()
 
 

@@ -3,6 +3,14 @@
 from lab.db.database import Database
 from lab.db.embedded import EmbeddedPostgres
 from lab.db.migrations import upgrade
+from lab.db.opening import embedded_server, open_database
 from lab.db.stores import Stores
 
-__all__ = ["Database", "EmbeddedPostgres", "Stores", "upgrade"]
+__all__ = [
+    "Database",
+    "EmbeddedPostgres",
+    "Stores",
+    "embedded_server",
+    "open_database",
+    "upgrade",
+]

@@ -20,15 +20,6 @@ from lab.supervisor.proxy import package_folder, proxy_command
 from lab.supervisor.services import HubService, hub_services, service_environment
 
 
-def embedded_server(settings: Settings) -> EmbeddedPostgres:
-    """Return the embedded PostgreSQL of this data folder."""
-    return EmbeddedPostgres(
-        settings.data_folder / "postgres",
-        settings.config.database.port,
-        settings.config.database.os_user,
-    )
-
-
 def database_spec(server: EmbeddedPostgres, settings: Settings) -> ProcessSpec:
     """Return the embedded PostgreSQL as a process."""
     return ProcessSpec(

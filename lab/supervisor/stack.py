@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import psutil
 
 from lab.config import Settings
-from lab.db import Database
+from lab.db import Database, embedded_server
 from lab.supervisor.accounts import notebook_account
 from lab.supervisor.addresses import addresses, check_ports
 from lab.supervisor.databases import prepare_databases
 from lab.supervisor.orphans import clear_marked
 from lab.supervisor.process import ProcessSpec, State, SupervisedProcess
-from lab.supervisor.processes import database_spec, embedded_server, stages
+from lab.supervisor.processes import database_spec, stages
 from lab.supervisor.record import (
     ProcessRecord,
     StackRecord,
