@@ -21,11 +21,10 @@ from typing import Any
 
 import httpx
 import pytest
-from transformers import LlamaConfig
 
-from benchmarks.random_llama import save_random_llama
 from lab.supervisor.orphans import marked
 from lab.supervisor.record import ProcessRecord, StackRecord, read_record
+from tests.tiny_llama import save_tiny_llama
 
 __all__ = [
     "RunningStack",
@@ -231,19 +230,6 @@ def stack() -> Iterator[RunningStack]:
 @pytest.fixture(scope="session")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """Return a lab whose model is a folder, a random Llama whose answers fill a large window."""
-    model = tmp_path_factory.mktemp("models") / "endless"
-    save_random_llama(
-        model,
-        LlamaConfig(
-            vocab_size=512,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=16_384,
-            initializer_range=0.5,
-        ),
-    )
+    model = save_tiny_llama(tmp_path_factory.mktemp("models") / "endless", 16_384)
     with running_stack(LAB_CHAT_MODEL=str(model)) as running:
         yield running

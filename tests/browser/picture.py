@@ -1,13 +1,12 @@
 """Take the picture of the chat for the README: `scripts/screenshot`."""
 
 import asyncio
-import shutil
 import sys
 from pathlib import Path
 
 from tests.browser.chat import CHAT, Chat
 from tests.browser.visit import chromium, log_in, opened
-from tests.stack import RunningStack, lab_environment, lab_folder, run_lab, start_stack
+from tests.stack import RunningStack, running_stack
 
 FACTS = ("My dog is called Zamiko.", "I live in Belora.")
 QUESTIONS = ("What is my dog called?",)
@@ -36,14 +35,8 @@ async def take(stack: RunningStack, name: str, password: str, file: Path) -> Non
 
 def main() -> None:
     """Start a lab, take the picture, and stop it."""
-    folder = lab_folder()
-    environment = lab_environment(folder)
-    try:
-        stack = start_stack(environment)
+    with running_stack() as stack:
         asyncio.run(take(stack, "ada", stack.add_user("ada"), Path(sys.argv[1])))
-    finally:
-        run_lab(environment, "down")
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
