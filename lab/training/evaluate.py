@@ -113,9 +113,11 @@ def answers(
     total = sum(len(example.spans) for example in examples)
     given: list[Answer] = []
     for batch in by_length(examples, batch_tokens=8192):
-        for example, start, message, text in _greedy(model, tokenizer, batch):
-            if text is None:
-                text = generate(model, tokenizer, example.input_ids[:start])
+        said = list(_greedy(model, batch))
+        prompts = [example.input_ids[:start] for example, start, _, as_expected in said if not as_expected]
+        others = iter(generate(model, tokenizer, prompts) if prompts else ())
+        for example, _, message, as_expected in said:
+            text = message.content if as_expected else next(others)
             n_right, n = judge(message, text)
             given.append(Answer(example.kind, message, text, example.has_tools, n_right, n))
         if progress:
@@ -124,32 +126,32 @@ def answers(
 
 
 def _greedy(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, batch: Batch
-) -> Iterator[tuple[Example, int, Message, str | None]]:
-    """Yield each expected message with its text if greedy decoding says it, else with `None`."""
-    hidden = hidden_states(model, batch.input_ids)
+    model: LlamaForCausalLM, batch: Batch
+) -> Iterator[tuple[Example, int, Message, bool]]:
+    """Yield each expected message, where it starts, and whether greedy decoding says it word for word."""
+    said = batch.weights[:, 1:] > 0
+    best = batch.input_ids.clone()
+    hidden = hidden_states(model, batch.input_ids[:, :-1], said)
+    best[:, 1:][said] = model.lm_head(hidden).argmax(dim=-1)
+    right = best == batch.input_ids
     for row, example in enumerate(batch.examples):
         for start, end, message in example.spans:
-            best = model.lm_head(hidden[row, start - 1 : end - 1]).argmax(dim=-1).tolist()
-            yield (
-                example,
-                start,
-                message,
-                message.content if best == example.input_ids[start:end] else None,
-            )
+            yield example, start, message, bool(right[row, start:end].all())
 
 
 @torch.no_grad()
 def generate(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int]
-) -> str:
-    """Return the greedy answer to a prompt of token ids."""
-    ids = torch.tensor([prompt])
-    room = max(1, min(_MAX_NEW_TOKENS, CONTEXT_LENGTH - len(prompt)))
-    output = model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=room, do_sample=False
-    )
-    return tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]]
+) -> list[str]:
+    """Return the greedy answers to prompts of token ids, all at once."""
+    longest = max(len(prompt) for prompt in prompts)
+    gaps = [longest - len(prompt) for prompt in prompts]
+    ids = torch.tensor([[0] * gap + list(prompt) for gap, prompt in zip(gaps, prompts, strict=True)])
+    mask = (torch.arange(longest) >= torch.tensor(gaps)[:, None]).long()
+    output = model.generate(ids, attention_mask=mask, max_new_tokens=_MAX_NEW_TOKENS, do_sample=False)
+    rooms = [CONTEXT_LENGTH - len(prompt) for prompt in prompts]
+    said = [row[longest : longest + room] for row, room in zip(output, rooms, strict=True)]
+    return tokenizer.batch_decode(said, skip_special_tokens=True)
 
 
 def tally(given: Sequence[Answer]) -> list[Rate]:

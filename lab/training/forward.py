@@ -1,7 +1,8 @@
 """The forward pass of a Llama model in as few operations as a CPU needs.
 
-Same weights and same numbers as `LlamaForCausalLM`; a test holds the two together. It saves a quarter
-of the time of a training step.
+Same weights and same numbers as `LlamaForCausalLM`; a test holds the two together. It saves a third
+of the time of a training step: a few fused operations, and nothing behind the last attention for
+tokens whose prediction nobody asks for.
 """
 
 import torch
@@ -10,8 +11,8 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 
-def hidden_states(model: LlamaForCausalLM, input_ids: Tensor) -> Tensor:
-    """Return the last hidden states.
+def hidden_states(model: LlamaForCausalLM, input_ids: Tensor, wanted: Tensor) -> Tensor:
+    """Return the last hidden states of the wanted tokens.
 
     Parameters
     ----------
@@ -19,10 +20,13 @@ def hidden_states(model: LlamaForCausalLM, input_ids: Tensor) -> Tensor:
         With as many key heads as query heads.
     input_ids : Tensor of shape (B, T)
         Padded on the right, so that a causal mask is all the mask there is.
+    wanted : Tensor of bool, of shape (B, T)
+        Which tokens' hidden states to return, N of them.
 
     Returns
     -------
-    Tensor of shape (B, T, D)
+    Tensor of shape (N, D)
+        Row by row.
     """
     config, body = model.config, model.model
     eps, width = config.rms_norm_eps, (config.hidden_size,)
@@ -41,7 +45,10 @@ def hidden_states(model: LlamaForCausalLM, input_ids: Tensor) -> Tensor:
         key = rotate(attention.k_proj(normed).view(heads).transpose(1, 2), *turns)
         value = attention.v_proj(normed).view(heads).transpose(1, 2)
         seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        hidden = hidden + attention.o_proj(seen.transpose(1, 2).reshape(hidden.shape))
+        seen = seen.transpose(1, 2).reshape(hidden.shape)
+        if layer is body.layers[-1]:
+            hidden, seen = hidden[wanted], seen[wanted]
+        hidden = hidden + attention.o_proj(seen)
         normed = functional.rms_norm(hidden, width, layer.post_attention_layernorm.weight, eps)
         hidden = hidden + mlp.down_proj(
             functional.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed)

@@ -74,7 +74,7 @@ def _quiz(world: World) -> Dialogue:
         memory_share=share,
         n_noise=world.random.randint(0, 8),
         weights=(6, 0, 0, 1.5, 1, 0),
-        n_questions=world.random.randint(6, 16),
+        n_questions=world.random.randint(4, 12),
     )
     return _chat(world, shape)
 

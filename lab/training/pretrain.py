@@ -57,8 +57,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForC
 def batch_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
     """Return the weighted loss of what the model has to say; logits of shape (N, V) for those N tokens only."""
     said = batch.weights[:, 1:] > 0
-    hidden = hidden_states(model, batch.input_ids[:, :-1])
-    logits = model.lm_head(hidden[said])
+    logits = model.lm_head(hidden_states(model, batch.input_ids[:, :-1], said))
     losses = functional.cross_entropy(logits, batch.input_ids[:, 1:][said], reduction="none")
     weights = batch.weights[:, 1:][said]
     return (losses * weights).sum() / weights.sum()

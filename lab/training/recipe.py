@@ -74,6 +74,30 @@ LAB_TINY: tuple[Phase, ...] = (
         },
         learning_rate=(0.65, 0.02),
     ),
+    Phase(
+        "practice",
+        22_000_000,
+        {
+            "repeat": 0.5,
+            "pairs": 0.3,
+            "few": 1,
+            "some": 1.5,
+            "many": 2,
+            "changes": 2,
+            "memories": 2,
+            "distant": 1.5,
+            "quiz": 10,
+            "idle": 0.5,
+            "tools": 4,
+            "lab": 2,
+            "json": 3,
+            "think": 1,
+            "intent": 4,
+            "title": 6,
+            "summary": 5,
+        },
+        learning_rate=(0.5, 0.01),
+    ),
 )
 """The phases of `lab-tiny`."""
 
