@@ -49,7 +49,7 @@ class ProcessSpec:
     prepare: Callable[[], Awaitable[None]] = nothing
     """Called before each start."""
     greet: Callable[[], Awaitable[None]] = nothing
-    """Called each time it became ready."""
+    """Called once it answers, and again while it raises `ServiceError`; then the process is ready."""
 
 
 class SupervisedProcess:
@@ -131,6 +131,7 @@ class SupervisedProcess:
                 await self._until_ready()
             except LabError as error:
                 logger.warning("%s", error)
+                await self._end_group()
             else:
                 logger.info("%s is ready again.", self.spec.name)
 
@@ -151,20 +152,29 @@ class SupervisedProcess:
         self._enter(State.STARTING)
 
     async def _until_ready(self) -> None:
-        """Wait for the probe; a process that ends or takes too long is cleared away."""
+        """Wait for probe and greeting; a process that ends or takes too long is cleared away."""
         deadline = time.monotonic() + self.spec.ready_timeout_s
-        while not await self.spec.ready():
+        while trouble := await self._trouble():
             if self.pid is None:
                 raise ServiceError(f"{self.spec.name} {await self._ended()} {self._last_words()}")
             if time.monotonic() > deadline:
                 await self._end_group()
                 raise ServiceError(
-                    f"{self.spec.name} was not ready in {self.spec.ready_timeout_s:g} s. "
-                    f"{self._last_words()}"
+                    f"{self.spec.name} was not ready in {self.spec.ready_timeout_s:g} s: "
+                    f"{trouble} {self._last_words()}"
                 )
             await asyncio.sleep(POLL_S)
-        await self.spec.greet()
         self._enter(State.READY)
+
+    async def _trouble(self) -> str:
+        """Return why the process is not ready, or nothing when it is."""
+        if not await self.spec.ready():
+            return "It does not answer."
+        try:
+            await self.spec.greet()
+        except ServiceError as error:
+            return str(error)
+        return ""
 
     async def _ended(self) -> str:
         """Wait for the end of the process and clear away what it started in its group."""

@@ -22,6 +22,15 @@ from lab.supervisor.services import HubService, hub_services, service_environmen
 
 def database_spec(server: EmbeddedPostgres, settings: Settings) -> ProcessSpec:
     """Return the embedded PostgreSQL as a process."""
+    hub = addresses(settings).hub
+    token = load_credentials(settings.data_folder).supervisor
+
+    async def greet() -> None:
+        await server.wait_ready()
+        # The hub holds a connection between requests; a lost one fails whatever request comes next.
+        # Better this one than a person's.
+        await _ask_hub("GET", f"{hub}/hub/api/", token)
+
     return ProcessSpec(
         name="postgres",
         command=tuple(server.command()),
@@ -30,7 +39,7 @@ def database_spec(server: EmbeddedPostgres, settings: Settings) -> ProcessSpec:
         port=server.port,
         stop_signal=signal.SIGINT,  # its fast shutdown: does not wait for clients
         prepare=server.prepare,
-        greet=server.wait_ready,
+        greet=greet,
     )
 
 
@@ -108,19 +117,24 @@ def _proxy(settings: Settings, service: HubService, trusted: dict[str, str]) -> 
         environment=_without_database(trusted) | {"CONFIGPROXY_AUTH_TOKEN": token},
         ready=answers(f"{at.proxy_api}/api/routes", headers),
         port=settings.config.server.port,
-        greet=partial(_restore_routes, f"{at.hub}/hub/api/proxy", service.token),
+        greet=partial(_restore_routes, at.hub, service.token),
     )
 
 
-async def _restore_routes(url: str, token: str) -> None:
+async def _restore_routes(hub: str, token: str) -> None:
     """Let the hub tell a new proxy its routes; a hub that does not run does so when it starts."""
+    response = await _ask_hub("POST", f"{hub}/hub/api/proxy", token)
+    if response and response.is_error:
+        raise ServiceError(f"The hub did not renew the proxy's routes: {response.text[:200]}")
+
+
+async def _ask_hub(method: str, url: str, token: str) -> httpx.Response | None:
+    """Return the hub's answer, or nothing while it does not run."""
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         try:
-            response = await client.post(url, headers={"Authorization": f"token {token}"})
+            return await client.request(method, url, headers={"Authorization": f"token {token}"})
         except httpx.TransportError:
-            return
-    if response.is_error:
-        raise ServiceError(f"The hub did not renew the proxy's routes: {response.text[:200]}")
+            return None
 
 
 def _hub(settings: Settings, trusted: dict[str, str]) -> ProcessSpec:

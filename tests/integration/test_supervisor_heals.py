@@ -47,6 +47,22 @@ async def test_kill_9_of_any_process_heals(stack: RunningStack, name: str) -> No
     await until_healed(stack, name, killed)
 
 
+async def test_the_hub_knows_its_users_once_the_database_is_back(stack: RunningStack) -> None:
+    password = stack.add_user("grace")
+    async with stack.visitor("grace", password) as grace:
+        token = await grace.token()
+    killed = stack.process("postgres").pid
+    assert killed is not None
+
+    os.kill(killed, signal.SIGKILL)
+    await until_healed(stack, "postgres", killed)
+    async with httpx.AsyncClient(base_url=stack.url, timeout=20) as client:
+        first = await client.get("/hub/api/user", headers={"Authorization": f"token {token}"})
+
+    assert first.status_code == 200, first.text
+    assert first.json()["name"] == "grace"
+
+
 async def test_notebook_servers_outlive_the_hub_and_are_found_again(stack: RunningStack) -> None:
     password = stack.add_user("hedy")
     async with stack.visitor("hedy", password) as hedy:
