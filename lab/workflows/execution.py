@@ -30,9 +30,10 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     """
     Run a workflow and yield its events as they happen.
 
-    The last event says how the run ended. A `LabError` ends it with `run_failed` instead of being
-    raised. Closing the generator cancels the run: the model's place is free at once, and what was
-    answered so far is stored.
+    The last event says how the run ended. An error ends it with `run_failed` instead of being
+    raised; one that nobody foresaw is logged, and the caller gets the run's id to name. Closing the
+    generator cancels the run: the model's place is free at once, and what was answered so far is
+    stored.
 
     Parameters
     ----------
@@ -64,6 +65,10 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
         yield await run.complete()
     except LabError as error:
         yield await run.fail(error)
+    except Exception as error:
+        log.error("run failed", run_id=str(context.run_id), exc_info=error)
+        message = f"The lab failed to answer; give the operator this run id: {context.run_id}."
+        yield await run.fail(LabError(message))
     except (asyncio.CancelledError, GeneratorExit):
         await asyncio.shield(run.cancel())
         raise

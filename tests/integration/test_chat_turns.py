@@ -22,6 +22,7 @@ from lab.schemas.role import Role
 from lab.schemas.run_status import RunStatus
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.user import User
+from lab.workflows import chat
 
 pytestmark = pytest.mark.integration
 
@@ -172,6 +173,24 @@ async def test_a_question_longer_than_the_window_fails_with_the_figures(
     async with database.stores(owner.id) as stores:
         run = await stores.runs.get(last.run_id)
     assert run.status is RunStatus.failed
+
+
+async def test_a_fault_of_the_lab_ends_the_run_and_names_it(
+    runtime: Runtime, database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(chat, "build_window", broken)
+
+    events = await said(runtime, owner, ChatTurn(messages=[user("Hello.")]))
+
+    last = events[-1]
+    assert (last.type, last.data["status"]) == (EventType.run_failed, 500)
+    assert str(last.run_id) in last.data["message"]
+    assert "secret detail" not in last.data["message"]
+    async with database.stores(owner.id) as stores:
+        assert (await stores.runs.get(last.run_id)).status is RunStatus.failed
 
 
 async def test_nobody_talks_in_the_conversation_of_another(
