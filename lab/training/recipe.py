@@ -18,86 +18,29 @@ class Phase:
 
 
 EVERYTHING: Mapping[str, float] = {
-    "pairs": 0.5,
-    "few": 1.5,
-    "some": 2.5,
-    "many": 3,
-    "changes": 2,
-    "memories": 3.5,
+    "repeat": 0.5,
+    "pairs": 1,
+    "few": 1,
+    "some": 2,
+    "many": 2,
+    "changes": 2.5,
+    "memories": 2,
     "distant": 1.5,
+    "quiz": 8,
     "idle": 0.5,
-    "tools": 2.5,
-    "lab": 1.5,
-    "json": 1,
+    "tools": 5,
+    "lab": 2,
+    "json": 3,
     "think": 1,
-    "intent": 2,
-    "title": 1.5,
-    "summary": 1.5,
+    "intent": 4,
+    "title": 4,
+    "summary": 5,
 }
-"""Weight of each kind of dialogue once all are in."""
+"""Weight of each kind of dialogue."""
 
 LAB_TINY: tuple[Phase, ...] = (
-    Phase(
-        "few facts",
-        1_000_000,
-        {"repeat": 0.5, "pairs": 2, "few": 3, "some": 2, "changes": 1, "idle": 0.5, "intent": 0.5},
-        max_length=384,
-    ),
-    Phase("short windows", 2_500_000, EVERYTHING, max_length=640),
-    Phase("everything", 1_000_000, EVERYTHING),
-    Phase(
-        "short jobs",
-        2_600_000,
-        {**EVERYTHING, "intent": 5, "title": 2, "tools": 3},
-        learning_rate=(1.0, 0.685),
-    ),
-    Phase(
-        "questions",
-        6_000_000,
-        {
-            "pairs": 0.5,
-            "few": 1,
-            "some": 1.5,
-            "many": 1,
-            "changes": 2,
-            "memories": 2,
-            "distant": 1.5,
-            "quiz": 5,
-            "idle": 0.5,
-            "tools": 4,
-            "lab": 1.5,
-            "json": 1,
-            "think": 1,
-            "intent": 5,
-            "title": 2.5,
-            "summary": 2.5,
-        },
-        learning_rate=(0.65, 0.02),
-    ),
-    Phase(
-        "practice",
-        22_000_000,
-        {
-            "repeat": 0.5,
-            "pairs": 0.3,
-            "few": 1,
-            "some": 1.5,
-            "many": 2,
-            "changes": 2,
-            "memories": 2,
-            "distant": 1.5,
-            "quiz": 10,
-            "idle": 0.5,
-            "tools": 4,
-            "lab": 2,
-            "json": 3,
-            "think": 1,
-            "intent": 4,
-            "title": 6,
-            "summary": 5,
-        },
-        learning_rate=(0.5, 0.01),
-    ),
+    Phase("short windows", 1_500_000, EVERYTHING, max_length=512),
+    Phase("everything", 12_500_000, EVERYTHING, learning_rate=(1.0, 0.01)),
 )
 """The phases of `lab-tiny`."""
 
@@ -114,11 +57,12 @@ class Recipe:
     intermediate_size: int = 512
     n_layers: int = 4
     n_heads: int = 6
-    rope_theta: float = 1e7
+    rope_theta: float = 1e9
     """Large, so that most dimensions of a head compare tokens wherever they stand in the window."""
     batch_tokens: int = 4096
-    muon_lr: float = 0.02
-    adam_lr: float = 0.003
+    muon_lr: float = 0.005
+    adam_lr: float = 0.001
+    """Four times as much is faster for random weights, and wipes out what is written into these."""
     weight_decay: float = 0.01
     warmup_steps: int = 30
     phases: tuple[Phase, ...] = LAB_TINY

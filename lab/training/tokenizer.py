@@ -13,8 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 
 from lab.training.dialogue import render
-from lab.training.mixture import dialogues
-from lab.training.recipe import EVERYTHING
+from lab.training.mixture import KINDS, dialogues
 
 PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 MARKS: Final = ("<tool_call>", "</tool_call>", "<think>", "</think>")
@@ -71,9 +70,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 def corpus(seed: int, n_dialogues: int) -> Iterator[str]:
     """Yield the text of many kinds of dialogue, without the marks of the template."""
-    for dialogue in islice(
-        dialogues(seed, dict.fromkeys(("repeat", *EVERYTHING), 1.0)), n_dialogues
-    ):
+    for dialogue in islice(dialogues(seed, dict.fromkeys(KINDS, 1.0)), n_dialogues):
         for piece in render(dialogue):
             text = piece.text
             for mark in (START, END, *MARKS):

@@ -20,10 +20,10 @@ from lab.training.tokenizer import corpus, train_tokenizer
 SMALL = Recipe(
     vocab_size=600,
     tokenizer_dialogues=100,
-    hidden_size=96,
+    hidden_size=128,
     intermediate_size=96,
     n_layers=2,
-    n_heads=3,
+    n_heads=4,
     batch_tokens=512,
     phases=(Phase("few", 4_000, {"few": 1.0}, max_length=256),),
 )
@@ -54,7 +54,7 @@ def test_before_any_training_the_model_repeats_what_it_saw(untrained: LlamaForCa
     again = (torch.arange(60) > 20).expand(16, -1)[:, :-1]
     said = untrained.lm_head(hidden_states(untrained, ids[:, :-1], again)).argmax(dim=-1)
 
-    assert (said == ids[:, 1:][again]).float().mean() > 0.85
+    assert (said == ids[:, 1:][again]).float().mean() > 0.97
 
 
 def test_orthogonal_steps_have_singular_values_near_one() -> None:
