@@ -49,7 +49,7 @@ class ProcessSpec:
     prepare: Callable[[], Awaitable[None]] = nothing
     """Called before each start."""
     greet: Callable[[], Awaitable[None]] = nothing
-    """Called once it answers, and again while it raises `ServiceError`; then the process is ready."""
+    """Called once it answers, and again while it raises `ServiceError`; then it is ready."""
 
 
 class SupervisedProcess:

@@ -114,7 +114,9 @@ def answers(
     given: list[Answer] = []
     for batch in by_length(examples, batch_tokens=8192):
         said = list(_greedy(model, batch))
-        prompts = [example.input_ids[:start] for example, start, _, as_expected in said if not as_expected]
+        prompts = [
+            example.input_ids[:start] for example, start, _, as_expected in said if not as_expected
+        ]
         others = iter(generate(model, tokenizer, prompts) if prompts else ())
         for example, _, message, as_expected in said:
             text = message.content if as_expected else next(others)
@@ -125,9 +127,7 @@ def answers(
     return given
 
 
-def _greedy(
-    model: LlamaForCausalLM, batch: Batch
-) -> Iterator[tuple[Example, int, Message, bool]]:
+def _greedy(model: LlamaForCausalLM, batch: Batch) -> Iterator[tuple[Example, int, Message, bool]]:
     """Yield each expected message, where it starts, and whether greedy decoding says it word for word."""
     said = batch.weights[:, 1:] > 0
     best = batch.input_ids.clone()
@@ -146,9 +146,13 @@ def generate(
     """Return the greedy answers to prompts of token ids, all at once."""
     longest = max(len(prompt) for prompt in prompts)
     gaps = [longest - len(prompt) for prompt in prompts]
-    ids = torch.tensor([[0] * gap + list(prompt) for gap, prompt in zip(gaps, prompts, strict=True)])
+    ids = torch.tensor(
+        [[0] * gap + list(prompt) for gap, prompt in zip(gaps, prompts, strict=True)]
+    )
     mask = (torch.arange(longest) >= torch.tensor(gaps)[:, None]).long()
-    output = model.generate(ids, attention_mask=mask, max_new_tokens=_MAX_NEW_TOKENS, do_sample=False)
+    output = model.generate(
+        ids, attention_mask=mask, max_new_tokens=_MAX_NEW_TOKENS, do_sample=False
+    )
     rooms = [CONTEXT_LENGTH - len(prompt) for prompt in prompts]
     said = [row[longest : longest + room] for row, room in zip(output, rooms, strict=True)]
     return tokenizer.batch_decode(said, skip_special_tokens=True)

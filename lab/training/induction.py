@@ -88,7 +88,9 @@ def _compare(places: list[Tensor], random: Generator) -> tuple[Tensor, Tensor]:
     n_slow = len(places[0])
     picked = [torch.randperm(n_slow, generator=random)[:n] for n, _ in COMPARED]
     query = [place[rows] * w for place, rows, (_, w) in zip(places, picked, COMPARED, strict=False)]
-    key = [place[rows] * w for place, rows, (_, w) in zip(places[1:], picked, COMPARED, strict=True)]
+    key = [
+        place[rows] * w for place, rows, (_, w) in zip(places[1:], picked, COMPARED, strict=True)
+    ]
     return torch.cat(query), torch.cat(key)
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from lab.errors import InputError
-from lab.training.evaluate import MODEL_FOLDER
+from lab.training.evaluate import MODEL_FOLDER, generate, load
 from lab.training.forward import hidden_states
 from lab.training.muon import orthogonalize
 from lab.training.pretrain import Progress, Trainer, build_model
@@ -55,6 +55,23 @@ def test_before_any_training_the_model_repeats_what_it_saw(untrained: LlamaForCa
     said = untrained.lm_head(hidden_states(untrained, ids[:, :-1], again)).argmax(dim=-1)
 
     assert (said == ids[:, 1:][again]).float().mean() > 0.97
+
+
+def test_prompts_of_any_length_are_answered_together_as_alone() -> None:
+    model, tokenizer = load(MODEL_FOLDER)
+    prompts = [
+        tokenizer(f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
+        for text in (
+            "My dog is called Rexa.",
+            "Hello.",
+            "My sister's name is Mirolanda. Who is she?",
+        )
+    ]
+
+    together = generate(model, tokenizer, prompts)
+
+    assert together == [generate(model, tokenizer, [prompt])[0] for prompt in prompts]
+    assert all(together)
 
 
 def test_orthogonal_steps_have_singular_values_near_one() -> None:
