@@ -13,6 +13,7 @@ from api.disconnect import unless_gone
 from api.errors import error_body
 from api.openai import Completion, turn_of
 from lab.errors import LabError, rebuild
+from lab.schemas.chat_completion import ChatCompletion
 from lab.schemas.chat_completion_request import ChatCompletionRequest
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
@@ -22,7 +23,10 @@ router = APIRouter(prefix="/v1/chat", tags=["chat"])
 BEFORE_ANSWER = {EventType.run_started, EventType.message_stored, EventType.receipt}
 
 
-@router.post("/completions", responses={200: {"content": {"text/event-stream": {}}}})
+@router.post(
+    "/completions",
+    responses={200: {"model": ChatCompletion, "content": {"text/event-stream": {}}}},
+)
 async def create_chat_completion(
     request: ChatCompletionRequest, http: Request, runtime: RuntimeDep, caller: CallerDep
 ) -> Any:

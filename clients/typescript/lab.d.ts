@@ -5,13 +5,13 @@
  */
 export type Scope = "custom:lab:infer" | "custom:lab:memory" | "custom:lab:admin";
 /**
- * Who speaks; `developer` is read as `system`.
- */
-export type OpenAIRole = "system" | "developer" | "user" | "assistant" | "tool";
-/**
  * Why the model stopped, in OpenAI's words.
  */
 export type FinishReason = "stop" | "length" | "tool_calls" | "cancelled";
+/**
+ * Who speaks; `developer` is read as `system`.
+ */
+export type OpenAIRole = "system" | "developer" | "user" | "assistant" | "tool";
 /**
  * Who speaks in a message.
  */
@@ -162,6 +162,134 @@ export interface User {
    * When it was created.
    */
   created_at: string;
+}
+/**
+ * A whole answer as OpenAI writes it, and what the lab knows of it.
+ */
+export interface ChatCompletion {
+  /**
+   * Identifier of the completion.
+   */
+  id: string;
+  /**
+   * Kind of object.
+   */
+  object?: "chat.completion";
+  /**
+   * When it was asked for, in seconds since 1970.
+   */
+  created: number;
+  /**
+   * What the request asked for.
+   */
+  model: string;
+  /**
+   * The answer; this lab gives one.
+   */
+  choices: ChatCompletionChoice[];
+  usage: Usage;
+  /**
+   * The run and what it stored, such as `run_id`, `profile`, `model`, `seed` and `conversation_id`.
+   */
+  lab: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * One answer, as OpenAI writes it.
+ */
+export interface ChatCompletionChoice {
+  /**
+   * Place of the answer.
+   */
+  index?: 0;
+  message: ChatCompletionMessage;
+  /**
+   * This lab gives none.
+   */
+  logprobs?: null;
+  finish_reason: FinishReason;
+}
+/**
+ * What the model said, as OpenAI writes it.
+ */
+export interface ChatCompletionMessage {
+  /**
+   * Who speaks.
+   */
+  role?: "assistant";
+  /**
+   * The text; null where there are only tool calls.
+   */
+  content: string | null;
+  /**
+   * This lab's models answer in the text.
+   */
+  refusal?: null;
+  /**
+   * What the model thought before it answered.
+   */
+  reasoning_content?: string;
+  /**
+   * Tools that the model wants called.
+   */
+  tool_calls?: OpenAIToolCall[];
+}
+/**
+ * A tool call in a message, as OpenAI writes it.
+ */
+export interface OpenAIToolCall {
+  /**
+   * Identifier of the call.
+   */
+  id: string;
+  /**
+   * Kind of call.
+   */
+  type?: "function";
+  function: OpenAIFunctionCall;
+}
+/**
+ * The function of a tool call, as OpenAI writes it.
+ */
+export interface OpenAIFunctionCall {
+  /**
+   * Name of the function.
+   */
+  name: string;
+  /**
+   * Its arguments as a JSON object in a string.
+   */
+  arguments: string;
+}
+/**
+ * Tokens and time that one answer cost.
+ */
+export interface Usage {
+  /**
+   * Tokens of the prompt, chat template included.
+   */
+  prompt_tokens: number;
+  /**
+   * Tokens generated.
+   */
+  completion_tokens: number;
+  /**
+   * Sum of both.
+   */
+  total_tokens: number;
+  /**
+   * Milliseconds the request waited for a place in the batch.
+   */
+  queue_ms?: number;
+  /**
+   * Milliseconds from admission to the first token.
+   */
+  first_token_ms?: number;
+  /**
+   * Milliseconds from arrival to the last token.
+   */
+  total_ms?: number;
 }
 /**
  * What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `top_k` and `enable_thinking`.
@@ -324,33 +452,6 @@ export interface OpenAITextContent {
   text: string;
 }
 /**
- * A tool call in a message, as OpenAI writes it.
- */
-export interface OpenAIToolCall {
-  /**
-   * Identifier of the call.
-   */
-  id: string;
-  /**
-   * Kind of call.
-   */
-  type?: "function";
-  function: OpenAIFunctionCall;
-}
-/**
- * The function of a tool call, as OpenAI writes it.
- */
-export interface OpenAIFunctionCall {
-  /**
-   * Name of the function.
-   */
-  name: string;
-  /**
-   * Its arguments as a JSON object in a string.
-   */
-  arguments: string;
-}
-/**
  * Options of a streamed answer.
  */
 export interface StreamOptions {
@@ -476,35 +577,6 @@ export interface ToolCall {
   arguments: {
     [k: string]: unknown;
   };
-}
-/**
- * Tokens and time that one answer cost.
- */
-export interface Usage {
-  /**
-   * Tokens of the prompt, chat template included.
-   */
-  prompt_tokens: number;
-  /**
-   * Tokens generated.
-   */
-  completion_tokens: number;
-  /**
-   * Sum of both.
-   */
-  total_tokens: number;
-  /**
-   * Milliseconds the request waited for a place in the batch.
-   */
-  queue_ms?: number;
-  /**
-   * Milliseconds from admission to the first token.
-   */
-  first_token_ms?: number;
-  /**
-   * Milliseconds from arrival to the last token.
-   */
-  total_ms?: number;
 }
 /**
  * A message as the model's chat template takes it.
