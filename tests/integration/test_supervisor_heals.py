@@ -48,9 +48,9 @@ async def test_kill_9_of_any_process_heals(stack: RunningStack, name: str) -> No
 
 
 async def test_the_hub_knows_its_users_once_the_database_is_back(stack: RunningStack) -> None:
-    password = stack.add_user("grace")
-    async with stack.visitor("grace", password) as grace:
-        token = await grace.token()
+    password = stack.add_user("lise")
+    async with stack.visitor("lise", password) as lise:
+        token = await lise.token()
     killed = stack.process("postgres").pid
     assert killed is not None
 
@@ -60,7 +60,7 @@ async def test_the_hub_knows_its_users_once_the_database_is_back(stack: RunningS
         first = await client.get("/hub/api/user", headers={"Authorization": f"token {token}"})
 
     assert first.status_code == 200, first.text
-    assert first.json()["name"] == "grace"
+    assert first.json()["name"] == "lise"
 
 
 async def test_notebook_servers_outlive_the_hub_and_are_found_again(stack: RunningStack) -> None:
