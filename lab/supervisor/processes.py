@@ -64,7 +64,7 @@ def stages(
         [
             _api(settings, services["api"], trusted),
             _dashboards(settings, services["dashboards"], account),
-            _proxy(settings, services["supervisor"], trusted),
+            _proxy(settings, trusted),
         ],
         [_hub(settings, trusted)],
         [_scheduler(settings, services["scheduler"], trusted)],
@@ -107,17 +107,17 @@ def _dashboards(settings: Settings, service: HubService, account: OsAccount | No
     )
 
 
-def _proxy(settings: Settings, service: HubService, trusted: dict[str, str]) -> ProcessSpec:
+def _proxy(settings: Settings, trusted: dict[str, str]) -> ProcessSpec:
     at = addresses(settings)
-    token = load_credentials(settings.data_folder).proxy
-    headers = {"Authorization": f"token {token}"}
+    credentials = load_credentials(settings.data_folder)
+    headers = {"Authorization": f"token {credentials.proxy}"}
     return ProcessSpec(
         name="proxy",
         command=proxy_command(settings),
-        environment=_without_database(trusted) | {"CONFIGPROXY_AUTH_TOKEN": token},
+        environment=_without_database(trusted) | {"CONFIGPROXY_AUTH_TOKEN": credentials.proxy},
         ready=answers(f"{at.proxy_api}/api/routes", headers),
         port=settings.config.server.port,
-        greet=partial(_restore_routes, at.hub, service.token),
+        greet=partial(_restore_routes, at.hub, credentials.supervisor),
     )
 
 

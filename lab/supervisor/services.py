@@ -17,9 +17,6 @@ def access(name: str) -> str:
     return f"access:services!service={name}"
 
 
-DASHBOARD_SCOPES = (access("api"), *USER_SCOPES)
-
-
 @dataclass(frozen=True)
 class HubService:
     """A process beside the hub that trusts the hub's users."""

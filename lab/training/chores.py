@@ -185,8 +185,21 @@ def title(world: World) -> Dialogue:
 def summary(world: World) -> Dialogue:
     """Return a chat and the facts that it stated."""
     text, facts = transcript(world, world.random.choice((0, 1, 1, 2, 3, 4, 6, 8, 10)))
-    lines = "\n".join(f"- {fact.summary}" for fact in facts) or "- No facts."
+    lines = _lines(facts) or "- No facts."
     return _job(SUMMARY_SYSTEM, text, lines, "summary", [fact.value for fact in facts])
+
+
+def listing(world: World) -> Dialogue:
+    """Return nothing but facts, to be listed one after another: the drill behind a summary."""
+    slots = draw_slots(world, world.random.randint(2, 12))
+    stated = [phrases.state(world, give_value(slot)) for slot in slots]
+    text = "\n".join(f"user: {text}" for text, _ in stated)
+    facts = [fact for _, fact in stated]
+    return _job(SUMMARY_SYSTEM, text, _lines(facts), "listing", [fact.value for fact in facts])
+
+
+def _lines(facts: Sequence[Fact]) -> str:
+    return "\n".join(f"- {fact.summary}" for fact in facts)
 
 
 def _job(system: str, text: str, answer: str, skill: str, values: Sequence[str]) -> Dialogue:

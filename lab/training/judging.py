@@ -50,7 +50,7 @@ def judge(message: Message, answer: str) -> tuple[int, int]:
         A summary counts each fact, and each line beyond the facts as a miss; all else counts once.
     """
     answer = answer.split("</think>\n\n")[-1].strip()
-    if message.skill == "summary":
+    if message.skill in {"summary", "listing"}:
         n_lines = len([line for line in answer.splitlines() if line.strip()])
         kept = sum(_has(answer, value) for value in message.values)
         return (

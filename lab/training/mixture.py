@@ -53,13 +53,14 @@ def _memories(world: World) -> Dialogue:
 
 
 def _distant(world: World) -> Dialogue:
-    """One or few facts in the memories, then small talk for long, then the question."""
+    """Return a full window: facts in the memories, then small talk for long, then the questions."""
     shape = Shape(
         world.random.randint(1, 4),
-        world.random.randint(5, 14),
+        world.random.randint(6, 18),
         memory_share=1.0 if world.chance(0.7) else 0.5,
         n_noise=world.random.randint(3, 14),
         weights=(1, 1.6, 0.6, 0.2, 6, 0),
+        n_questions=world.random.randint(1, 4),
     )
     return _chat(world, shape)
 
@@ -143,6 +144,7 @@ KINDS: dict[str, Callable[[World], Dialogue]] = {
     "intent": chores.intent,
     "title": chores.title,
     "summary": chores.summary,
+    "listing": chores.listing,
 }
 
 

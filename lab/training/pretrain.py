@@ -1,5 +1,6 @@
 """Training from scratch, on one core if need be; stops and resumes without a trace in the weights."""
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForC
         vocab_size=recipe.vocab_size,
         hidden_size=recipe.hidden_size,
         intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.n_layers,
+        num_hidden_layers=recipe.phases[0].n_layers,
         num_attention_heads=recipe.n_heads,
         num_key_value_heads=recipe.n_heads,
         max_position_embeddings=CONTEXT_LENGTH,
@@ -52,6 +53,26 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForC
     model = LlamaForCausalLM(config)
     write_induction_heads(model, recipe.seed)
     return model
+
+
+def grow(model: LlamaForCausalLM, n_layers: int) -> None:
+    """Put layers on top until there are so many; the model says what it said before.
+
+    Each is a copy of one that was on top, and writes nothing until it has learnt to.
+
+    References
+    ----------
+    Gong et al., "Efficient training of BERT by progressively stacking", 2019.
+    """
+    layers = model.model.layers
+    n_new = n_layers - len(layers)
+    for _ in range(n_new):
+        layer = copy.deepcopy(layers[-n_new])
+        for part in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            torch.nn.init.zeros_(part.weight)
+        layer.self_attn.layer_idx = len(layers)
+        layers.append(layer)
+    model.config.num_hidden_layers = n_layers
 
 
 def batch_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
@@ -79,24 +100,27 @@ class Trainer:
         self.tokenizer = tokenizer
         self.model = build_model(recipe, tokenizer)
         self.encoder = Encoder(tokenizer)
+        self._make_optimizers()
+        self.base_rates = (recipe.muon_lr, recipe.adam_lr)
+        self.step = self.n_tokens = self.phase = self.group = self.index = 0
+
+    def _make_optimizers(self) -> None:
         matrices = [
             p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in name
         ]
         others = [p for name, p in self.model.named_parameters() if p.ndim != 2 or "embed" in name]
-        decay = recipe.weight_decay
+        decay = self.recipe.weight_decay
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            Muon(matrices, lr=recipe.muon_lr, weight_decay=decay),
-            torch.optim.AdamW(others, lr=recipe.adam_lr, weight_decay=0.0, betas=(0.9, 0.98)),
+            Muon(matrices, lr=self.recipe.muon_lr, weight_decay=decay),
+            torch.optim.AdamW(others, lr=self.recipe.adam_lr, weight_decay=0.0, betas=(0.9, 0.98)),
         )
-        self.base_rates = (recipe.muon_lr, recipe.adam_lr)
-        self.step = self.n_tokens = self.group = self.index = 0
 
     # --- steps ------------------------------------------------------------------------------------
 
     def steps(self) -> Iterator[Progress]:
         """Train to the end of the recipe, step by step."""
         while self.n_tokens < self.recipe.n_tokens:
-            phase, _ = self._where()
+            phase = self._enter_phase()
             seed = self.recipe.seed * 1_000_003 + self.group
             batches = draw_group(
                 self.encoder, phase.mix, seed, self.recipe.batch_tokens, phase.max_length
@@ -105,6 +129,7 @@ class Trainer:
                 batch = batches[self.index]
                 self.index += 1
                 yield self._train(batch, phase.name)
+            self.phase, _ = self._where()
             self.group, self.index = self.group + 1, 0
 
     def _train(self, batch: Batch, phase: str) -> Progress:
@@ -131,18 +156,26 @@ class Trainer:
             read / (time.perf_counter() - started),
         )
 
-    def _where(self) -> tuple[Phase, float]:
-        """Return the phase and how far into it the training is, from 0 to 1."""
+    def _enter_phase(self) -> Phase:
+        """Return the phase of the present group, for which the model is now deep enough."""
+        phase = self.recipe.phases[self.phase]
+        if phase.n_layers > self.model.config.num_hidden_layers:
+            grow(self.model, phase.n_layers)
+            self._make_optimizers()
+        return phase
+
+    def _where(self) -> tuple[int, float]:
+        """Return which phase the tokens read so far lead to, and how far into it, from 0 to 1."""
         before = 0
-        for phase in self.recipe.phases:
+        for i, phase in enumerate(self.recipe.phases):
             if self.n_tokens < before + phase.n_tokens:
-                return phase, (self.n_tokens - before) / phase.n_tokens
+                return i, (self.n_tokens - before) / phase.n_tokens
             before += phase.n_tokens
-        return self.recipe.phases[-1], 1.0
+        return len(self.recipe.phases) - 1, 1.0
 
     def _rate(self) -> float:
         phase, part = self._where()
-        first, last = phase.learning_rate
+        first, last = self.recipe.phases[phase].learning_rate
         return min(1.0, (self.step + 1) / self.recipe.warmup_steps) * (
             first + (last - first) * part
         )
@@ -155,7 +188,7 @@ class Trainer:
             "recipe": repr(self.recipe),
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "place": (self.step, self.n_tokens, self.group, self.index),
+            "place": (self.step, self.n_tokens, self.phase, self.group, self.index),
         }
         part = file.with_suffix(".part")
         torch.save(state, part)
@@ -169,7 +202,8 @@ class Trainer:
                 f"{file} was made by another recipe than this one; train in another folder, or "
                 "remove it to start anew."
             )
+        self.step, self.n_tokens, self.phase, self.group, self.index = state["place"]
+        self._enter_phase()
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.step, self.n_tokens, self.group, self.index = state["place"]

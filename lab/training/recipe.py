@@ -15,6 +15,8 @@ class Phase:
     learning_rate: tuple[float, float] = (1.0, 1.0)
     """Factor on the learning rates at the start and at the end."""
     max_length: int = 1024
+    n_layers: int = 4
+    """Layers to grow to before it starts."""
 
 
 EVERYTHING: Mapping[str, float] = {
@@ -23,24 +25,26 @@ EVERYTHING: Mapping[str, float] = {
     "few": 1,
     "some": 2,
     "many": 2,
-    "changes": 2.5,
-    "memories": 2,
-    "distant": 1.5,
-    "quiz": 8,
-    "idle": 0.5,
-    "tools": 5,
+    "changes": 3,
+    "memories": 3,
+    "distant": 5,
+    "quiz": 7,
+    "idle": 0.3,
+    "tools": 6,
     "lab": 2,
-    "json": 3,
+    "json": 4,
     "think": 1,
     "intent": 4,
-    "title": 4,
-    "summary": 5,
+    "title": 6,
+    "summary": 8,
+    "listing": 7,
 }
 """Weight of each kind of dialogue."""
 
 LAB_TINY: tuple[Phase, ...] = (
     Phase("short windows", 1_500_000, EVERYTHING, max_length=512),
     Phase("everything", 12_500_000, EVERYTHING, learning_rate=(1.0, 0.01)),
+    Phase("deeper", 30_000_000, EVERYTHING, learning_rate=(0.8, 0.01), n_layers=6),
 )
 """The phases of `lab-tiny`."""
 
@@ -55,14 +59,14 @@ class Recipe:
     tokenizer_dialogues: int = 20_000
     hidden_size: int = 192
     intermediate_size: int = 512
-    n_layers: int = 4
     n_heads: int = 6
     rope_theta: float = 1e9
     """Large, so that most dimensions of a head compare tokens wherever they stand in the window."""
     batch_tokens: int = 4096
     muon_lr: float = 0.005
+    """Of the matrices; four times as much is faster for random weights, and wipes out what is written
+    into these. The same holds for `adam_lr`."""
     adam_lr: float = 0.001
-    """Four times as much is faster for random weights, and wipes out what is written into these."""
     weight_decay: float = 0.01
     warmup_steps: int = 30
     phases: tuple[Phase, ...] = LAB_TINY

@@ -1,5 +1,6 @@
 """How the bundled model is made: first weights, steps, checkpoints, export."""
 
+import copy
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from lab.errors import InputError
 from lab.training.evaluate import MODEL_FOLDER, generate, load
 from lab.training.forward import hidden_states
 from lab.training.muon import orthogonalize
-from lab.training.pretrain import Progress, Trainer, build_model
+from lab.training.pretrain import Progress, Trainer, build_model, grow
 from lab.training.recipe import Phase, Recipe
 from lab.training.tiny import train_tiny
 from lab.training.tokenizer import corpus, train_tokenizer
@@ -22,10 +23,12 @@ SMALL = Recipe(
     tokenizer_dialogues=100,
     hidden_size=128,
     intermediate_size=96,
-    n_layers=2,
     n_heads=4,
     batch_tokens=512,
-    phases=(Phase("few", 4_000, {"few": 1.0}, max_length=256),),
+    phases=(
+        Phase("few", 4_000, {"few": 1.0}, max_length=256, n_layers=2),
+        Phase("deeper", 6_000, {"few": 1.0}, max_length=256, n_layers=3),
+    ),
 )
 
 
@@ -83,12 +86,24 @@ def test_orthogonal_steps_have_singular_values_near_one() -> None:
     assert values.max() < 1.3
 
 
-def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
+@torch.no_grad()
+def test_a_model_that_has_grown_says_what_it_said_before(untrained: LlamaForCausalLM) -> None:
+    ids = torch.randint(0, 2048, (2, 30), generator=torch.Generator().manual_seed(0))
+    deeper = copy.deepcopy(untrained)
+    grow(deeper, len(untrained.model.layers) + 2)
+
+    torch.testing.assert_close(deeper(ids).logits, untrained(ids).logits)
+    assert len(deeper.model.layers) == deeper.config.num_hidden_layers == 6
+
+
+@pytest.mark.parametrize("stopped_after", [3, 19], ids=["before it grows", "after it has grown"])
+def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(
+    stopped_after: int, tmp_path: Path
+) -> None:
     tokenizer = train_tokenizer(corpus(1, 100), SMALL.vocab_size)
     whole, first, second = (Trainer(SMALL, tokenizer) for _ in range(3))
     losses = [progress.loss for progress in whole.steps()]
 
-    stopped_after = 3
     for progress in first.steps():
         if progress.step == stopped_after:
             break
@@ -97,6 +112,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path
     rest = [progress.loss for progress in second.steps()]
 
     assert rest == losses[stopped_after:]
+    assert len(whole.model.model.layers) == 3
     for ours, theirs in zip(second.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
