@@ -23,6 +23,7 @@ def to_chat_message(message: Message) -> ChatMessage:
     result = next((p for p in message.parts if isinstance(p, ToolResultPart)), None)
     return ChatMessage(
         role=message.role,
+        name=message.name,
         content=text_of(message.parts) or None,
         tool_calls=[p.tool_call for p in message.parts if isinstance(p, ToolCallPart)],
         tool_call_id=result.tool_call_id if result else None,
@@ -55,4 +56,4 @@ def transcript(messages: Sequence[ChatMessage]) -> str:
     >>> transcript([ChatMessage(role=Role.user, content="Hi.")])
     'user: Hi.'
     """
-    return "\n".join(f"{m.role.value}: {m.content}" for m in messages if m.content)
+    return "\n".join(f"{m.name or m.role.value}: {m.content}" for m in messages if m.content)

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Literal, Protocol
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,35 @@ EMBEDDING_DIM = 768
 """Length of a stored embedding; shorter ones are padded with zeros, which keeps the cosine."""
 
 EmbeddingKind = Literal["query", "document"]
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What speaks for N turns that may answer a question; arrays of shape (N,), chat by chat."""
+
+    ids: Sequence[UUID]
+    """The memories."""
+
+    chat: NDArray[np.int64]
+    """Number of the chat, the same for turns of one chat."""
+
+    position: NDArray[np.int64]
+    """Index in the chat, rising."""
+
+    day: NDArray[np.int64]
+    """When it was said, in days."""
+
+    words: FloatArray
+    """BM25 score of the words it shares with the question; 0 = none."""
+
+    similarity: FloatArray
+    """Cosine similarity to the question, in [-1, 1]."""
+
+    context_similarity: FloatArray
+    """The same for the turn together with what was said before it."""
+
+    spoken: NDArray[np.bool_]
+    """True where the speaker is the one whom the question means."""
 
 
 class ChatPipeline(Protocol):

@@ -21,12 +21,14 @@ from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_config import GenerationConfig
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.user import User
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.context import ChatContext
 from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
 from lab.workflows.title import write_title
 from lab.workflows.turns import Turns
@@ -123,6 +125,11 @@ class Runtime:
         """Store turns that were said elsewhere, with their embeddings; nothing is generated."""
         async with self.pipelines.embedding() as embedding:
             return await Turns(self.database, owner.id, conversation_id, embedding).keep(messages)
+
+    async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
+        """Return the owner's memories that bear on a question, best first."""
+        async with self.pipelines.embedding() as embedding:
+            return await recall(self.database, owner.id, embedding, question, top_k=limit)
 
     async def message(self, owner: User, conversation_id: UUID, message_id: UUID) -> Message:
         """Return a message of a conversation."""

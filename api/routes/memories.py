@@ -1,4 +1,4 @@
-"""Memories: turns that can be found again by meaning."""
+"""Memories: turns that can be found again."""
 
 from typing import Annotated
 from uuid import UUID
@@ -30,11 +30,8 @@ async def search_memories(
     owner: MemoryDep,
     limit: Limit = 10,
 ) -> list[MemoryHit]:
-    """Return the memories nearest in meaning to `q`, nearest first."""
-    async with runtime.pipelines.embedding() as pipeline:
-        (query,) = await pipeline.embed([q], kind="query")
-    async with runtime.database.stores(owner.id) as stores:
-        return await stores.memories.search(query, limit)
+    """Return the memories that bear on `q`, best first."""
+    return await runtime.search_memories(owner, q, limit)
 
 
 @router.delete("/{memory_id}", status_code=204)

@@ -584,6 +584,10 @@ export interface ToolCall {
 export interface ChatMessage {
   role: Role;
   /**
+   * Who speaks by name, where several share a role.
+   */
+  name?: string | null;
+  /**
    * The text; null for a message that only calls tools.
    */
   content?: string | null;
@@ -950,7 +954,7 @@ export interface MemoryConfig {
    */
   top_k?: number;
   /**
-   * Least similarity of a memory to the question.
+   * Least similarity of a memory that shares no word with the question.
    */
   min_score?: number;
   /**
@@ -1341,7 +1345,7 @@ export interface ExplainedSetting {
   user: boolean;
 }
 /**
- * A turn that can be found again by meaning.
+ * A turn that can be found again.
  */
 export interface Memory {
   /**
@@ -1360,7 +1364,15 @@ export interface Memory {
    * The message it came from.
    */
   message_id: string;
+  /**
+   * Index of the message in its conversation, from 0.
+   */
+  position: number;
   role: Role;
+  /**
+   * Who speaks by name, where several share a role.
+   */
+  name?: string | null;
   /**
    * What was said.
    */
@@ -1376,9 +1388,13 @@ export interface Memory {
 export interface MemoryHit {
   memory: Memory;
   /**
-   * Cosine similarity in [-1, 1]; higher is closer.
+   * Relevance in [0, 1]: words, meaning, neighbours and speaker taken together.
    */
   score: number;
+  /**
+   * Cosine similarity in [-1, 1]; higher is closer.
+   */
+  similarity: number;
 }
 /**
  * One turn of a conversation.
@@ -1401,6 +1417,10 @@ export interface Message {
    */
   position: number;
   role: Role;
+  /**
+   * Who speaks by name, where several share a role.
+   */
+  name?: string | null;
   /**
    * What the message says, in order.
    */
@@ -1660,7 +1680,7 @@ export interface ReceiptItem {
    */
   n_tokens: number;
   /**
-   * Similarity to the question; null where none was computed.
+   * Relevance to the question; null where none was computed.
    */
   score?: number | null;
   /**

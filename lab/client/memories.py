@@ -21,7 +21,7 @@ class Memories:
         return await self._http.fetch("GET", PATH, list[Memory], limit=limit, before=before)
 
     async def search(self, text: str, limit: int = 10) -> builtins.list[MemoryHit]:
-        """Return the memories nearest in meaning to a text, nearest first."""
+        """Return the memories that bear on a text, best first."""
         return await self._http.fetch("GET", f"{PATH}/search", list[MemoryHit], q=text, limit=limit)
 
     async def delete(self, memory_id: UUID) -> None:

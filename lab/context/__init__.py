@@ -2,5 +2,16 @@
 
 from lab.context.assembler import Window, assemble
 from lab.context.pieces import Budget, Candidate
+from lab.context.ranking import relevance
+from lab.context.words import role_meant, shared_words, words_of
 
-__all__ = ["Budget", "Candidate", "Window", "assemble"]
+__all__ = [
+    "Budget",
+    "Candidate",
+    "Window",
+    "assemble",
+    "relevance",
+    "role_meant",
+    "shared_words",
+    "words_of",
+]

@@ -55,7 +55,7 @@ def assemble(
     history : sequence of Candidate
         Earlier turns of this conversation, oldest first.
     memories : sequence of Candidate
-        Turns found by meaning, best first; those that stand in the window anyway are skipped.
+        Turns that bear on the question, best first; those in the window anyway are skipped.
     question : sequence of ChatMessage
         What the model shall answer.
     budget : Budget
@@ -134,10 +134,12 @@ def _best(
     seen = {turn.key for exchange in recent for turn in exchange}
     said: set[object] = set()
     chosen: list[Candidate] = []
+    space -= costs.of_heading()
     for turn in memories:
         if not turn.text or turn.key in seen or turn.saying in said:
             continue
-        if costs.of_memories([*chosen, turn]) <= space:
+        if costs.of_line(turn) <= space:
+            space -= costs.of_line(turn)
             said.add(turn.saying)
             chosen.append(turn)
     return chosen

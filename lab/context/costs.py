@@ -50,8 +50,11 @@ class Costs:
 
     def of_memories(self, turns: Sequence[Candidate]) -> int:
         """Return the tokens of all memories under their heading."""
-        heading = self._markers + self.of_text(MEMORIES_HEADING) if turns else 0
-        return heading + sum(self.of_line(turn) for turn in turns)
+        return self.of_heading() + sum(map(self.of_line, turns)) if turns else 0
+
+    def of_heading(self) -> int:
+        """Return the tokens of the heading of the memories."""
+        return self._markers + self.of_text(MEMORIES_HEADING)
 
     def of_exchanges(self, exchanges: Sequence[Exchange]) -> int:
         """Return the tokens of whole exchanges."""

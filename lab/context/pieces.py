@@ -44,7 +44,7 @@ class Candidate:
     """Index in its conversation, which orders turns without a date."""
 
     score: float | None = None
-    """Similarity to the question, where it was found by meaning."""
+    """Relevance to the question, in [0, 1], where it was searched for."""
 
     @property
     def text(self) -> str:
@@ -55,7 +55,7 @@ class Candidate:
     def line(self) -> str:
         """The turn as a line among the memories."""
         date = f"{self.said_at:%Y-%m-%d} " if self.said_at else ""
-        return f"- {date}{self.message.role.value}: {self.text}"
+        return f"- {date}{self.message.name or self.message.role.value}: {self.text}"
 
     @property
     def key(self) -> object:

@@ -36,9 +36,7 @@ def _memory_items(
 ) -> list[ReceiptItem]:
     picked = {turn.key for turn in chosen}
     sayings = {turn.saying for turn in chosen}
-    items = [
-        _memory(turn, costs, "close in meaning to the question") for turn in oldest_first(chosen)
-    ]
+    items = [_memory(turn, costs, "bears on the question") for turn in oldest_first(chosen)]
     for turn in memories:
         if turn.key in picked:
             continue
@@ -95,6 +93,6 @@ def _left_out(n_messages: int) -> list[ReceiptItem]:
             text=f"{n_messages} earlier messages",
             n_tokens=0,
             included=False,
-            reason="no space; they are searched by meaning",
+            reason="no space; they are searched for each question",
         )
     ]

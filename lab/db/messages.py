@@ -2,6 +2,7 @@
 
 import builtins
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -23,10 +24,17 @@ class MessageStore(OwnedStore[Message]):
     entity = Message
 
     async def add(
-        self, conversation_id: UUID, role: Role, parts: Sequence[Part], run_id: UUID | None = None
+        self,
+        conversation_id: UUID,
+        role: Role,
+        parts: Sequence[Part],
+        *,
+        name: str | None = None,
+        run_id: UUID | None = None,
+        said_at: datetime | None = None,
     ) -> Message:
         """
-        Append a turn to a chat.
+        Append a turn to a chat; `said_at` is now where it is not given.
 
         The chat is locked until the transaction ends, so that turns which arrive at once get
         positions without a gap.
@@ -49,8 +57,10 @@ class MessageStore(OwnedStore[Message]):
             conversation_id=conversation_id,
             position=position,
             role=role,
+            name=name,
             parts=[plain(part) for part in parts],
             run_id=run_id,
+            **({} if said_at is None else {"created_at": said_at}),
         )
 
     async def delete(self, id: UUID) -> None:

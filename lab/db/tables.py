@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import DateTime, ForeignKey, Index, MetaData, UniqueConstraint, func
+from sqlalchemy import DateTime, ForeignKey, Index, MetaData, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -135,6 +135,7 @@ class MessageRow(OwnedRow):
     )
     position: Mapped[int]
     role: Mapped[str]
+    name: Mapped[str | None]
     parts: Mapped[list[Any]]
     run_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("runs.id", ondelete="SET NULL"), index=True
@@ -150,16 +151,57 @@ class MemoryRow(OwnedRow):
     """
 
     __tablename__ = "memories"
+    __table_args__ = (
+        Index(None, "conversation_id", "position"),
+        Index("ix_memories_owner_id_lower_name", "owner_id", text("lower(name)")),
+    )
 
     conversation_id: Mapped[UUID] = mapped_column(
-        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
+        ForeignKey("conversations.id", ondelete="CASCADE")
     )
     message_id: Mapped[UUID] = mapped_column(
         ForeignKey("messages.id", ondelete="CASCADE"), unique=True
     )
+    position: Mapped[int]
     role: Mapped[str]
+    name: Mapped[str | None]
     text: Mapped[str]
     embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM), deferred=True)
+
+
+class MemoryContextRow(Base):
+    """The embedding of a turn together with what was said before it; read for few turns at once."""
+
+    __tablename__ = "memory_contexts"
+
+    memory_id: Mapped[UUID] = mapped_column(
+        ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True
+    )
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM))
+
+
+class MemoryTermRow(Base):
+    """How often a word stands in a turn; a search by words reads the index alone."""
+
+    __tablename__ = "memory_terms"
+    __table_args__ = (
+        Index(
+            None,
+            "owner_id",
+            "term",
+            postgresql_include=["memory_id", "n_times", "n_terms"],
+        ),
+    )
+
+    memory_id: Mapped[UUID] = mapped_column(
+        ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True
+    )
+    term: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    n_times: Mapped[int]
+    n_terms: Mapped[int]
+    """Words of the whole turn."""
 
 
 class ScheduleRow(OwnedRow):

@@ -21,6 +21,14 @@ class ChatMessage(BaseModel):
         frozen=True,
     )
     role: Annotated[role_1.Role, Field(description='Who speaks.')]
+    name: Annotated[
+        str | None,
+        Field(
+            description='Who speaks by name, where several share a role.',
+            max_length=200,
+            min_length=1,
+        ),
+    ] = None
     content: Annotated[
         str | None, Field(description='The text; null for a message that only calls tools.')
     ] = None

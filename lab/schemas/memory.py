@@ -13,7 +13,7 @@ from . import role as role_1
 
 class Memory(BaseModel):
     """
-    A turn that can be found again by meaning.
+    A turn that can be found again.
     """
 
     model_config = ConfigDict(
@@ -24,6 +24,17 @@ class Memory(BaseModel):
     owner_id: Annotated[UUID, Field(description='User who owns the row.')]
     conversation_id: Annotated[UUID, Field(description='Where it was said.')]
     message_id: Annotated[UUID, Field(description='The message it came from.')]
+    position: Annotated[
+        int, Field(description='Index of the message in its conversation, from 0.', ge=0)
+    ]
     role: Annotated[role_1.Role, Field(description='Who said it.')]
+    name: Annotated[
+        str | None,
+        Field(
+            description='Who speaks by name, where several share a role.',
+            max_length=200,
+            min_length=1,
+        ),
+    ] = None
     text: Annotated[str, Field(description='What was said.', min_length=1)]
     created_at: Annotated[AwareDatetime, Field(description='When it was said.')]

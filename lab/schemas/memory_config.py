@@ -34,7 +34,12 @@ class MemoryConfig(BaseModel):
         12
     )
     min_score: Annotated[
-        float, Field(description='Least similarity of a memory to the question.', ge=-1.0, le=1.0)
+        float,
+        Field(
+            description='Least similarity of a memory that shares no word with the question.',
+            ge=-1.0,
+            le=1.0,
+        ),
     ] = 0.2
     scope: Annotated[
         Scope,

@@ -20,4 +20,12 @@ class MemoryHit(BaseModel):
         frozen=True,
     )
     memory: Annotated[memory_1.Memory, Field(description='The memory.')]
-    score: Annotated[float, Field(description='Cosine similarity in [-1, 1]; higher is closer.')]
+    score: Annotated[
+        float,
+        Field(
+            description='Relevance in [0, 1]: words, meaning, neighbours and speaker taken together.'
+        ),
+    ]
+    similarity: Annotated[
+        float, Field(description='Cosine similarity in [-1, 1]; higher is closer.')
+    ]

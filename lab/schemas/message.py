@@ -26,6 +26,14 @@ class Message(BaseModel):
     conversation_id: Annotated[UUID, Field(description='The conversation.')]
     position: Annotated[int, Field(description='Index in the conversation, from 0.', ge=0)]
     role: Annotated[role_1.Role, Field(description='Who speaks.')]
+    name: Annotated[
+        str | None,
+        Field(
+            description='Who speaks by name, where several share a role.',
+            max_length=200,
+            min_length=1,
+        ),
+    ] = None
     parts: Annotated[
         list[Annotated[text_part.TextPart | thinking_part.ThinkingPart | tool_call_part.ToolCallPart | tool_result_part.ToolResultPart, Field(discriminator='type')]],
         Field(description='What the message says, in order.'),

@@ -31,7 +31,7 @@ class ReceiptItem(BaseModel):
     said_at: Annotated[AwareDatetime | None, Field(description='When it was said.')] = None
     n_tokens: Annotated[int, Field(description='Tokens it takes in the window.', ge=0)]
     score: Annotated[
-        float | None, Field(description='Similarity to the question; null where none was computed.')
+        float | None, Field(description='Relevance to the question; null where none was computed.')
     ] = None
     included: Annotated[bool, Field(description='True when it is in the window.')]
     reason: Annotated[str, Field(description='Why it is in or out, in words.')]

@@ -44,7 +44,7 @@ EVERYTHING: Mapping[str, float] = {
 LAB_TINY: tuple[Phase, ...] = (
     Phase("short windows", 1_500_000, EVERYTHING, max_length=512),
     Phase("everything", 12_500_000, EVERYTHING, learning_rate=(1.0, 0.01)),
-    Phase("deeper", 30_000_000, EVERYTHING, learning_rate=(0.8, 0.01), n_layers=6),
+    Phase("deeper", 27_000_000, EVERYTHING, learning_rate=(0.8, 0.01), n_layers=6),
 )
 """The phases of `lab-tiny`."""
 

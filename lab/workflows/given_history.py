@@ -1,4 +1,4 @@
-"""Search the history that a stateless caller sends."""
+"""Search the history that a stateless caller sends, as stored turns are searched."""
 
 import asyncio
 from collections import OrderedDict
@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from lab.context import Candidate
-from lab.protocols import EmbeddingPipeline, FloatArray
+from lab.context import Candidate, relevance, role_meant, shared_words, words_of
+from lab.protocols import EmbeddingPipeline, FloatArray, Signals
 
 
 class GivenHistorySearch:
     """
-    Find turns by meaning without storing them.
+    Find turns without storing them.
 
     A client sends the same history again with every turn, so the vectors of recent texts are kept.
 
@@ -35,16 +35,20 @@ class GivenHistorySearch:
         embedding: EmbeddingPipeline,
         *,
         top_k: int,
+        min_similarity: float,
     ) -> list[Candidate]:
-        """Return the turns nearest in meaning to the question, best first."""
+        """Return the turns that bear on the question, best first."""
         said = [turn for turn in turns if turn.text]
         if not said:
             return []
         (query,) = await embedding.embed([question], kind="query")
         async with self._lock:
-            scores = await self._embed([turn.text for turn in said], embedding) @ query
-        best = np.argsort(-scores, kind="stable")[:top_k]
-        return [replace(said[i], score=float(scores[i])) for i in best]
+            similarity = await self._embed([turn.text for turn in said], embedding) @ query
+        signals = _signals(said, question, similarity)
+        score = relevance(signals)
+        order = np.argsort(-score, kind="stable")
+        meant = (signals.words > 0) | (similarity >= min_similarity)
+        return [replace(said[i], score=float(score[i])) for i in order[meant[order]][:top_k]]
 
     async def _embed(self, texts: Sequence[str], embedding: EmbeddingPipeline) -> FloatArray:
         """Return vectors of shape (N, D)."""
@@ -57,3 +61,29 @@ class GivenHistorySearch:
         while len(self._vectors) > self._size:
             self._vectors.popitem(last=False)
         return found
+
+
+def _signals(turns: Sequence[Candidate], question: str, similarity: FloatArray) -> Signals:
+    """Return what speaks for turns that no database has seen."""
+    asked = words_of(question)
+    names = {turn.message.name.casefold() for turn in turns if turn.message.name} & set(asked)
+    one_sitting = np.zeros(len(turns), dtype=np.int64)
+    return Signals(
+        ids=[],
+        chat=one_sitting,
+        position=np.array([turn.position for turn in turns], dtype=np.int64),
+        day=one_sitting,
+        words=shared_words(
+            [word for word in asked if word not in names], [words_of(turn.text) for turn in turns]
+        ),
+        similarity=similarity,
+        context_similarity=similarity,
+        spoken=np.array(
+            [
+                (turn.message.name or "").casefold() in names
+                if names
+                else turn.message.role is role_meant(question)
+                for turn in turns
+            ]
+        ),
+    )

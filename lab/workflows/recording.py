@@ -15,7 +15,7 @@ from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
-from lab.workflows.turns import Turns
+from lab.workflows.turns import Turn, Turns
 
 
 class Recorder:
@@ -70,7 +70,7 @@ class Recorder:
         parts = answer_parts(result)
         if self._answered or not parts:
             return None
-        stored = await self._turns.keep_parts([(Role.assistant, parts)], self._run_id)
+        stored = await self._turns.keep_turns([Turn(Role.assistant, parts)], self._run_id)
         self._answered = True
         return stored[0] if stored else None
 

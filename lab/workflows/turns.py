@@ -1,6 +1,8 @@
-"""The stored turns of one owner: kept with their embeddings, read back, found by meaning."""
+"""The stored turns of one owner: kept with their embeddings, read back, found again."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from lab.db import Database
@@ -10,8 +12,27 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.role import Role
+from lab.workflows.recall import recall
 
-Turn = tuple[Role, Sequence[Part]]
+CONTEXT_WORDS = 96
+"""Words of a turn together with what was said before it: beyond, the vector means neither."""
+LEAST_CONTEXT_WORDS = 4
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is about to be stored."""
+
+    role: Role
+    parts: Sequence[Part]
+    name: str | None = None
+    said_at: datetime | None = None
+    """When it was said, where that is not now."""
+
+    @property
+    def text(self) -> str:
+        """What is said."""
+        return text_of(self.parts).strip()
 
 
 class Turns:
@@ -27,7 +48,7 @@ class Turns:
     conversation_id : UUID, optional
         The conversation to keep and read; None keeps nothing and has no history.
     embedding : EmbeddingPipeline
-        Makes turns findable by meaning.
+        Makes turns findable.
     """
 
     def __init__(
@@ -46,23 +67,39 @@ class Turns:
         self, messages: Sequence[ChatMessage], run_id: UUID | None = None
     ) -> list[Message]:
         """Store messages with their embeddings."""
-        return await self.keep_parts([(m.role, parts_of(m)) for m in messages], run_id)
+        return await self.keep_turns([Turn(m.role, parts_of(m), m.name) for m in messages], run_id)
 
-    async def keep_parts(self, turns: Sequence[Turn], run_id: UUID | None) -> list[Message]:
-        """Store turns with the embedding of what they say."""
+    async def keep_turns(self, turns: Sequence[Turn], run_id: UUID | None) -> list[Message]:
+        """Store turns with two embeddings: alone, and after what was said before."""
         if self._conversation_id is None:
             return []
-        texts = [text_of(parts).strip() for _, parts in turns]
-        vectors = await self._vectors([text for text in texts if text])
+        said = [turn for turn in turns if turn.text]
+        before = await self._last_said() if said else None
+        alone = [embedded_text(turn.name, turn.text) for turn in said]
+        earlier = [before, *alone[:-1]]
+        contexts = [in_context(*pair) for pair in zip(earlier, alone, strict=True)]
+        vectors = await self._vectors([*alone, *(text for text in contexts if text)])
+        texts = iter(zip(alone, contexts, strict=True))
         stored: list[Message] = []
         async with self._database.stores(self._owner_id) as stores:
-            for (role, parts), text in zip(turns, texts, strict=True):
+            for turn in turns:
                 message = await stores.messages.add(
-                    self._conversation_id, role, parts, run_id=run_id
+                    self._conversation_id,
+                    turn.role,
+                    turn.parts,
+                    name=turn.name,
+                    run_id=run_id,
+                    said_at=turn.said_at,
                 )
-                if text:
-                    await stores.memories.add(message, text=text, embedding=vectors[text])
                 stored.append(message)
+                if turn.text:
+                    own, context = next(texts)
+                    await stores.memories.add(
+                        message,
+                        text=turn.text,
+                        embedding=vectors[own],
+                        context_embedding=vectors[context] if context else None,
+                    )
         return stored
 
     async def history(self, most: int) -> list[Message]:
@@ -73,20 +110,59 @@ class Turns:
             return await stores.messages.list(self._conversation_id, limit=most)
 
     async def recall(
-        self, question: str, *, top_k: int, everywhere: bool, exclude: Sequence[UUID]
+        self,
+        question: str,
+        *,
+        top_k: int,
+        min_similarity: float,
+        everywhere: bool,
+        excluded: Sequence[UUID],
     ) -> list[MemoryHit]:
-        """Return the owner's turns nearest in meaning to the question, best first."""
-        (query,) = await self._embedding.embed([question], kind="query")
+        """Return the owner's turns that bear on the question, best first."""
+        return await recall(
+            self._database,
+            self._owner_id,
+            self._embedding,
+            question,
+            top_k=top_k,
+            min_similarity=min_similarity,
+            conversation_id=None if everywhere else self._conversation_id,
+            excluded=excluded,
+        )
+
+    async def _last_said(self) -> str | None:
+        if self._conversation_id is None:
+            return None
         async with self._database.stores(self._owner_id) as stores:
-            return await stores.memories.search(
-                query,
-                top_k=top_k,
-                conversation_id=None if everywhere else self._conversation_id,
-                exclude_message_ids=exclude,
-            )
+            last = await stores.memories.last(self._conversation_id)
+        return embedded_text(last.name, last.text) if last else None
 
     async def _vectors(self, texts: Sequence[str]) -> dict[str, FloatArray]:
         """Return an embedding of shape (768,) for each text."""
         if not texts:
             return {}
         return dict(zip(texts, await self._embedding.embed(texts), strict=True))
+
+
+def embedded_text(name: str | None, text: str) -> str:
+    """
+    Return what is embedded of a turn.
+
+    >>> embedded_text("Ann", "I moved to Oslo."), embedded_text(None, "I moved to Oslo.")
+    ('Ann: I moved to Oslo.', 'I moved to Oslo.')
+    """
+    return f"{name}: {text}" if name else text
+
+
+def in_context(before: str | None, text: str) -> str | None:
+    """
+    Return a turn with the end of what was said before it; None where it is long enough alone.
+
+    >>> in_context("Where do you live?", "In Oslo.").splitlines()
+    ['Where do you live?', 'In Oslo.']
+    """
+    room = CONTEXT_WORDS - len(text.split())
+    if not before or room < LEAST_CONTEXT_WORDS:
+        return None
+    words = before.split()
+    return f"{before if len(words) <= room else ' '.join(words[-room:])}\n{text}"

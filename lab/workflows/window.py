@@ -89,7 +89,7 @@ async def _memories(
     current: Sequence[UUID],
 ) -> list[Candidate]:
     """
-    Return earlier turns near in meaning to the question, best first.
+    Return earlier turns that bear on the question, best first.
 
     A stateless caller gets its own history searched when that is longer than the window; what the
     lab has stored of the owner only when the request asks for it.
@@ -102,18 +102,23 @@ async def _memories(
     found: list[Candidate] = []
     if context.turn.conversation_id is None and not _fits(context, history, question):
         found += await context.search_given(
-            history, text, context.embedding, top_k=settings.top_k * SEARCH_FACTOR
+            history,
+            text,
+            context.embedding,
+            top_k=settings.top_k * SEARCH_FACTOR,
+            min_similarity=settings.min_score,
         )
     if wanted or (context.turn.conversation_id is not None and settings.enabled):
         hits = await context.turns.recall(
             text,
             top_k=settings.top_k * SEARCH_FACTOR,
+            min_similarity=settings.min_score,
             everywhere=settings.scope is Scope.all,
-            exclude=current,
+            excluded=current,
         )
         found += [
             Candidate(
-                ChatMessage(role=hit.memory.role, content=hit.memory.text),
+                ChatMessage(role=hit.memory.role, name=hit.memory.name, content=hit.memory.text),
                 source_id=hit.memory.message_id,
                 said_at=hit.memory.created_at,
                 score=hit.score,
@@ -121,8 +126,8 @@ async def _memories(
             for hit in hits
         ]
     asked = text.strip().casefold()
-    good = [t for t in found if (t.score or 0) >= settings.min_score and t.saying[1] != asked]
-    return sorted(good, key=lambda turn: -(turn.score or 0))
+    others = [turn for turn in found if turn.saying[1] != asked]
+    return sorted(others, key=lambda turn: -(turn.score or 0))
 
 
 def _fits(

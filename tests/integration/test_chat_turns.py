@@ -106,9 +106,7 @@ async def test_what_was_said_long_ago_stands_among_the_memories(
     assert all("Tamiko" not in item.text for item in without.items if item.included)
 
 
-async def test_a_long_stateless_history_is_searched_by_meaning(
-    runtime: Runtime, owner: User
-) -> None:
+async def test_a_long_stateless_history_is_searched(runtime: Runtime, owner: User) -> None:
     history = [user("My boat is called Orvelo.")]
     history += [user(f"It rained on day {i} and I stayed at home.") for i in range(150)]
     turn = ChatTurn(messages=[*history, user("What is my boat called?")], parameters=SHORT)

@@ -5,19 +5,24 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine
 
-from lab.db import EmbeddedPostgres, upgrade
+from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.db.ids import new_id
-from lab.db.migrations import LOCK
+from lab.db.migrations import LOCK, configuration
 from lab.db.tables import Base
 from lab.errors import DatabaseError
+from lab.schemas.database_config import DatabaseConfig
 
 pytestmark = pytest.mark.integration
+
+HEAD = "0002"
 
 FIVE_PROCESSES = """
 import asyncio, os, sys
@@ -45,6 +50,19 @@ async def execute(url: str, statement: str) -> list[Any]:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         found = await connection.execute(statement.encode())
         return await found.fetchall() if found.description else []
+
+
+async def to_revision(url: str, revision: str) -> None:
+    """Bring a database to a step, up or down."""
+    engine = create_engine(url.replace("postgresql", "postgresql+psycopg", 1))
+
+    def move() -> None:
+        with engine.begin() as connection:
+            step = command.downgrade if revision == "base" else command.upgrade
+            step(configuration(connection), revision)
+
+    await asyncio.to_thread(move)
+    engine.dispose()
 
 
 def differences(connection: Connection) -> list[Any]:
@@ -93,6 +111,35 @@ async def test_migrating_twice_changes_nothing(empty_url: str) -> None:
     assert await execute(empty_url, "SELECT name FROM users") == [("ann",)]
 
 
+async def test_memories_of_the_first_schema_are_recalled_as_new_ones(empty_url: str) -> None:
+    await upgrade(empty_url)  # makes the checkpoints' tables, as the first release did
+    await to_revision(empty_url, "base")
+    await to_revision(empty_url, "0001")
+    user, chat, message, memory = (new_id() for _ in range(4))
+    vector = "array_fill(0.1, ARRAY[768])::vector"
+    for statement in (
+        f"INSERT INTO users VALUES ('{user}', 'ann', false, true, '[]')",
+        "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
+        f" VALUES ('{chat}', '{user}', 'chat', 1, 1)",
+        "INSERT INTO messages (id, owner_id, conversation_id, position, role, parts)"
+        f" VALUES ('{message}', '{user}', '{chat}', 7, 'user', '[]')",
+        "INSERT INTO memories (id, owner_id, conversation_id, message_id, role, text, embedding)"
+        f" VALUES ('{memory}', '{user}', '{chat}', '{message}', 'user', 'Two canaries.', {vector})",
+    ):
+        await execute(empty_url, statement)
+
+    await upgrade(empty_url)
+
+    async with (
+        Database(DatabaseConfig(), empty_url) as database,
+        database.stores(user) as stores,
+    ):
+        found = await stores.memories.signals("canary?", np.ones(768, dtype=np.float32))
+    assert (found.ids, found.position.tolist()) == ([memory], [7])
+    assert found.words[0] > 0
+    assert found.context_similarity == found.similarity == pytest.approx(1)
+
+
 async def test_five_processes_may_migrate_at_once(empty_url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FIVE_PROCESSES, stdin=-1, stderr=-1
@@ -101,7 +148,7 @@ async def test_five_processes_may_migrate_at_once(empty_url: str) -> None:
     _, stderr = await process.communicate(empty_url.encode())
 
     assert process.returncode == 0, stderr.decode()
-    assert await execute(empty_url, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert await execute(empty_url, "SELECT version_num FROM alembic_version") == [(HEAD,)]
     tables = await execute(empty_url, "SELECT tablename FROM pg_tables WHERE schemaname='public'")
     assert {("users",), ("memories",), ("checkpoints",)} <= set(tables)
 

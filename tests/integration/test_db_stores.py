@@ -123,7 +123,7 @@ async def test_a_conversation_ends_with_all_that_hangs_on_it(
     async with database.stores(owner.id) as stores:
         run = await open_run(stores)
         assert run.conversation_id is not None
-        message = await stores.messages.add(run.conversation_id, Role.user, [], run.id)
+        message = await stores.messages.add(run.conversation_id, Role.user, [], run_id=run.id)
         memory = await stores.memories.add(message, "x", np.ones(768, dtype=np.float32))
         await stores.events.append(run.id, 0, EventType.run_started, {})
         await stores.conversations.delete(run.conversation_id)

@@ -46,7 +46,7 @@ def test_a_memory_shows_text_date_score_and_reason() -> None:
         role=Role.user,
         said_at=NOW,
         score=0.834,
-        reason="close in meaning to the question",
+        reason="bears on the question",
     )
 
     html = receipt_html(run(said))
@@ -54,7 +54,7 @@ def test_a_memory_shows_text_date_score_and_reason() -> None:
     assert "<h4>Memories</h4>" in html
     assert "My dog is called Zamiko." in html
     assert '<time datetime="2026-11-03T09:30:00+00:00">' in html
-    assert "score 0.83 · 20 tokens · close in meaning to the question" in html
+    assert "score 0.83 · 20 tokens · bears on the question" in html
 
 
 def test_the_account_adds_up_to_the_window() -> None:

@@ -1,0 +1,324 @@
+"""
+What recall puts into a window: `python -m benchmarks.context --data FILE`.
+
+The file holds conversations in LoCoMo's format: sessions with dates, and questions with the turns
+that hold their answers. Every turn is stored as the lab stores it, and every question gets a window
+from the lab's recall and assembler. Measured is which part of the answering turns stands in it. The
+peers get the same turns, with speaker and date, and the same budget.
+
+References
+----------
+Maharana et al., "Evaluating very long-term conversational memory of LLM agents", 2024.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import InMemoryVectorStore
+from rich.progress import track
+
+from benchmarks.report import Row, report
+from lab.config import load_settings
+from lab.context import Budget, Candidate, assemble, shared_words, words_of
+from lab.protocols import EmbeddingPipeline, FloatArray
+from lab.runtime import Runtime, open_runtime
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.role import Role
+from lab.schemas.source_kind import SourceKind
+from lab.schemas.text_part import TextPart
+from lab.workflows.recall import recall
+from lab.workflows.turns import Turn, Turns
+
+AIMS = {512: 0.78, 1024: 0.85, 2048: 0.90, 4096: 0.94}
+"""Least share of the evidence in a window, by its tokens."""
+ALL_AIM, ALL_AT = 0.85, 2048
+UNANSWERABLE = 5
+CATEGORIES = {1: "several turns", 2: "time", 3: "open domain", 4: "one turn"}
+
+
+@dataclass(frozen=True)
+class Said:
+    """A turn of a conversation."""
+
+    id: str
+    speaker: str
+    text: str
+    at: datetime
+
+    @property
+    def candidate(self) -> Candidate:
+        """The turn as the assembler takes it."""
+        message = ChatMessage(role=Role.user, name=self.speaker, content=self.text)
+        return Candidate(message, said_at=self.at)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, and the places of the turns that answer it."""
+
+    text: str
+    category: int
+    evidence: frozenset[int]
+
+
+Conversation = tuple[list[Said], list[Asked]]
+Ranking = Sequence[int]
+"""Places of turns, best first."""
+
+
+def conversations(file: Path) -> Iterator[Conversation]:
+    """Yield the conversations of a file with their answerable questions."""
+    for sample in json.loads(file.read_text()):
+        said = list(_turns(sample["conversation"]))
+        places = {turn.id: i for i, turn in enumerate(said)}
+        asked = [
+            Asked(str(qa["question"]), qa["category"], frozenset(_evidence(qa, places)))
+            for qa in sample["qa"]
+            if qa["category"] != UNANSWERABLE
+        ]
+        yield said, [question for question in asked if question.evidence]
+
+
+def _turns(conversation: Mapping[str, Any]) -> Iterator[Said]:
+    sessions = [key for key in conversation if re.fullmatch(r"session_\d+", key)]
+    for session in sorted(sessions, key=lambda key: int(key.removeprefix("session_"))):
+        date = datetime.strptime(conversation[f"{session}_date_time"], "%I:%M %p on %d %B, %Y")
+        for turn in conversation[session]:
+            shown = turn.get("blip_caption")
+            text = f"{turn['text']} [shares {shown}]" if shown else turn["text"]
+            yield Said(turn["dia_id"], turn["speaker"], text, date.replace(tzinfo=UTC))
+
+
+def _evidence(qa: Mapping[str, Any], places: Mapping[str, int]) -> Iterator[int]:
+    for session, turn in re.findall(r"D(\d+):(\d+)", " ".join(qa.get("evidence", []))):
+        key = f"D{int(session)}:{int(turn)}"
+        if key in places:
+            yield places[key]
+
+
+# --- rankings -------------------------------------------------------------------------------------
+
+
+async def lab_ranking(
+    runtime: Runtime, embedding: EmbeddingPipeline, owner: UUID, said: list[Said]
+) -> Callable[[str], Any]:
+    """Store a conversation, and return what ranks its turns beside a question."""
+    async with runtime.database.stores(owner) as stores:
+        conversation = await stores.conversations.create("LoCoMo")
+    turns = Turns(runtime.database, owner, conversation.id, embedding)
+    stored = await turns.keep_turns(
+        [Turn(Role.user, [TextPart(text=t.text)], t.speaker, t.at) for t in said], None
+    )
+    places = {message.id: i for i, message in enumerate(stored)}
+
+    async def rank(question: str) -> Ranking:
+        hits = await recall(
+            runtime.database,
+            owner,
+            embedding,
+            question,
+            top_k=len(said),
+            conversation_id=conversation.id,
+        )
+        return [places[hit.memory.message_id] for hit in hits]
+
+    return rank
+
+
+def lines(said: Sequence[Said]) -> list[str]:
+    """Return each turn with its date and speaker, as the peers get it."""
+    return [f"{turn.at:%Y-%m-%d} {turn.speaker}: {turn.text}" for turn in said]
+
+
+def bm25_ranking(said: Sequence[Said]) -> Callable[[str], Ranking]:
+    """Return BM25 over the words of each turn."""
+    turns = [words_of(line) for line in lines(said)]
+    return lambda question: list(
+        np.argsort(-shared_words(words_of(question), turns), kind="stable")
+    )
+
+
+def langchain_ranking(said: Sequence[Said], embeddings: Embeddings) -> Callable[[str], Ranking]:
+    """Return LangChain's vector store as a retriever."""
+    store = InMemoryVectorStore(embeddings)
+    store.add_texts(lines(said), metadatas=[{"place": i} for i in range(len(said))])
+    retriever = store.as_retriever(search_kwargs={"k": len(said)})
+    return lambda question: [found.metadata["place"] for found in retriever.invoke(question)]
+
+
+class KnownEmbeddings(Embeddings):
+    """The lab's own vectors for LangChain, so that both have the same."""
+
+    def __init__(self, vectors: Mapping[str, FloatArray]) -> None:
+        self._vectors = vectors
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return the vectors of texts."""
+        return [self._vectors[text].tolist() for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a question."""
+        return self._vectors[text].tolist()  # type: ignore[no-any-return]
+
+
+# --- windows --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a question fared with a ranking."""
+
+    category: int
+    shares: Mapping[int, float]
+    all_there: bool
+    found_in_10: float
+    reciprocal_rank: float
+
+
+def outcome(
+    question: Asked, ranking: Ranking, said: Sequence[Said], count: Callable[..., int]
+) -> Outcome:
+    """Build a window for each budget, and look which evidence stands in it."""
+    memories = [replace(said[i].candidate, position=i) for i in ranking]
+    shares = {}
+    for tokens in AIMS:
+        window = _window(question, memories, tokens, count)
+        shares[tokens] = len(window & question.evidence) / len(question.evidence)
+    ranks = [ranking.index(place) if place in ranking else np.inf for place in question.evidence]
+    return Outcome(
+        question.category,
+        shares,
+        shares[ALL_AT] == 1,
+        mean(rank < 10 for rank in ranks),
+        1 / (1 + min(ranks)),
+    )
+
+
+def _window(
+    question: Asked, memories: Sequence[Candidate], tokens: int, count: Callable[..., int]
+) -> set[int]:
+    asked = [ChatMessage(role=Role.user, content=question.text)]
+    budget = Budget(
+        context_length=tokens + count(asked),
+        answer_tokens=0,
+        memory_share=1.0,
+        max_memories=len(memories),
+    )
+    window = assemble(
+        "", system=None, history=[], memories=memories, question=asked, budget=budget, count=count
+    )
+    there = {
+        (item.said_at, item.text)
+        for item in window.receipt.items
+        if item.kind is SourceKind.memory and item.included
+    }
+    return {turn.position for turn in memories if (turn.said_at, turn.text) in there}
+
+
+async def measure(file: Path) -> dict[str, list[Outcome]]:
+    """Return how each question fared with each ranking."""
+    outcomes: dict[str, list[Outcome]] = {}
+    with TemporaryDirectory(prefix="lab-bench-") as folder:
+        Path(folder).chmod(0o711)
+        settings = load_settings(environ={"LAB_DATA_FOLDER": folder, "LAB_DATABASE_PORT": "18432"})
+        async with open_runtime(settings) as runtime, runtime.pipelines.embedding() as embedding:
+            async with runtime.database.accounts() as accounts:
+                owner = await accounts.get_or_create("bench")
+            counted: dict[str, int] = {}
+
+            def count(messages: Sequence[ChatMessage]) -> int:
+                total = 0
+                for message in messages:
+                    text = message.content or ""
+                    if text not in counted:
+                        counted[text] = embedding.count_tokens([text]) - 2 if text else 0
+                    total += counted[text]
+                return total
+
+            for said, questions in track(list(conversations(file)), "Conversations"):
+                texts = [*lines(said), *(q.text for q in questions)]
+                vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
+                rank = await lab_ranking(runtime, embedding, owner.id, said)
+                peers = {
+                    "BM25": bm25_ranking(said),
+                    "LangChain InMemoryVectorStore": langchain_ranking(
+                        said, KnownEmbeddings(vectors)
+                    ),
+                }
+                for question in questions:
+                    rankings = {"lab": await rank(question.text)}
+                    rankings |= {name: peer(question.text) for name, peer in peers.items()}
+                    for name, ranking in rankings.items():
+                        outcomes.setdefault(name, []).append(
+                            outcome(question, ranking, said, count)
+                        )
+    return outcomes
+
+
+def shares(outcomes: Sequence[Outcome]) -> dict[int, float]:
+    """Return the mean share of the evidence by budget."""
+    return {tokens: mean(o.shares[tokens] for o in outcomes) for tokens in AIMS}
+
+
+def figures(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, dict[str, str]]:
+    """Return a row for each ranking, and for the lab's by category."""
+    table = {name: _cells(of) for name, of in outcomes.items()}
+    for category, name in CATEGORIES.items():
+        of = [o for o in outcomes["lab"] if o.category == category]
+        if of:
+            table[f"lab, {name} ({len(of)} questions)"] = _cells(of)
+    return table
+
+
+def _cells(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    cells = {f"{tokens} tokens": share for tokens, share in shares(outcomes).items()} | {
+        f"all at {ALL_AT}": mean(o.all_there for o in outcomes),
+        "recall@10": mean(o.found_in_10 for o in outcomes),
+        "MRR": mean(o.reciprocal_rank for o in outcomes),
+    }
+    return {name: f"{value:.3f}" for name, value in cells.items()}
+
+
+def main() -> int:
+    """Measure and report; return 0 when every aim is met."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.context", description="Which evidence recall puts into a window."
+    )
+    parser.add_argument("--data", type=Path, required=True, help="file in LoCoMo's format")
+    outcomes = asyncio.run(measure(parser.parse_args().data))
+    of_lab = shares(outcomes["lab"])
+    of_peers = [shares(of) for name, of in outcomes.items() if name != "lab"]
+    rows = [
+        Row(f"evidence in {tokens} tokens", of_lab[tokens], aim, more_is_better=True)
+        for tokens, aim in AIMS.items()
+    ]
+    there = mean(o.all_there for o in outcomes["lab"])
+    rows.append(Row(f"all evidence in {ALL_AT} tokens", there, ALL_AIM, more_is_better=True))
+    rows += [
+        Row(
+            f"evidence in {tokens} tokens, lab to best peer",
+            of_lab[tokens] / max(peer[tokens] for peer in of_peers),
+            1.0,
+            "×",
+            more_is_better=True,
+        )
+        for tokens in AIMS
+    ]
+    return 0 if report("context", rows, figures(outcomes)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Recall: the turns of one owner that bear on a question, best first."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import numpy as np
+
+from lab.context import relevance, role_meant
+from lab.db import Database
+from lab.protocols import EmbeddingPipeline
+from lab.schemas.memory_hit import MemoryHit
+
+
+async def recall(
+    database: Database,
+    owner_id: UUID,
+    embedding: EmbeddingPipeline,
+    question: str,
+    *,
+    top_k: int,
+    min_similarity: float = -1.0,
+    conversation_id: UUID | None = None,
+    excluded: Sequence[UUID] = (),
+) -> list[MemoryHit]:
+    """
+    Return the memories that bear on a question, best first.
+
+    Parameters
+    ----------
+    database : Database
+        Where they are.
+    owner_id : UUID
+        Whose they are.
+    embedding : EmbeddingPipeline
+        The one that made them findable.
+    question : str
+        What is asked.
+    top_k : int
+        Most hits to return.
+    min_similarity : float
+        Least cosine similarity of a turn that shares no word with the question.
+    conversation_id : UUID, optional
+        Look in one chat instead of all.
+    excluded : sequence of UUID
+        Messages that the caller has at hand already.
+    """
+    (query,) = await embedding.embed([question], kind="query")
+    async with database.stores(owner_id) as stores:
+        signals = await stores.memories.signals(
+            question,
+            query,
+            role=role_meant(question),
+            conversation_id=conversation_id,
+            excluded=excluded,
+        )
+        score = relevance(signals)
+        order = np.argsort(-score, kind="stable")
+        meant = (signals.words > 0) | (signals.similarity >= min_similarity)
+        best = order[meant[order]][:top_k]
+        memories = await stores.memories.some([signals.ids[i] for i in best])
+    return [
+        MemoryHit(
+            memory=memories[signals.ids[i]],
+            score=float(score[i]),
+            similarity=float(signals.similarity[i]),
+        )
+        for i in best
+    ]
