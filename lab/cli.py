@@ -31,6 +31,7 @@ COMMANDS = {
     "models": Entry("models", "The models of this lab."),
     "eval": Entry("evaluations", "Evaluations and their schedules."),
     "train": Entry("training", "Train models on this machine."),
+    "db": Entry("database", "Look after the database."),
     "users": Entry("users", "The people who may log in."),
     "keys": Entry("keys", "API keys for programs outside of the hub."),
     "config": Entry("config", "The settings and where each comes from."),

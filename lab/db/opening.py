@@ -1,7 +1,7 @@
 """The database of some settings: the embedded server, or the one that a URL names."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from lab.config import Settings
 from lab.db.database import Database
@@ -16,6 +16,25 @@ def embedded_server(settings: Settings) -> EmbeddedPostgres:
 
 
 @asynccontextmanager
+async def running_database(settings: Settings) -> AsyncIterator[str]:
+    """
+    Yield the URL of the database as it is; the embedded server is started when it does not run.
+
+    Raises
+    ------
+    DatabaseError
+        If it cannot be started.
+    """
+    config = settings.config.database
+    if config.url is not None:
+        yield config.url.get_secret_value()
+        return
+    server = embedded_server(settings)
+    async with server.running():
+        yield server.url()
+
+
+@asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """
     Open the migrated database; the embedded one is started when it does not run.
@@ -26,12 +45,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         If it cannot be started, reached or migrated.
     """
     config = settings.config.database
-    async with AsyncExitStack() as stack:
-        if config.url is None:
-            server = embedded_server(settings)
-            await stack.enter_async_context(server.running())
-            url = server.url()
-        else:
-            url = config.url.get_secret_value()
+    async with running_database(settings) as url:
         await upgrade(url, connect_timeout_s=config.connect_timeout_s)
-        yield await stack.enter_async_context(Database(config, url))
+        async with Database(config, url) as database:
+            yield database

@@ -9,14 +9,12 @@ import numpy as np
 import psycopg
 import pytest
 from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import create_engine
 
 from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.db.ids import new_id
+from lab.db.maintenance import differences
 from lab.db.migrations import LOCK, configuration
-from lab.db.tables import Base
 from lab.errors import DatabaseError
 from lab.schemas.database_config import DatabaseConfig
 
@@ -63,20 +61,6 @@ async def to_revision(url: str, revision: str) -> None:
 
     await asyncio.to_thread(move)
     engine.dispose()
-
-
-def differences(connection: Connection) -> list[Any]:
-    context = MigrationContext.configure(
-        connection,
-        opts={
-            "compare_type": True,
-            "compare_server_default": True,
-            "include_name": lambda name, kind, _: (
-                not (kind == "table" and (name or "").startswith(("checkpoint", "alembic")))
-            ),
-        },
-    )
-    return compare_metadata(context, Base.metadata)
 
 
 async def test_the_migrated_schema_is_the_one_of_the_code(database_url: str) -> None:

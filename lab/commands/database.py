@@ -1,0 +1,172 @@
+"""`lab db`: look after the database."""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.filesize import decimal
+from rich.progress import Progress
+
+from lab.commands.printing import notes, print_json, print_table
+from lab.config import load_settings
+from lab.db import backups, maintenance, upgrade
+from lab.db.connection import place
+from lab.db.maintenance import DatabaseStatus, Problem
+from lab.db.opening import running_database
+
+app = typer.Typer(help="Look after the database.", no_args_is_help=True, add_completion=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+File = Annotated[Path, typer.Argument(help="The backup.")]
+
+
+@app.command("upgrade")
+def upgrade_() -> None:
+    """
+    Make the database when there is none, and bring it to the newest schema.
+
+    `lab up` and `lab serve` do so by themselves; run it alone to know when it happens.
+
+    Example: `lab db upgrade`
+    """
+
+    async def run() -> tuple[str, DatabaseStatus]:
+        settings = load_settings()
+        timeout_s = settings.config.database.connect_timeout_s
+        async with running_database(settings) as url:
+            await upgrade(url, connect_timeout_s=timeout_s)
+            return place(url), await maintenance.status(url, timeout_s=timeout_s)
+
+    where, found = asyncio.run(run())
+    notes.print(f"The {where} is at revision {found.revision}, the newest.")
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """
+    Show versions, revision and size, table by table.
+
+    Example: `lab db status --json`
+    """
+
+    async def run() -> tuple[str, DatabaseStatus]:
+        settings = load_settings()
+        timeout_s = settings.config.database.connect_timeout_s
+        async with running_database(settings) as url:
+            return place(url), await maintenance.status(url, timeout_s=timeout_s)
+
+    where, found = asyncio.run(run())
+    if as_json:
+        print_json({"database": where, **asdict(found)})
+        return
+    behind = "" if found.revision == found.newest else f", newest {found.newest}: `lab db upgrade`"
+    notes.print(
+        f"The {where}: PostgreSQL {found.server}, pgvector {found.vector or 'missing'}, "
+        f"revision {found.revision or 'none'}{behind}, {decimal(found.n_bytes)}."
+    )
+    print_table(
+        ["table", "rows", "dead rows", "size"],
+        [(t.name, t.n_rows, t.n_dead, decimal(t.n_bytes)) for t in found.tables],
+    )
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """
+    Look for what is wrong: schema, indexes, rows that point nowhere. Exits with 1 when there is.
+
+    Example: `lab db check`
+    """
+
+    async def run() -> list[Problem]:
+        settings = load_settings()
+        timeout_s = settings.config.database.connect_timeout_s
+        async with running_database(settings) as url:
+            return await maintenance.check(url, timeout_s=timeout_s)
+
+    problems = asyncio.run(run())
+    if as_json:
+        print_json([asdict(problem) for problem in problems])
+    elif problems:
+        print_table(["found", "what to do"], [(p.found, p.advice) for p in problems])
+    else:
+        notes.print("Schema, indexes and rows are as they should be.")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def vacuum() -> None:
+    """
+    Give back space and refresh what the planner knows; safe while the lab runs.
+
+    Checkpoints of conversations that are gone are deleted. PostgreSQL vacuums by itself too; run it
+    after deleting much.
+
+    Example: `lab db vacuum`
+    """
+
+    async def run() -> None:
+        settings = load_settings()
+        timeout_s = settings.config.database.connect_timeout_s
+        with Progress(console=notes, transient=True) as progress:
+            task = progress.add_task("Vacuum", total=None)
+            async with running_database(settings) as url:
+                done = 0
+                async for name, n_left in maintenance.vacuum(url, timeout_s=timeout_s):
+                    done += 1
+                    progress.update(task, description=name, completed=done, total=done + n_left)
+        notes.print(f"{done} tables are vacuumed.")
+
+    asyncio.run(run())
+
+
+@app.command()
+def backup(file: File) -> None:
+    """
+    Write the whole database to one file; safe while the lab runs.
+
+    The file holds everything that anybody said: only you may read it. The hub's logins are no part
+    of it, people and their passwords are.
+
+    Example: `lab db backup lab-2026-11-26.backup`
+    """
+
+    async def run() -> int:
+        settings = load_settings()
+        timeout_s = settings.config.database.connect_timeout_s
+        with Progress(console=notes, transient=True) as progress:
+            progress.add_task("Backup", total=None)
+            async with running_database(settings) as url:
+                return await backups.backup(url, file, timeout_s=timeout_s)
+
+    notes.print(f"{file}: {decimal(asyncio.run(run()))}.")
+
+
+@app.command()
+def restore(
+    file: File,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete what is in the database first.")
+    ] = False,
+) -> None:
+    """
+    Put a backup back, in one transaction: all of it or nothing. Stop the lab first.
+
+    An older backup is brought to the newest schema.
+
+    Examples: `lab db restore lab.backup` · `lab db restore lab.backup --replace`
+    """
+
+    async def run() -> str:
+        settings = load_settings()
+        timeout_s = settings.config.database.connect_timeout_s
+        with Progress(console=notes, transient=True) as progress:
+            progress.add_task("Restore", total=None)
+            async with running_database(settings) as url:
+                await backups.restore(url, file, replace=replace, timeout_s=timeout_s)
+                return place(url)
+
+    notes.print(f"The {asyncio.run(run())} holds what {file} held.")

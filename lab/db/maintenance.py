@@ -1,0 +1,213 @@
+"""Looking after the database: what is in it, whether it is sound, and giving space back."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import AsyncConnection, sql
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from lab.db.connection import connect
+from lab.db.migrations import configuration
+from lab.db.tables import Base
+
+T = TypeVar("T")
+
+OTHERS = ("alembic", "apscheduler", "checkpoint")
+"""Tables of libraries, which look after their own schema."""
+CHECKPOINTS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+_LOST = sql.SQL("NOT EXISTS (SELECT FROM conversations WHERE id::text = thread_id)")
+
+
+@dataclass(frozen=True)
+class TableSize:
+    """What a table takes; `n_dead` rows wait for a vacuum."""
+
+    name: str
+    n_rows: int
+    n_dead: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class DatabaseStatus:
+    """
+    What a database is and holds.
+
+    Attributes
+    ----------
+    server, vector : str
+        Versions of PostgreSQL and of pgvector.
+    revision, newest : str, optional
+        The step of the schema that the database is at, and the newest one that this lab knows.
+    n_bytes : int
+        Size on disk.
+    tables : sequence of TableSize
+        Largest first.
+    """
+
+    server: str
+    vector: str | None
+    revision: str | None
+    newest: str | None
+    n_bytes: int
+    tables: Sequence[TableSize] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be, and what to do."""
+
+    found: str
+    advice: str
+
+
+async def status(url: str, *, timeout_s: float) -> DatabaseStatus:
+    """Return what a database is and holds; raise `DatabaseError` when it does not answer."""
+    async with await connect(url, timeout_s=timeout_s) as connection:
+        row = await _row(
+            connection,
+            """
+            SELECT current_setting('server_version'), pg_database_size(current_database()),
+                (SELECT extversion FROM pg_extension WHERE extname = 'vector')
+            """,
+        )
+        # Counts are the server's own estimates: counting a large table reads all of it.
+        found = await connection.execute(
+            """
+            SELECT relname, n_live_tup, n_dead_tup, pg_total_relation_size(relid)
+            FROM pg_stat_user_tables WHERE schemaname = current_schema ORDER BY 4 DESC, 1
+            """
+        )
+        tables = [TableSize(*cells) for cells in await found.fetchall()]
+        revision, newest = await _inspected(url, timeout_s, _revisions)
+    server, n_bytes, vector = row
+    return DatabaseStatus(server, vector, revision, newest, n_bytes, tables)
+
+
+async def check(url: str, *, timeout_s: float) -> list[Problem]:
+    """Return what is wrong with a database: its schema, its indexes, rows that point nowhere."""
+    revision, newest = await _inspected(url, timeout_s, _revisions)
+    if revision != newest:
+        return [
+            Problem(
+                f"The schema is at {revision or 'nothing'} and this lab needs {newest}.",
+                "Run `lab db upgrade`.",
+            )
+        ]
+    problems = [
+        Problem(f"The schema differs from the lab's: {difference}.", "Restore a backup.")
+        for difference in await _inspected(url, timeout_s, differences)
+    ]
+    async with await connect(url, timeout_s=timeout_s) as connection:
+        problems += [
+            Problem(f"Index {name} is not valid.", f"Run `REINDEX INDEX {name}`.")
+            async for (name,) in await connection.execute(
+                "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+            )
+        ]
+        problems += [problem async for problem in _orphans(connection)]
+    return problems
+
+
+async def vacuum(url: str, *, timeout_s: float) -> AsyncIterator[tuple[str, int]]:
+    """
+    Delete checkpoints of conversations that are gone, then vacuum and analyse table by table.
+
+    Yields
+    ------
+    tuple of (str, int)
+        The table that is done, and how many are left.
+    """
+    async with await connect(url, timeout_s=timeout_s) as connection:
+        found = await connection.execute(
+            "SELECT relname FROM pg_stat_user_tables WHERE schemaname = current_schema ORDER BY 1"
+        )
+        names = [name for (name,) in await found.fetchall()]
+        for name in set(names) & set(CHECKPOINTS):
+            await connection.execute(
+                sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(name), _LOST)
+            )
+        for n_left, name in zip(reversed(range(len(names))), names, strict=True):
+            await connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(name)))
+            yield name, n_left
+
+
+def differences(connection: Connection) -> list[str]:
+    """Return how the schema of a database differs from that of the code, one line each."""
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "compare_type": True,
+            "compare_server_default": True,
+            "include_name": lambda name, kind, _: (
+                not (kind == "table" and (name or "").startswith(OTHERS))
+            ),
+        },
+    )
+    return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+
+
+async def _inspected(url: str, timeout_s: float, inspect: Callable[[Connection], T]) -> T:
+    """Return what SQLAlchemy's tools find in a database."""
+    engine = create_async_engine(
+        "postgresql+psycopg://",
+        async_creator=lambda: connect(url, timeout_s=timeout_s, autocommit=False),
+        poolclass=NullPool,
+    )
+    async with engine.connect() as connection:
+        return await connection.run_sync(inspect)
+
+
+def _revisions(connection: Connection) -> tuple[str | None, str | None]:
+    """Return the revision of a database and the newest one."""
+    script = ScriptDirectory.from_config(configuration(connection))
+    return MigrationContext.configure(connection).get_current_revision(), script.get_current_head()
+
+
+async def _orphans(connection: AsyncConnection) -> AsyncIterator[Problem]:
+    """Yield rows that point to nothing, though foreign keys forbid it, and lost checkpoints."""
+    for table in Base.metadata.sorted_tables:
+        for column in table.columns:
+            for key in column.foreign_keys:
+                parent = key.column
+                (n,) = await _row(
+                    connection,
+                    sql.SQL(
+                        "SELECT count(*) FROM {child} c WHERE c.{column} IS NOT NULL AND NOT EXISTS"
+                        " (SELECT FROM {parent} p WHERE p.{id} = c.{column})"
+                    ).format(
+                        child=sql.Identifier(table.name),
+                        column=sql.Identifier(column.name),
+                        parent=sql.Identifier(parent.table.name),
+                        id=sql.Identifier(parent.name),
+                    ),
+                )
+                if n:
+                    yield Problem(
+                        f"{n} rows of {table.name} point to {parent.table.name} that are gone.",
+                        "The disk lost data: restore a backup.",
+                    )
+    (n,) = await _row(
+        connection,
+        sql.SQL("SELECT count(DISTINCT thread_id) FROM checkpoints WHERE {}").format(_LOST),
+    )
+    if n:
+        yield Problem(
+            f"{n} conversations are gone and their checkpoints are not.",
+            "Run `lab db vacuum`, which deletes them.",
+        )
+
+
+async def _row(connection: AsyncConnection, statement: str | sql.Composed) -> tuple[Any, ...]:
+    found = await connection.execute(
+        statement.encode() if isinstance(statement, str) else statement
+    )
+    row = await found.fetchone()
+    assert row is not None, "an aggregate has a row"
+    return tuple(row)

@@ -1,0 +1,208 @@
+"""`lab db`: a database is looked after, kept in a file, and put back whole or not at all."""
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from lab.cli import main
+from lab.db import EmbeddedPostgres, upgrade
+from lab.db.ids import new_id
+
+pytestmark = pytest.mark.integration
+
+runner = CliRunner()
+
+
+@pytest.fixture
+async def url(
+    database_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[str]:
+    """Return the URL of a migrated database in which Ann said something; `lab db` means it."""
+    name = f"test_{new_id().hex}"
+    await database_server.create_database(name)
+    url = database_server.url(name)
+    await upgrade(url)
+    user, chat = new_id(), new_id()
+    await execute(url, f"INSERT INTO users VALUES ('{user}', 'ann', false, true, '[]')")
+    await execute(
+        url,
+        "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
+        f" VALUES ('{chat}', '{user}', 'Canaries', 0, 0)",
+    )
+    monkeypatch.setenv("LAB_DATABASE_URL", url)
+    monkeypatch.setenv("COLUMNS", "200")
+    yield url
+    await execute(database_server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def empty_url(
+    database_server: EmbeddedPostgres,
+) -> AsyncIterator[str]:
+    name = f"test_{new_id().hex}"
+    await database_server.create_database(name)
+    yield database_server.url(name)
+    await execute(database_server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def execute(url: str, statement: str) -> list[tuple[object, ...]]:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        found = await connection.execute(statement.encode())
+        return await found.fetchall() if found.description else []
+
+
+async def lab(*arguments: str, code: int = 0) -> str:
+    """Run a command and return all it prints."""
+    result = await asyncio.to_thread(runner.invoke, main, ["db", *arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return " ".join(result.output.split())
+
+
+async def titles(url: str) -> list[tuple[object, ...]]:
+    return await execute(url, "SELECT title FROM conversations ORDER BY title")
+
+
+@pytest.mark.usefixtures("url")
+async def test_status_shows_versions_and_tables() -> None:
+    shown = await lab("status")
+
+    assert "PostgreSQL 18" in shown
+    assert "pgvector 0." in shown
+    assert "revision 0002, " in shown
+    assert "conversations" in shown
+
+
+async def test_status_does_not_change_an_old_database(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_DATABASE_URL", empty_url)
+
+    assert "revision none, newest 0002: `lab db upgrade`" in await lab("status")
+    assert "needs 0002" in await lab("check", code=1)
+    assert "is at revision 0002" in await lab("upgrade")
+    assert "as they should be" in await lab("check")
+
+
+async def test_check_finds_what_is_wrong(url: str) -> None:
+    assert "as they should be" in await lab("check")
+
+    await execute(url, "ALTER TABLE conversations ADD COLUMN colour text")
+    await execute(
+        url,
+        f"SET session_replication_role = replica; UPDATE conversations SET owner_id = '{new_id()}'",
+    )
+    await execute(
+        url,
+        "INSERT INTO checkpoints (thread_id, checkpoint_id, checkpoint) VALUES ('gone', '1', '{}')",
+    )
+
+    shown = await lab("check", code=1)
+    assert "colour" in shown
+    assert "1 rows of conversations point to users that are gone" in shown
+    assert "1 conversations are gone and their checkpoints are not" in shown
+
+
+async def test_vacuum_forgets_checkpoints_of_lost_conversations_only(url: str) -> None:
+    ((chat,),) = await execute(url, "SELECT id FROM conversations")
+    for thread in ("gone", chat):
+        await execute(
+            url,
+            "INSERT INTO checkpoints (thread_id, checkpoint_id, checkpoint)"
+            f" VALUES ('{thread}', '1', '{{}}')",
+        )
+
+    assert "tables are vacuumed" in await lab("vacuum")
+
+    assert await execute(url, "SELECT thread_id FROM checkpoints") == [(str(chat),)]
+
+
+async def test_a_backup_is_restored_elsewhere(
+    url: str, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "lab.backup"
+    await lab("backup", str(file))
+    monkeypatch.setenv("LAB_DATABASE_URL", empty_url)
+
+    await lab("restore", str(file))
+
+    assert await titles(empty_url) == [("Canaries",)] == await titles(url)
+    assert "as they should be" in await lab("check")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+async def test_only_replace_deletes_what_is_there(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "lab.backup"
+    await lab("backup", str(file))
+    await execute(url, "UPDATE conversations SET title = 'Dogs'")
+
+    assert "is not empty; `--replace`" in await lab("restore", str(file), code=1)
+    assert await titles(url) == [("Dogs",)]
+
+    await lab("restore", str(file), "--replace")
+    assert await titles(url) == [("Canaries",)]
+
+
+async def test_a_damaged_backup_leaves_the_database_as_it_was(url: str, tmp_path: Path) -> None:
+    file, damaged, text = tmp_path / "lab.backup", tmp_path / "damaged", tmp_path / "text"
+    await lab("backup", str(file))
+    whole = file.read_bytes()
+    damaged.write_bytes(whole[: len(whole) * 9 // 10])
+    text.write_text("SELECT 1;")
+
+    for wrong in (damaged, text):
+        shown = await lab("restore", str(wrong), "--replace", code=1)
+        assert "is no backup" in shown or "as it was" in shown
+    assert "There is no file" in await lab("restore", str(tmp_path / "none"), code=1)
+
+    assert await titles(url) == [("Canaries",)]
+    assert "as they should be" in await lab("check")
+
+
+async def test_a_database_in_use_is_not_replaced(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.db.backups.LOCK_TIMEOUT", "300ms")
+    file = tmp_path / "lab.backup"
+    await lab("backup", str(file))
+
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute("SELECT FROM conversations")
+        shown = await lab("restore", str(file), "--replace", code=1)
+
+    assert "in use; stop the lab first" in shown
+    assert await titles(url) == [("Canaries",)]
+
+
+@pytest.mark.usefixtures("url")
+async def test_a_backup_never_overwrites_and_never_leaves_half_a_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+
+    assert "exists" in await lab("backup", str(tmp_path / "taken"), code=1)
+    assert "cannot be written" in await lab("backup", str(tmp_path / "no" / "folder"), code=1)
+
+    assert [file.name for file in tmp_path.iterdir()] == ["taken"]
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("check",), ("vacuum",), ("backup", "x"), ("restore", "x")]
+)
+async def test_a_database_that_does_not_answer_is_one_line(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").touch() if command[0] == "restore" else None
+    monkeypatch.setenv("LAB_DATABASE_URL", "postgresql://lab:hidden@127.0.0.1:9/lab")
+    monkeypatch.setenv("LAB_DATABASE_CONNECT_TIMEOUT_S", "0.2")
+
+    shown = await lab(*command, code=1)
+
+    assert shown.startswith("Error: ")
+    assert "hidden" not in shown
