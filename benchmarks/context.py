@@ -171,7 +171,7 @@ class KnownEmbeddings(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a question."""
-        return self._vectors[text].tolist()  # type: ignore[no-any-return]
+        return self._vectors[text].tolist()
 
 
 # --- windows --------------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ from lab.schemas.role import Role
 
 _POST_TERMS = text(
     """
-    INSERT INTO memory_terms (memory_id, term, owner_id, n_times, n_terms)
-    SELECT :id, lexeme, :owner, cardinality(positions), sum(cardinality(positions)) OVER ()
+    INSERT INTO memory_terms (memory_id, term, owner_id, conversation_id, n_times, n_terms)
+    SELECT :id, lexeme, :owner, :conversation, cardinality(positions),
+        sum(cardinality(positions)) OVER ()
     FROM unnest(to_tsvector('english', left(:text, 200000)))
     """  # a longer text has more words than PostgreSQL counts
 )
@@ -65,7 +66,13 @@ class MemoryStore(OwnedStore[Memory]):
             created_at=message.created_at,
         )
         await self._session.execute(
-            _POST_TERMS, {"id": memory.id, "owner": self._owner_id, "text": text}
+            _POST_TERMS,
+            {
+                "id": memory.id,
+                "owner": self._owner_id,
+                "conversation": memory.conversation_id,
+                "text": text,
+            },
         )
         if context_embedding is not None:
             _check("context_embedding", context_embedding)

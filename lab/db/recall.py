@@ -44,11 +44,13 @@ _STATEMENT = text(
         EXCEPT
         SELECT lexeme FROM named, unnest(to_tsvector('english', word))
     ), size AS (
-        SELECT count(*)::float8 AS n FROM memories WHERE owner_id = :owner
+        SELECT count(*)::float8 AS n FROM memories
+        WHERE owner_id = :owner AND conversation_id = coalesce(:conversation, conversation_id)
     ), posted AS (
         SELECT memory_id AS id, n_times, n_terms / avg(n_terms) OVER () AS length,
             count(*) OVER (PARTITION BY term) AS n_with
         FROM memory_terms WHERE owner_id = :owner AND term IN (SELECT lexeme FROM asked)
+            AND conversation_id = coalesce(:conversation, conversation_id)
     ), worded AS (
         SELECT id, sum(
             ln(1 + (n - n_with + 0.5) / (n_with + 0.5)) * n_times * {_K1 + 1}
@@ -56,9 +58,8 @@ _STATEMENT = text(
         )::float8 AS score
         FROM posted, size GROUP BY id
     ), seeds AS (
-        (SELECT conversation_id, position FROM worded JOIN memories USING (id)
-        WHERE conversation_id = coalesce(:conversation, conversation_id)
-        ORDER BY score DESC, id LIMIT {SEEDS})
+        (SELECT conversation_id, position FROM memories
+        WHERE id IN (SELECT id FROM worded ORDER BY score DESC, id LIMIT {SEEDS}))
         UNION
         (SELECT conversation_id, position FROM memories
         WHERE owner_id = :owner AND conversation_id = coalesce(:conversation, conversation_id)

@@ -190,7 +190,7 @@ class MemoryTermRow(Base):
             None,
             "owner_id",
             "term",
-            postgresql_include=["memory_id", "n_times", "n_terms"],
+            postgresql_include=["conversation_id", "memory_id", "n_times", "n_terms"],
         ),
     )
 
@@ -199,6 +199,8 @@ class MemoryTermRow(Base):
     )
     term: Mapped[str] = mapped_column(primary_key=True)
     owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    conversation_id: Mapped[UUID]
+    """Of the memory, which is gone together with it."""
     n_times: Mapped[int]
     n_terms: Mapped[int]
     """Words of the whole turn."""

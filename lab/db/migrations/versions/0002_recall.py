@@ -58,6 +58,7 @@ def post_terms() -> None:
         sa.Column("memory_id", sa.Uuid, nullable=False),
         sa.Column("term", sa.String, nullable=False),
         sa.Column("owner_id", sa.Uuid, nullable=False),
+        sa.Column("conversation_id", sa.Uuid, nullable=False),
         sa.Column("n_times", sa.Integer, nullable=False),
         sa.Column("n_terms", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("memory_id", "term", name="pk_memory_terms"),
@@ -66,8 +67,8 @@ def post_terms() -> None:
     )
     op.execute(
         """
-        INSERT INTO memory_terms (memory_id, term, owner_id, n_times, n_terms)
-        SELECT id, lexeme, owner_id, cardinality(positions),
+        INSERT INTO memory_terms (memory_id, term, owner_id, conversation_id, n_times, n_terms)
+        SELECT id, lexeme, owner_id, conversation_id, cardinality(positions),
             sum(cardinality(positions)) OVER (PARTITION BY id)
         FROM memories, unnest(to_tsvector('english', left(text, 200000)))
         """
@@ -76,7 +77,7 @@ def post_terms() -> None:
         "ix_memory_terms_owner_id_term",
         "memory_terms",
         ["owner_id", "term"],
-        postgresql_include=["memory_id", "n_times", "n_terms"],
+        postgresql_include=["conversation_id", "memory_id", "n_times", "n_terms"],
     )
 
 
