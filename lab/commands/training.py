@@ -27,7 +27,7 @@ def tiny(
     ] = None,
 ) -> None:
     """
-    Make the bundled chat model from nothing; takes an hour or two on two cores.
+    Make the bundled chat model from nothing; takes some three hours on two cores.
 
     Ctrl-C stops it; the same command goes on from the last minute.
 
