@@ -76,7 +76,7 @@ class Turns:
         said = [turn for turn in turns if turn.text]
         before = await self._last_said() if said else None
         alone = [embedded_text(turn.name, turn.text) for turn in said]
-        earlier = [before, *alone[:-1]]
+        earlier = [before, *alone][: len(alone)]
         contexts = [in_context(*pair) for pair in zip(earlier, alone, strict=True)]
         vectors = await self._vectors([*alone, *(text for text in contexts if text)])
         texts = iter(zip(alone, contexts, strict=True))

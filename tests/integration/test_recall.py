@@ -12,6 +12,7 @@ from lab.runtime import Runtime, open_runtime
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
+from lab.schemas.tool_call import ToolCall
 from lab.schemas.user import User
 from lab.workflows.turns import Turn, Turns
 
@@ -77,6 +78,23 @@ async def test_hits_say_who_spoke_and_how_sure_they_are(runtime: Runtime, owner:
 
 async def test_nothing_was_said_and_nothing_is_found(runtime: Runtime, owner: User) -> None:
     assert await found(runtime, owner, "Did the roof leak?") == []
+
+
+async def test_turns_that_say_nothing_are_stored_and_never_found(
+    runtime: Runtime, database: Database, owner: User, conversation_id: UUID
+) -> None:
+    call = ToolCall(id="1", name="search", arguments={})
+    silent = ChatMessage(role=Role.assistant, tool_calls=[call])
+    blank = ChatMessage(role=Role.user, content="  ")
+    told = ChatMessage(role=Role.tool, tool_call_id="1", content="Zurich won the match.")
+
+    await runtime.store_messages(owner, conversation_id, [silent])
+    await runtime.store_messages(owner, conversation_id, [blank, silent, told, blank])
+
+    async with database.stores(owner.id) as stores:
+        assert len(await stores.messages.list(conversation_id)) == len(TALK) + 5
+        assert len(await stores.memories.list()) == len(TALK) + 1
+    assert await found(runtime, owner, "Who won the match?", 1) == ["Zurich won the match."]
 
 
 async def test_a_turn_said_elsewhere_keeps_its_date_and_its_speaker(

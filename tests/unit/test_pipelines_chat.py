@@ -1,5 +1,6 @@
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -312,13 +313,17 @@ async def test_a_failing_step_fails_its_answers_only(
 async def test_an_engine_that_dies_fails_its_answers_and_starts_again(
     chat: TransformersChat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    dead: list[threading.Thread] = []
+
     def die(*args: object, **kwargs: object) -> None:
+        dead.append(threading.current_thread())
         raise MemoryError
 
     with monkeypatch.context() as patch:
         patch.setattr(chat._network, "forward", die)
         with pytest.raises(UnavailableError, match="starts again"):
             await run_pipeline(chat, user("x"), GenerationParameters(max_new_tokens=2))
+        dead[0].join()  # its last words belong to this test
 
     result = await run_pipeline(chat, user("x"), GenerationParameters(max_new_tokens=2))
     assert result.usage.completion_tokens == 2
