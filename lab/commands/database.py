@@ -1,6 +1,8 @@
 """`lab db`: look after the database."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -33,9 +35,7 @@ def upgrade_() -> None:
     """
 
     async def run() -> tuple[str, DatabaseStatus]:
-        settings = load_settings()
-        timeout_s = settings.config.database.connect_timeout_s
-        async with running_database(settings) as url:
+        async with _database() as (url, timeout_s):
             await upgrade(url, connect_timeout_s=timeout_s)
             return place(url), await maintenance.status(url, timeout_s=timeout_s)
 
@@ -52,9 +52,7 @@ def status(as_json: Json = False) -> None:
     """
 
     async def run() -> tuple[str, DatabaseStatus]:
-        settings = load_settings()
-        timeout_s = settings.config.database.connect_timeout_s
-        async with running_database(settings) as url:
+        async with _database() as (url, timeout_s):
             return place(url), await maintenance.status(url, timeout_s=timeout_s)
 
     where, found = asyncio.run(run())
@@ -81,9 +79,7 @@ def check(as_json: Json = False) -> None:
     """
 
     async def run() -> list[Problem]:
-        settings = load_settings()
-        timeout_s = settings.config.database.connect_timeout_s
-        async with running_database(settings) as url:
+        async with _database() as (url, timeout_s):
             return await maintenance.check(url, timeout_s=timeout_s)
 
     problems = asyncio.run(run())
@@ -109,11 +105,9 @@ def vacuum() -> None:
     """
 
     async def run() -> None:
-        settings = load_settings()
-        timeout_s = settings.config.database.connect_timeout_s
         with Progress(console=notes, transient=True) as progress:
             task = progress.add_task("Vacuum", total=None)
-            async with running_database(settings) as url:
+            async with _database() as (url, timeout_s):
                 done = 0
                 async for name, n_left in maintenance.vacuum(url, timeout_s=timeout_s):
                     done += 1
@@ -135,11 +129,9 @@ def backup(file: File) -> None:
     """
 
     async def run() -> int:
-        settings = load_settings()
-        timeout_s = settings.config.database.connect_timeout_s
         with Progress(console=notes, transient=True) as progress:
             progress.add_task("Backup", total=None)
-            async with running_database(settings) as url:
+            async with _database() as (url, timeout_s):
                 return await backups.backup(url, file, timeout_s=timeout_s)
 
     notes.print(f"{file}: {decimal(asyncio.run(run()))}.")
@@ -161,12 +153,18 @@ def restore(
     """
 
     async def run() -> str:
-        settings = load_settings()
-        timeout_s = settings.config.database.connect_timeout_s
         with Progress(console=notes, transient=True) as progress:
             progress.add_task("Restore", total=None)
-            async with running_database(settings) as url:
+            async with _database() as (url, timeout_s):
                 await backups.restore(url, file, replace=replace, timeout_s=timeout_s)
                 return place(url)
 
     notes.print(f"The {asyncio.run(run())} holds what {file} held.")
+
+
+@asynccontextmanager
+async def _database() -> AsyncIterator[tuple[str, float]]:
+    """Yield the URL of the database as it is, and the seconds to wait for a connection."""
+    settings = load_settings()
+    async with running_database(settings) as url:
+        yield url, settings.config.database.connect_timeout_s

@@ -100,26 +100,7 @@ async def signals(
     conversation_id: UUID | None,
     excluded: Sequence[UUID],
 ) -> Signals:
-    """
-    Return what speaks for each turn that may answer a question, in the order of their chats.
-
-    Parameters
-    ----------
-    session : AsyncSession
-        Open session.
-    owner_id : UUID
-        Whose turns.
-    question : str
-        What is asked.
-    query : array of shape (768,)
-        Its embedding.
-    role : Role, optional
-        Whose words are asked for where the question names no speaker.
-    conversation_id : UUID, optional
-        Look in one chat instead of all.
-    excluded : sequence of UUID
-        Messages that the caller has at hand already.
-    """
+    """Return the signals of `MemoryStore.signals`, in the order of the chats."""
     rows = (
         await session.execute(
             _STATEMENT,
