@@ -125,6 +125,9 @@ async def test_a_killed_backend_is_recovered_from(server: EmbeddedPostgres) -> N
             async with database.pool.connection() as connection:
                 backend = connection.info.backend_pid
             await kill(backend)
+            async with asyncio.timeout(20):  # until then, new connections are cut as well
+                while "reinitializing" not in server.log.read_text():
+                    await asyncio.sleep(0.05)
 
             async with database.accounts() as accounts:
                 assert [user.name for user in await accounts.list()] == ["ann"]
