@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -66,8 +66,9 @@ async def kill(pid: int | None) -> None:
     assert pid is not None
     process = psutil.Process(pid)
     process.kill()
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        await asyncio.sleep(0.01)
+    with suppress(psutil.NoSuchProcess, FileNotFoundError):  # it may end between two looks at it
+        while process.status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.01)
 
 
 async def count(server: EmbeddedPostgres, table: str) -> int:
