@@ -73,7 +73,7 @@ def _message(message: OpenAIMessage) -> ChatMessage:
         raise InputError("`messages`: a tool message needs the `tool_call_id` it answers.")
     return ChatMessage(
         role=role,
-        name=None if role is Role.tool else message.name,
+        name=None if role is Role.tool else message.name or None,
         content=content,
         tool_calls=[_call(call) for call in message.tool_calls or []],
         tool_call_id=message.tool_call_id if role is Role.tool else None,

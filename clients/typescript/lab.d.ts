@@ -418,7 +418,7 @@ export interface OpenAIMessage {
    */
   content?: string | OpenAITextContent[] | null;
   /**
-   * Name of the speaker; not shown to the model.
+   * Name of the speaker; empty is none.
    */
   name?: string | null;
   /**

@@ -25,7 +25,7 @@ class OpenAIMessage(BaseModel):
         Field(description='Text, or pieces of text.'),
     ] = None
     name: Annotated[
-        str | None, Field(description='Name of the speaker; not shown to the model.')
+        str | None, Field(description='Name of the speaker; empty is none.', max_length=200)
     ] = None
     refusal: Annotated[
         str | None, Field(description='Refusal of an earlier answer; not shown to the model.')

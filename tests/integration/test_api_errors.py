@@ -155,6 +155,20 @@ async def test_an_id_that_is_no_uuid_says_so(api: Api, ann: str, id_: str) -> No
     assert "UUID" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("name", "status"), [("", 200), ("Ann", 200), ("a" * 201, 400)])
+async def test_a_speaker_may_have_no_name_and_not_an_endless_one(
+    api: Api, ann: str, name: str, status: int
+) -> None:
+    said = {"role": "user", "content": "Hello.", "name": name}
+    async with api.client(ann) as client:
+        answer = await client.post(
+            CHAT, json={"model": "lab-tiny", "messages": [said], "max_tokens": 2}
+        )
+
+    assert answer.status_code == status
+    assert status == 200 or "name" in answer.json()["error"]["message"]
+
+
 async def test_unknown_routes_and_methods_are_named(api: Api, ann: str) -> None:
     async with api.client(ann) as client:
         route = await client.get("/v1/nothing")
