@@ -21,6 +21,7 @@ from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_config import GenerationConfig
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
@@ -28,6 +29,7 @@ from lab.schemas.user import User
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.context import ChatContext
 from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.memories import correct
 from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
 from lab.workflows.title import write_title
@@ -130,6 +132,11 @@ class Runtime:
         """Return the owner's memories that bear on a question, best first."""
         async with self.pipelines.embedding() as embedding:
             return await recall(self.database, owner.id, embedding, question, top_k=limit)
+
+    async def correct_memory(self, owner: User, memory_id: UUID, text: str) -> Memory:
+        """Put another text in the place of a memory's."""
+        async with self.pipelines.embedding() as embedding:
+            return await correct(self.database, owner.id, embedding, memory_id, text)
 
     async def message(self, owner: User, conversation_id: UUID, message_id: UUID) -> Message:
         """Return a message of a conversation."""

@@ -1397,6 +1397,15 @@ export interface MemoryHit {
   similarity: number;
 }
 /**
+ * Corrects a memory.
+ */
+export interface MemoryUpdate {
+  /**
+   * What shall be remembered instead.
+   */
+  text: string;
+}
+/**
  * One turn of a conversation.
  */
 export interface Message {

@@ -53,9 +53,9 @@ class Http:
         async with self._answer(method, path, body, query) as response:
             return TypeAdapter(kind).validate_json(await response.aread())
 
-    async def delete(self, path: str) -> None:
+    async def delete(self, path: str, **query: Any) -> None:
         """Delete a resource."""
-        async with self._answer("DELETE", path):
+        async with self._answer("DELETE", path, query=query):
             pass
 
     async def download(self, path: str, **query: Any) -> bytes:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import insert, select, text
+from sqlalchemy import ColumnElement, UnaryExpression, delete, select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from lab.db import recall
 from lab.db.owned import OwnedStore
-from lab.db.tables import MemoryContextRow, MemoryRow
+from lab.db.tables import MemoryContextRow, MemoryRow, MemoryTermRow
 from lab.errors import DimensionError, InputError
 from lab.protocols import EMBEDDING_DIM, FloatArray, Signals
 from lab.schemas.memory import Memory
@@ -32,6 +34,7 @@ class MemoryStore(OwnedStore[Memory]):
     kind = "memory"
     row = MemoryRow
     entity = Memory
+    changeable = frozenset({"text", "embedding"})
 
     async def add(
         self,
@@ -65,23 +68,56 @@ class MemoryStore(OwnedStore[Memory]):
             embedding=embedding,
             created_at=message.created_at,
         )
-        await self._session.execute(
-            _POST_TERMS,
-            {
-                "id": memory.id,
-                "owner": self._owner_id,
-                "conversation": memory.conversation_id,
-                "text": text,
-            },
-        )
-        if context_embedding is not None:
-            _check("context_embedding", context_embedding)
+        await self._post_terms(memory)
+        await self.set_context(memory.id, context_embedding)
+        return memory
+
+    async def replace(self, id: UUID, text: str, embedding: FloatArray) -> Memory:
+        """
+        Put another text and its embedding, of shape (768,), in the place of a memory's.
+
+        What was embedded together with the former text stays: `set_context` replaces it.
+        """
+        _check("embedding", embedding)
+        memory = await self._update(id, {"text": text, "embedding": embedding})
+        await self._session.execute(delete(MemoryTermRow).where(MemoryTermRow.memory_id == id))
+        await self._post_terms(memory)
+        return memory
+
+    async def set_context(self, id: UUID, embedding: FloatArray | None) -> None:
+        """Keep the embedding (768,) of a memory with what was said before it, or none."""
+        if embedding is None:
             await self._session.execute(
-                insert(MemoryContextRow).values(
-                    memory_id=memory.id, owner_id=self._owner_id, embedding=context_embedding
+                delete(MemoryContextRow).where(
+                    MemoryContextRow.memory_id == id, MemoryContextRow.owner_id == self._owner_id
                 )
             )
-        return memory
+            return
+        _check("context_embedding", embedding)
+        statement = postgresql.insert(MemoryContextRow).values(
+            memory_id=id, owner_id=self._owner_id, embedding=embedding
+        )
+        await self._session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[MemoryContextRow.memory_id],
+                set_={"embedding": statement.excluded.embedding},
+            )
+        )
+
+    async def delete(self, id: UUID) -> None:
+        """Delete a memory, also from the embedding of the turn after it."""
+        memory = await self.get(id)
+        await super().delete(id)
+        await drop_context_after(
+            self._session, self._owner_id, memory.conversation_id, memory.position
+        )
+
+    async def delete_all(self, conversation_id: UUID | None = None) -> None:
+        """Delete the memories of one chat, or all."""
+        scope = [] if conversation_id is None else [MemoryRow.conversation_id == conversation_id]
+        await self._session.execute(
+            delete(MemoryRow).where(MemoryRow.owner_id == self._owner_id, *scope)
+        )
 
     async def list(
         self, limit: int = 100, before: UUID | None = None, conversation_id: UUID | None = None
@@ -90,17 +126,16 @@ class MemoryStore(OwnedStore[Memory]):
         scope = [] if conversation_id is None else [MemoryRow.conversation_id == conversation_id]
         return await self._page(limit, before, *scope)
 
-    async def last(self, conversation_id: UUID) -> Memory | None:
-        """Return the newest memory of a chat."""
-        row = await self._session.scalar(
-            select(MemoryRow)
-            .where(
-                MemoryRow.owner_id == self._owner_id, MemoryRow.conversation_id == conversation_id
-            )
-            .order_by(MemoryRow.position.desc())
-            .limit(1)
+    async def before(self, conversation_id: UUID, position: int | None = None) -> Memory | None:
+        """Return the last memory of a chat before a position, or the last of all."""
+        earlier = [] if position is None else [MemoryRow.position < position]
+        return await self._first(conversation_id, MemoryRow.position.desc(), *earlier)
+
+    async def after(self, conversation_id: UUID, position: int) -> Memory | None:
+        """Return the first memory of a chat after a position."""
+        return await self._first(
+            conversation_id, MemoryRow.position.asc(), MemoryRow.position > position
         )
-        return None if row is None else self._checked(row)
 
     async def some(self, ids: Sequence[UUID]) -> dict[UUID, Memory]:
         """Return the memories of those ids that there are."""
@@ -144,6 +179,49 @@ class MemoryStore(OwnedStore[Memory]):
             conversation_id=conversation_id,
             excluded=excluded,
         )
+
+    async def _first(
+        self, conversation_id: UUID, order: UnaryExpression[int], *conditions: ColumnElement[bool]
+    ) -> Memory | None:
+        row = await self._session.scalar(
+            select(MemoryRow)
+            .where(
+                MemoryRow.owner_id == self._owner_id,
+                MemoryRow.conversation_id == conversation_id,
+                *conditions,
+            )
+            .order_by(order)
+            .limit(1)
+        )
+        return None if row is None else self._checked(row)
+
+    async def _post_terms(self, memory: Memory) -> None:
+        await self._session.execute(
+            _POST_TERMS,
+            {
+                "id": memory.id,
+                "owner": self._owner_id,
+                "conversation": memory.conversation_id,
+                "text": memory.text,
+            },
+        )
+
+
+async def drop_context_after(
+    session: AsyncSession, owner_id: UUID, conversation_id: UUID, position: int
+) -> None:
+    """Delete the embedding of the turn after a position together with one that is forgotten."""
+    following = (
+        select(MemoryRow.id)
+        .where(
+            MemoryRow.owner_id == owner_id,
+            MemoryRow.conversation_id == conversation_id,
+            MemoryRow.position > position,
+        )
+        .order_by(MemoryRow.position)
+        .limit(1)
+    )
+    await session.execute(delete(MemoryContextRow).where(MemoryContextRow.memory_id.in_(following)))
 
 
 def _check(name: str, vector: FloatArray) -> None:

@@ -134,7 +134,7 @@ class Turns:
         if self._conversation_id is None:
             return None
         async with self._database.stores(self._owner_id) as stores:
-            last = await stores.memories.last(self._conversation_id)
+            last = await stores.memories.before(self._conversation_id)
         return embedded_text(last.name, last.text) if last else None
 
     async def _vectors(self, texts: Sequence[str]) -> dict[str, FloatArray]:

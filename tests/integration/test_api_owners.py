@@ -21,6 +21,7 @@ BODIES: dict[str, Any] = {
     "/v1/conversations/{conversation_id}/messages": {
         "messages": [{"role": "user", "content": "Hi."}]
     },
+    "/v1/memories/{memory_id}": {"text": "Mine."},
     "/v1/schedules/{schedule_id}": {"enabled": False},
 }
 

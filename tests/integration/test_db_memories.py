@@ -175,7 +175,7 @@ async def test_search_never_finds_what_another_user_said(
         query = vectors(1)[0]
         assert (await stores.memories.signals(QUESTION, query, conversation_id=chat)).ids == []
         assert await stores.memories.some([theirs.id]) == {}
-        assert await stores.memories.last(chat) is None
+        assert await stores.memories.before(chat) is None
 
 
 async def test_forgetting_takes_words_and_context_with_it(

@@ -1,0 +1,129 @@
+"""`lab memories`: what the lab remembers, and how to correct it."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from lab.commands.client import open_client
+from lab.commands.printing import print_json, print_table
+from lab.errors import InputError
+from lab.schemas.memory import Memory
+from lab.schemas.memory_hit import MemoryHit
+
+TEXT_WIDTH = 100
+
+app = typer.Typer(help="What the lab remembers of you.", no_args_is_help=True, add_completion=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="Most memories.")]
+MemoryId = Annotated[UUID, typer.Argument(help="As `lab memories list` shows it.")]
+
+
+@app.command("list")
+def list_(limit: Limit = 20, as_json: AsJson = False) -> None:
+    """
+    List the newest memories.
+
+    Example: `lab memories list -n 50`
+    """
+    found = asyncio.run(_list(limit))
+    if as_json:
+        print_json([memory.model_dump(mode="json") for memory in found])
+    else:
+        _print(found)
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for, as you would ask for it.")],
+    limit: Limit = 10,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Show what bears on a question, best first: what a model would be given.
+
+    Example: `lab memories search "What is my dog called?"`
+    """
+    hits = asyncio.run(_search(text, limit))
+    if as_json:
+        print_json([hit.model_dump(mode="json") for hit in hits])
+    else:
+        print_table(
+            ["memory", "score", "said at", "who", "text"],
+            [(hit.memory.id, f"{hit.score:.2f}", *_cells(hit.memory)) for hit in hits],
+        )
+
+
+@app.command()
+def correct(
+    memory_id: MemoryId,
+    text: Annotated[str, typer.Argument(help="What shall be remembered instead.")],
+) -> None:
+    """
+    Put another text in the place of a memory's; the message it came from stays as it was said.
+
+    Example: `lab memories correct 0198f0c2-… "My dog is called Bo."`
+    """
+    _print([asyncio.run(_correct(memory_id, text))])
+
+
+@app.command()
+def delete(
+    memory_id: Annotated[UUID | None, typer.Argument(help="The memory to forget.")] = None,
+    conversation: Annotated[
+        UUID | None, typer.Option("--conversation", help="Forget those of this chat.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Forget all there are.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """
+    Forget one memory, those of a chat, or all; the messages they came from stay.
+
+    Examples: `lab memories delete 0198f0c2-…` · `lab memories delete --all`
+    """
+    if (memory_id is not None) + (conversation is not None) + everything != 1:
+        raise InputError(
+            "Say what to forget: the id of one memory, `--conversation ID`, or `--all`."
+        )
+    if everything and not yes:
+        typer.confirm("Forget all memories? This cannot be undone.", abort=True)
+    asyncio.run(_delete(memory_id, conversation))
+
+
+async def _list(limit: int) -> list[Memory]:
+    async with open_client() as lab:
+        return await lab.memories.list(limit)
+
+
+async def _search(text: str, limit: int) -> list[MemoryHit]:
+    async with open_client() as lab:
+        return await lab.memories.search(text, limit)
+
+
+async def _correct(memory_id: UUID, text: str) -> Memory:
+    async with open_client() as lab:
+        return await lab.memories.correct(memory_id, text)
+
+
+async def _delete(memory_id: UUID | None, conversation: UUID | None) -> None:
+    async with open_client() as lab:
+        if memory_id is None:
+            await lab.memories.delete_all(conversation)
+        else:
+            await lab.memories.delete(memory_id)
+
+
+def _print(memories: Iterable[Memory]) -> None:
+    print_table(
+        ["memory", "said at", "who", "text"],
+        [(memory.id, *_cells(memory)) for memory in memories],
+    )
+
+
+def _cells(memory: Memory) -> tuple[str, str, str]:
+    text = " ".join(memory.text.split())
+    short = text if len(text) <= TEXT_WIDTH else f"{text[: TEXT_WIDTH - 1]}…"
+    return f"{memory.created_at:%F %T}", memory.name or memory.role.value, short

@@ -1,0 +1,48 @@
+"""What a person does with their memories: correct one."""
+
+from uuid import UUID
+
+from lab.db import Database
+from lab.errors import InputError
+from lab.protocols import EmbeddingPipeline
+from lab.schemas.memory import Memory
+from lab.workflows.turns import embedded_text, in_context
+
+
+async def correct(
+    database: Database, owner_id: UUID, embedding: EmbeddingPipeline, memory_id: UUID, text: str
+) -> Memory:
+    """
+    Put another text in the place of a memory's; the message it came from stays as it was said.
+
+    The turn after it, which was embedded together with the former text, is embedded anew.
+
+    Raises
+    ------
+    InputError
+        If the text is blank.
+    NotFoundError
+        If the memory is not the owner's.
+    """
+    text = text.strip()
+    if not text:
+        raise InputError("A memory cannot be blank; give it a text, or delete it.")
+    async with database.stores(owner_id) as stores:
+        memory = await stores.memories.get(memory_id)
+        place = memory.conversation_id, memory.position
+        before = await stores.memories.before(*place)
+        after = await stores.memories.after(*place)
+    said = embedded_text(memory.name, text)
+    contexts = {
+        memory.id: in_context(before and embedded_text(before.name, before.text), said),
+    }
+    if after:
+        contexts[after.id] = in_context(said, embedded_text(after.name, after.text))
+    texts = [said, *(context for context in contexts.values() if context)]
+    vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
+    async with database.stores(owner_id) as stores:
+        corrected = await stores.memories.replace(memory.id, text, vectors[said])
+        for id in await stores.memories.some(list(contexts)):
+            context = contexts[id]
+            await stores.memories.set_context(id, vectors[context] if context else None)
+    return corrected
