@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
+from api.bodies import refuse_half_characters
 from api.errors import RESPONSES, add_error_handlers
 from api.identity import Identity, KeyIdentity
 from api.logs import configure_logs
@@ -71,6 +72,7 @@ def create_app(
         version=version("llm-ml-lab"),
         root_path=prefix.rstrip("/"),
         lifespan=_lifespan,
+        dependencies=[Depends(refuse_half_characters)],
     )
     app.state.settings = settings
     app.state.metrics = metrics

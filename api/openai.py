@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lab.errors import InputError
-from lab.schemas.chat_completion_request import ChatCompletionRequest, ToolChoice
+from lab.schemas.chat_completion_request import ChatCompletionRequest
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
@@ -20,12 +20,13 @@ from lab.schemas.role import Role
 from lab.schemas.tool import Tool
 from lab.schemas.tool_call import ToolCall
 
+NO_TOOLS = "none"
+
 
 def turn_of(request: ChatCompletionRequest) -> ChatTurn:
     """Return the request as a chat turn; only what it sets overrides profile and user."""
-    if request.logprobs:
-        raise InputError("`logprobs`: this lab gives none; leave it out.")
-    tools = [] if request.tool_choice is ToolChoice.none else request.tools or []
+    _refuse_unsupported(request)
+    tools = [] if request.tool_choice == NO_TOOLS else request.tools or []
     return ChatTurn(
         profile=request.model,
         messages=[_message(message) for message in request.messages],
@@ -42,6 +43,22 @@ def turn_of(request: ChatCompletionRequest) -> ChatTurn:
         store=request.store is not False,
         memory=request.memory,
     )
+
+
+def _refuse_unsupported(request: ChatCompletionRequest) -> None:
+    """Refuse what would change the answer and is not done here; its default is what is done."""
+    kind = (request.response_format or {}).get("type", "text")
+    wanted = {
+        "logprobs": request.logprobs and "gives no probabilities",
+        "frequency_penalty": request.frequency_penalty and "applies no penalties",
+        "presence_penalty": request.presence_penalty and "applies no penalties",
+        "response_format": kind != "text" and "holds no answer to a format other than `text`",
+        "tool_choice": request.tool_choice not in (None, "auto", NO_TOOLS)
+        and "lets the model choose its tools: `auto` or `none`",
+    }
+    for name, why in wanted.items():
+        if why:
+            raise InputError(f"`{name}`: this lab {why}; leave it out.")
 
 
 def _parameters(request: ChatCompletionRequest) -> GenerationParameters:

@@ -146,6 +146,7 @@ class RateLimitError(LabError):
 
     code = "rate_limit_exceeded"
     status = 429
+    retry_after_s = 1.0
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
@@ -188,7 +189,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def rebuild(code: str, message: str) -> LabError:
     """
-    Return the error that another process raised, from its code and message.
+    Return the error that another process raised, from its code and message, which is all it tells.
 
     >>> type(rebuild("model_not_found", "Unknown model.")).__name__
     'UnknownModelError'

@@ -176,9 +176,9 @@ class Runtime:
                 conversation = await stores.conversations.get(conversation_id)
                 if conversation.title != NEW_CHAT:
                     return
-                exchange = await stores.messages.list(conversation_id, limit=2)
+                first = await stores.messages.list(conversation_id, before_position=2)
             async with self.pipelines.chat(profile.model) as chat:
-                title = await write_title(chat, [to_chat_message(m) for m in exchange])
+                title = await write_title(chat, [to_chat_message(m) for m in first])
             async with self.database.stores(owner.id) as stores:
                 current = await stores.conversations.get(conversation_id)
                 if title and current.title == NEW_CHAT:

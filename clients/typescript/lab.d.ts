@@ -350,9 +350,20 @@ export interface ChatCompletionRequest {
    */
   tools?: OpenAITool[] | null;
   /**
-   * `auto` or `none`.
+   * Only `auto` and `none` are supported.
    */
-  tool_choice?: ("auto" | "none") | null;
+  tool_choice?:
+    | string
+    | {
+        [k: string]: unknown;
+      }
+    | null;
+  /**
+   * Only `{"type": "text"}` is supported.
+   */
+  response_format?: {
+    [k: string]: unknown;
+  } | null;
   /**
    * Ask a model that can to think before it answers.
    */

@@ -5,10 +5,10 @@ Shape letters: N texts, B batch, T tokens, D dimensions of the model.
 """
 
 import asyncio
-import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -25,12 +25,64 @@ Window = list[int]
 """Token ids of one text, or of a part of a long one, special tokens included."""
 
 
+class _Call:
+    """
+    The texts of one caller, embedded window by window.
+
+    Parameters
+    ----------
+    windows : sequence of Window
+        Token windows that cover N texts.
+    owners : sequence of int
+        The place of each window's text.
+    n_texts : int
+        N.
+    answer : Future
+        Gets the unit vectors, of shape (N, 768).
+    """
+
+    def __init__(
+        self,
+        windows: Sequence[Window],
+        owners: Sequence[int],
+        n_texts: int,
+        answer: Future[FloatArray],
+    ) -> None:
+        # Windows of like length follow each other, so that they share a batch.
+        order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
+        self._windows = [windows[i] for i in order]
+        self._owners = [owners[i] for i in order]
+        self._sums = np.zeros((n_texts, EMBEDDING_DIM), np.float32)
+        self._n_done = 0
+        self.answer = answer
+
+    def next(self, most: int) -> list[Window]:
+        """Return the next windows to embed."""
+        return self._windows[self._n_done : self._n_done + most]
+
+    def take(self, vectors: FloatArray) -> bool:
+        """Take the (W, D) unit vectors of the next windows; return True after the last one."""
+        owners = self._owners[self._n_done : self._n_done + len(vectors)]
+        np.add.at(self._sums[:, : vectors.shape[1]], owners, vectors)
+        self._n_done += len(vectors)
+        return self._n_done == len(self._windows)
+
+    def vectors(self) -> FloatArray:
+        """Return the mean of each text's windows, scaled to length 1."""
+        lengths = np.linalg.norm(self._sums, axis=1, keepdims=True)
+        if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+            raise ValueError("a vector came out empty or not finite")
+        vectors: FloatArray = self._sums / lengths
+        return vectors
+
+
 class SentenceEmbedding:
     """
     Embed texts into unit vectors, padded with zeros to 768.
 
     A text longer than the model's window is embedded in windows; its vector is the mean of
-    theirs, scaled to length 1. Calls that come together are embedded together, on one thread.
+    theirs, scaled to length 1. Calls that come together are embedded together, on one thread;
+    each gets a batch in its turn, so that a long text holds nobody up.
 
     Parameters
     ----------
@@ -57,7 +109,8 @@ class SentenceEmbedding:
         self._batch_size = batch_size
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
         self._lock = threading.Lock()
-        self._calls: list[tuple[list[str], Future[FloatArray]]] = []  # guarded by `_lock`
+        self._waiting: list[tuple[list[str], Future[FloatArray]]] = []  # guarded by `_lock`
+        self._running: list[_Call] = []
 
     @classmethod
     def load(cls, model: Model, config: EmbeddingConfig) -> "SentenceEmbedding":
@@ -76,7 +129,7 @@ class SentenceEmbedding:
         prefix = self._network.prompts.get(kind) or ""
         answer: Future[FloatArray] = Future()
         with self._lock:
-            self._calls.append(([prefix + text for text in texts], answer))
+            self._waiting.append(([prefix + text for text in texts], answer))
         self._thread.submit(self._answer_calls)
         return await asyncio.wrap_future(answer)
 
@@ -90,45 +143,52 @@ class SentenceEmbedding:
         self._thread.shutdown()
 
     def _answer_calls(self) -> None:
-        """Embed the texts of all calls that wait, in one go."""
+        """Embed for those who wait, a batch for each in its turn, until nobody waits."""
+        while calls := self._calls():
+            self._advance(calls)
+
+    def _calls(self) -> list[_Call]:
+        """Return the calls under way; those that came since are begun."""
         with self._lock:
-            waiting, self._calls = self._calls, []
-        calls = [call for call in waiting if call[1].set_running_or_notify_cancel()]
-        try:
-            if calls:
-                self._answer(calls)
-        finally:
-            for _, answer in calls:
-                if not answer.done():  # an error that nobody foresaw must not leave callers waiting
-                    answer.set_exception(self._failure(repr(sys.exception())))
-
-    def _answer(self, calls: Sequence[tuple[list[str], Future[FloatArray]]]) -> None:
-        try:
-            vectors = self.embed_now([text for texts, _ in calls for text in texts])
-        except (RuntimeError, ValueError) as error:
-            for _, answer in calls:
-                answer.set_exception(self._failure(str(error)))
-            return
-        start = 0
-        for texts, answer in calls:
-            answer.set_result(vectors[start : start + len(texts)])
-            start += len(texts)
-
-    def _failure(self, reason: str) -> UnavailableError:
-        return UnavailableError(f"`{self.model.id}` could not embed: {reason}")
+            waiting, self._waiting = self._waiting, []
+        for texts, answer in waiting:
+            with self._blamed(answer):
+                self._running.append(_Call(*self._windows(texts), len(texts), answer))
+        self._running = [call for call in self._running if not call.answer.done()]
+        return self._running
 
     @torch.inference_mode()
-    def embed_now(self, texts: Sequence[str]) -> FloatArray:
-        """Return unit vectors of shape (N, 768); blocks until they are there."""
-        windows, owners = self._windows(texts)
-        parts = self._forward(windows)
-        sums = np.zeros((len(texts), EMBEDDING_DIM), np.float32)
-        np.add.at(sums[:, : self.dim], owners, parts)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        if not (np.isfinite(lengths).all() and (lengths > 0).all()):
-            raise ValueError("a vector came out empty or not finite")
-        vectors: FloatArray = sums / lengths
-        return vectors
+    def _advance(self, calls: Sequence[_Call]) -> None:
+        """Embed the next windows of all calls together; if that fails, each call's alone."""
+        shares = [call.next(self._batch_size) for call in calls]
+        try:
+            vectors = self._forward([window for share in shares for window in share])
+        except Exception as error:
+            if len(calls) == 1:
+                self._fail(calls[0].answer, error)
+            else:
+                for call in calls:
+                    self._advance([call])
+            return
+        start = 0
+        for call, share in zip(calls, shares, strict=True):
+            with self._blamed(call.answer):
+                if call.take(vectors[start : start + len(share)]):
+                    _settle(call.answer, call.vectors())
+            start += len(share)
+
+    @contextmanager
+    def _blamed(self, answer: Future[FloatArray]) -> Iterator[None]:
+        """Answer a call with what goes wrong."""
+        try:
+            yield
+        except Exception as error:
+            self._fail(answer, error)
+
+    def _fail(self, answer: Future[FloatArray], error: Exception) -> None:
+        """Say why, whatever it is: nobody may be left waiting."""
+        reason = str(error) or repr(error)
+        _settle(answer, UnavailableError(f"`{self.model.id}` could not embed: {reason}"))
 
     def _windows(self, texts: Sequence[str]) -> tuple[list[Window], list[int]]:
         """Return the token windows that cover the texts, and the place of each one's text."""
@@ -158,3 +218,13 @@ class SentenceEmbedding:
         output = self._network(features.to(self._network.device))["sentence_embedding"]  # (B, D)
         unit: FloatArray = torch.nn.functional.normalize(output.float(), dim=-1).cpu().numpy()
         return unit
+
+
+def _settle(answer: Future[FloatArray], outcome: FloatArray | Exception) -> None:
+    """Give an answer, unless nobody waits for it any more."""
+    if not answer.set_running_or_notify_cancel():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,15 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from . import openai_message, openai_tool
 from . import stream_options as stream_options_1
-
-
-class ToolChoice(StrEnum):
-    """
-    `auto` or `none`.
-    """
-
-    auto = 'auto'
-    none = 'none'
 
 
 class ChatCompletionRequest(BaseModel):
@@ -67,7 +57,12 @@ class ChatCompletionRequest(BaseModel):
     tools: Annotated[
         list[openai_tool.OpenAITool] | None, Field(description='Tools the model may call.')
     ] = None
-    tool_choice: Annotated[ToolChoice | None, Field(description='`auto` or `none`.')] = None
+    tool_choice: Annotated[
+        str | dict[str, Any] | None, Field(description='Only `auto` and `none` are supported.')
+    ] = None
+    response_format: Annotated[
+        dict[str, Any] | None, Field(description='Only `{"type": "text"}` is supported.')
+    ] = None
     enable_thinking: Annotated[
         bool | None, Field(description='Ask a model that can to think before it answers.')
     ] = None
@@ -104,9 +99,9 @@ class ChatCompletionRequest(BaseModel):
         str | None, Field(description="Accepted for OpenAI's clients; has no effect here.")
     ] = None
     frequency_penalty: Annotated[
-        float | None, Field(description='Only 0 is supported.', ge=0.0, le=0.0)
+        float | None, Field(description='Only 0 is supported.', ge=-2.0, le=2.0)
     ] = None
     presence_penalty: Annotated[
-        float | None, Field(description='Only 0 is supported.', ge=0.0, le=0.0)
+        float | None, Field(description='Only 0 is supported.', ge=-2.0, le=2.0)
     ] = None
     logprobs: Annotated[bool | None, Field(description='Only false is supported.')] = None

@@ -25,12 +25,13 @@ class Composer:
 
     Parameters
     ----------
-    checkpointer : AsyncPostgresSaver
-        Keeps the steps of stored conversations.
+    database : Database
+        Open and migrated; keeps the steps of stored conversations.
     """
 
-    def __init__(self, checkpointer: AsyncPostgresSaver) -> None:
-        self._checkpointer = checkpointer
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._checkpointer = AsyncPostgresSaver(database.pool)
         self._graphs: dict[tuple[str, bool], Graph] = {}
 
     def compose(self, name: str, *, checkpointed: bool) -> Graph:
@@ -45,12 +46,13 @@ class Composer:
 
     async def forget(self, thread_id: UUID) -> None:
         """Delete the checkpoints of a conversation."""
-        await self._checkpointer.adelete_thread(str(thread_id))
+        with self._database.guarded():
+            await self._checkpointer.adelete_thread(str(thread_id))
 
 
 async def initialize_composer(database: Database) -> Composer:
     """Return a composer whose checkpoints are kept in an open, migrated database."""
-    return Composer(AsyncPostgresSaver(database.pool))
+    return Composer(database)
 
 
 def compose_workflow(composer: Composer, name: str, *, checkpointed: bool = True) -> Graph:

@@ -38,6 +38,8 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         history = [Candidate(message, position=i) for i, message in enumerate(given)]
     else:
         history = await _stored_history(context, current)
+        if not context.turn.store:  # what was given stands in no row
+            history += [Candidate(message) for message in given]
     memories = await _memories(context, history, question, current)
     return assemble(
         context.chat.model.id,

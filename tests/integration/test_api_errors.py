@@ -36,10 +36,11 @@ def called(name: str) -> dict[str, Any]:
         (hello(temperature=3), 400, "less than or equal to 2"),
         (hello(n=2), 400, "`n`"),
         (hello(max_tokens=0), 400, "`max_tokens`"),
-        (hello(response_format={"type": "json_object"}), 400, "response_format"),
-        (hello(frequency_penalty=1), 400, "`frequency_penalty`"),
-        (hello(logprobs=True), 400, "`logprobs`"),
-        (hello(tool_choice="required"), 400, "tool_choice"),
+        (hello(response_format={"type": "json_object"}), 400, "no answer to a format other"),
+        (hello(frequency_penalty=0.5), 400, "`frequency_penalty`: this lab applies no penalties"),
+        (hello(logprobs=True), 400, "`logprobs`: this lab gives no probabilities; leave it out."),
+        (hello(tool_choice="required"), 400, "`tool_choice`: this lab lets the model choose"),
+        (hello(tool_choice={"type": "function"}), 400, "`tool_choice`: this lab lets the model"),
         (hello(flavour="mint"), 400, "`flavour`"),
         (hello() | {"messages": []}, 400, "`messages`"),
         (hello() | {"messages": [{"role": "system"}]}, 400, "nothing to answer"),
@@ -62,7 +63,8 @@ async def test_a_bad_chat_request_is_refused(
 
 
 async def test_what_changes_nothing_is_accepted(api: Api, ann: str) -> None:
-    body = hello(user="u", metadata={"a": "b"}, n=1, presence_penalty=0)
+    body = hello(user="u", metadata={"a": "b"}, n=1, presence_penalty=0, tool_choice="auto")
+    body["response_format"] = {"type": "text"}
     async with api.client(ann) as client:
         response = await client.post(CHAT, json=body)
 
@@ -78,6 +80,26 @@ async def test_a_tool_result_names_its_call(api: Api, ann: str) -> None:
 
     assert (stored.status_code, asked.status_code) == (400, 400)
     assert "tool_call_id" in stored.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, rb'{"model": "lab-tiny", "messages": [{"role": "user", "content": "a \ud800 b"}]}'),
+        ("/v1/embeddings", rb'{"model": "all-MiniLM-L6-v2", "input": "a \uDFFF b"}'),
+        ("/v1/embeddings", b'{"model": "all-MiniLM-L6-v2", "input": "a \xed\xa0\x80 b"}'),
+    ],
+)
+async def test_half_a_character_is_refused(api: Api, ann: str, path: str, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    async with api.client(ann) as client:
+        half = await client.post(path, content=body, headers=headers)
+        pair = rb'{"model": "all-MiniLM-L6-v2", "input": "a \ud83d\ude00 b"}'
+        whole = await client.post("/v1/embeddings", content=pair, headers=headers)
+
+    assert half.status_code == 400
+    assert "half of a surrogate pair" in half.json()["error"]["message"]
+    assert whole.status_code == 200
 
 
 async def test_invalid_json_says_where(api: Api, ann: str) -> None:

@@ -11,7 +11,7 @@ from lab.config import load_settings
 from lab.db import Database
 from lab.errors import NotFoundError
 from lab.messages import text_of
-from lab.runtime import Runtime, open_runtime
+from lab.runtime import NEW_CHAT, Runtime, open_runtime
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
@@ -199,6 +199,40 @@ async def test_nobody_talks_in_the_conversation_of_another(
     (failed,) = await said(runtime, other_owner, turn)
 
     assert (failed.data["code"], failed.data["status"]) == ("not_found", 404)
+
+
+async def test_what_is_not_stored_stands_in_the_window_all_the_same(
+    runtime: Runtime, owner: User, conversation_id: UUID
+) -> None:
+    await runtime.store_messages(owner, conversation_id, [user("Hello.")])
+    given = ["My dog is called Zamiko.", "What is my dog called?"]
+    turn = ChatTurn(
+        messages=[user(text) for text in given],
+        conversation_id=conversation_id,
+        store=False,
+        parameters=SHORT,
+    )
+
+    receipt = receipt_of(await said(runtime, owner, turn))
+
+    there = [item.text for item in receipt.items if item.included]
+    assert there[-3:] == ["Hello.", *given]
+
+
+async def test_a_chat_is_named_after_its_first_exchange(
+    runtime: Runtime, database: Database, owner: User
+) -> None:
+    async with database.stores(owner.id) as stores:
+        id = (await stores.conversations.create(NEW_CHAT)).id
+    noted = ChatMessage(role=Role.assistant, content="Noted.")
+    await runtime.store_messages(owner, id, [user("My dog is called Zamiko."), noted])
+    await runtime.store_messages(owner, id, [user("My sister is called Tamiko."), noted])
+
+    await said(runtime, owner, ChatTurn(messages=[user("Hello.")], conversation_id=id))
+    await runtime.aclose()
+
+    async with database.stores(owner.id) as stores:
+        assert (await stores.conversations.get(id)).title == "Dog called Zamiko"
 
 
 async def test_nothing_found_of_another_user(

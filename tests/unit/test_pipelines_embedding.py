@@ -75,6 +75,28 @@ async def test_calls_that_come_together_get_their_own_vectors(minilm: SentenceEm
     assert np.concatenate(together) == pytest.approx(alone, abs=1e-5)
 
 
+async def test_a_bad_text_fails_its_own_caller_only(minilm: SentenceEmbedding) -> None:
+    answers = await asyncio.gather(
+        *(minilm.embed([text]) for text in ("a dog", "half a \ud800 pair", "a cat")),
+        return_exceptions=True,
+    )
+
+    assert [type(answer) for answer in answers] == [np.ndarray, UnavailableError, np.ndarray]
+    assert "could not embed" in str(answers[1])
+
+
+async def test_a_long_text_holds_nobody_up(minilm: SentenceEmbedding) -> None:
+    long = asyncio.create_task(minilm.embed(["word " * 100_000]))
+    await asyncio.sleep(0.5)
+
+    short = await minilm.embed(["a dog"])
+
+    assert short.any()
+    assert not long.done()
+    long.cancel()
+    assert (await minilm.embed(["a cat"])).any()
+
+
 async def test_no_text_gives_no_vector(minilm: SentenceEmbedding) -> None:
     assert (await minilm.embed([])).shape == (0, 768)
 
