@@ -33,12 +33,14 @@ MOST_WORDS: Final = 1000
 """Words of a question that may be names."""
 _K1, _B = 1.2, 0.4  # turns are short: their length says little
 
+# Under row-level security an index serves a comparison of columns only, not one of an expression:
+# so `speaker` is stored, and `seeds` computes its bounds before they are compared.
 _STATEMENT = text(
     f"""
     WITH named AS (
         SELECT word FROM unnest(CAST(:words AS text[])) AS word, LATERAL (
             SELECT FROM memories WHERE owner_id = :owner AND speaker = word LIMIT 1
-        ) AS one
+        ) AS one  -- by LATERAL: an EXISTS is planned as a join with all names
     ), asked AS (
         -- A speaker's name says who spoke; in a turn it says to whom.
         SELECT lexeme FROM unnest(to_tsvector('english', left(CAST(:question AS text), 20000)))

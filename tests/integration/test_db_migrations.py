@@ -120,6 +120,11 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
             f" 'Two canaries.', {vector}{values})",
         ):
             await execute(empty_url, statement)
+        if revision == "0002":  # whose step posts the words of older memories
+            await execute(
+                empty_url,
+                f"INSERT INTO memory_terms VALUES ('{memory}', 'canari', '{user}', '{chat}', 1, 2)",
+            )
 
     await upgrade(empty_url)
 
