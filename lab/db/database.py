@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 from lab.db.accounts import Accounts
 from lab.db.connection import connect, conninfo, place
 from lab.db.failures import heeded_cancellation, translated
+from lab.db.isolation import enter
 from lab.db.stores import Stores
 from lab.schemas.database_config import DatabaseConfig
 
@@ -85,8 +86,13 @@ class Database:
 
     @asynccontextmanager
     async def stores(self, owner_id: UUID) -> AsyncIterator[Stores]:
-        """Open a transaction on what one user owns; it is kept when the block ends well."""
+        """
+        Open a transaction on what one user owns; it is kept when the block ends well.
+
+        Row-level security hides everything else from it, whatever a statement asks for.
+        """
         async with self._transaction() as session:
+            await enter(session, owner_id)
             yield Stores(session, owner_id)
 
     @asynccontextmanager

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from lab.db.connection import connect
+from lab.db.isolation import unprotected
 from lab.db.migrations import configuration
 from lab.db.tables import Base
 
@@ -150,7 +151,10 @@ def differences(connection: Connection) -> list[str]:
             ),
         },
     )
-    return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+    return [
+        *map(str, compare_metadata(context, Base.metadata)),
+        *(f"users see each other's rows of {name}" for name in unprotected(connection)),
+    ]
 
 
 async def _inspected(url: str, timeout_s: float, inspect: Callable[[Connection], T]) -> T:

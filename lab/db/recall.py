@@ -33,11 +33,14 @@ MOST_WORDS: Final = 1000
 """Words of a question that may be names."""
 _K1, _B = 1.2, 0.4  # turns are short: their length says little
 
+# Under row-level security an index serves a comparison of columns only, not one of an expression:
+# so `speaker` is stored, and `seeds` computes its bounds before they are compared.
 _STATEMENT = text(
     f"""
     WITH named AS (
-        SELECT word FROM unnest(CAST(:words AS text[])) AS word
-        WHERE EXISTS (SELECT FROM memories WHERE owner_id = :owner AND lower(name) = word)
+        SELECT word FROM unnest(CAST(:words AS text[])) AS word, LATERAL (
+            SELECT FROM memories WHERE owner_id = :owner AND speaker = word LIMIT 1
+        ) AS one  -- by LATERAL: an EXISTS is planned as a join with all names
     ), asked AS (
         -- A speaker's name says who spoke; in a turn it says to whom.
         SELECT lexeme FROM unnest(to_tsvector('english', left(CAST(:question AS text), 20000)))
@@ -58,10 +61,10 @@ _STATEMENT = text(
         )::float8 AS score
         FROM posted, size GROUP BY id
     ), seeds AS (
-        (SELECT conversation_id, position FROM memories
-        WHERE id IN (SELECT id FROM worded ORDER BY score DESC, id LIMIT {SEEDS}))
+        (SELECT conversation_id, position - {REACH} AS first, position + {REACH} AS last
+        FROM memories WHERE id IN (SELECT id FROM worded ORDER BY score DESC, id LIMIT {SEEDS}))
         UNION
-        (SELECT conversation_id, position FROM memories
+        (SELECT conversation_id, position - {REACH}, position + {REACH} FROM memories
         WHERE owner_id = :owner AND conversation_id = coalesce(:conversation, conversation_id)
         ORDER BY embedding <=> CAST(:query AS vector), id LIMIT {SEEDS})
     )
@@ -70,7 +73,7 @@ _STATEMENT = text(
         1 - (m.embedding <=> CAST(:query AS vector)) AS similarity,
         1 - (coalesce(c.embedding, m.embedding) <=> CAST(:query AS vector)) AS context_similarity,
         CASE WHEN EXISTS (SELECT FROM named)
-            THEN coalesce(lower(m.name) IN (SELECT word FROM named), false)
+            THEN coalesce(m.speaker IN (SELECT word FROM named), false)
             ELSE coalesce(m.role = CAST(:role AS text), false) END AS spoken
     FROM memories m
     LEFT JOIN worded ON worded.id = m.id
@@ -78,7 +81,7 @@ _STATEMENT = text(
     WHERE m.message_id <> ALL(:excluded) AND m.id IN (
         SELECT near.id FROM seeds JOIN memories near
         ON near.conversation_id = seeds.conversation_id
-        AND near.position BETWEEN seeds.position - {REACH} AND seeds.position + {REACH}
+        AND near.position BETWEEN seeds.first AND seeds.last
     )
     ORDER BY m.conversation_id, m.position
     """

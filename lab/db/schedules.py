@@ -1,12 +1,17 @@
 """Evaluations that run by the clock."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
+from sqlalchemy.exc import IntegrityError
+
 from lab.db.owned import OwnedStore
 from lab.db.tables import ScheduleRow
+from lab.errors import ConflictError
 from lab.schemas.schedule import Schedule
 
 
@@ -31,15 +36,30 @@ class ScheduleStore(OwnedStore[Schedule]):
         next_run_at: datetime | None = None,
     ) -> Schedule:
         """Make a schedule, or raise `ConflictError` when the user has one of that name."""
-        return await self._insert(
-            name=name,
-            cron=cron,
-            evaluation=evaluation,
-            parameters=dict(parameters or {}),
-            enabled=enabled,
-            next_run_at=next_run_at,
-        )
+        with _free(name):
+            return await self._insert(
+                name=name,
+                cron=cron,
+                evaluation=evaluation,
+                parameters=dict(parameters or {}),
+                enabled=enabled,
+                next_run_at=next_run_at,
+            )
 
     async def update(self, id: UUID, **fields: Any) -> Schedule:
-        """Change fields of a schedule."""
-        return await self._update(id, fields)
+        """Change fields of a schedule, or raise `ConflictError` as `create` does."""
+        with _free(fields.get("name")):
+            return await self._update(id, fields)
+
+
+@contextmanager
+def _free(name: str | None) -> Iterator[None]:
+    """Say which name is taken: under row-level security PostgreSQL does not."""
+    try:
+        yield
+    except IntegrityError as error:
+        if not isinstance(error.orig, UniqueViolation):
+            raise
+        raise ConflictError(
+            f"You have a schedule `{name}` already; choose another name."
+        ) from error

@@ -1,11 +1,11 @@
 """Tables, one class each. A change here needs a migration in `lab/db/migrations/versions`."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import DateTime, ForeignKey, Index, MetaData, UniqueConstraint, func, text
+from sqlalchemy import Computed, DateTime, ForeignKey, Index, MetaData, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -152,8 +152,8 @@ class MemoryRow(OwnedRow):
 
     __tablename__ = "memories"
     __table_args__ = (
-        Index(None, "conversation_id", "position"),
-        Index("ix_memories_owner_id_lower_name", "owner_id", text("lower(name)")),
+        Index(None, "conversation_id", "owner_id", "position"),
+        Index(None, "owner_id", "speaker"),
     )
 
     conversation_id: Mapped[UUID] = mapped_column(
@@ -165,6 +165,8 @@ class MemoryRow(OwnedRow):
     position: Mapped[int]
     role: Mapped[str]
     name: Mapped[str | None]
+    speaker: Mapped[str | None] = mapped_column(Computed("lower((name)::text)", persisted=True))
+    """The name as it is searched: row-level security lets no index serve a call of `lower`."""
     text: Mapped[str]
     embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM), deferred=True)
 
@@ -240,3 +242,7 @@ class EvalRunRow(OwnedRow):
     error: Mapped[str | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+OWNED: Final = tuple(table for table in Base.metadata.sorted_tables if "owner_id" in table.columns)
+"""Tables whose rows belong to users."""

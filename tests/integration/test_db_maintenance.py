@@ -74,7 +74,7 @@ async def test_status_shows_versions_and_tables() -> None:
 
     assert "PostgreSQL 18" in shown
     assert "pgvector 0." in shown
-    assert "revision 0002, " in shown
+    assert "revision 0003, " in shown
     assert "conversations" in shown
 
 
@@ -83,9 +83,9 @@ async def test_status_does_not_change_an_old_database(
 ) -> None:
     monkeypatch.setenv("LAB_DATABASE_URL", empty_url)
 
-    assert "revision none, newest 0002: `lab db upgrade`" in await lab("status")
-    assert "needs 0002" in await lab("check", code=1)
-    assert "is at revision 0002" in await lab("upgrade")
+    assert "revision none, newest 0003: `lab db upgrade`" in await lab("status")
+    assert "needs 0003" in await lab("check", code=1)
+    assert "is at revision 0003" in await lab("upgrade")
     assert "as they should be" in await lab("check")
 
 
@@ -106,6 +106,21 @@ async def test_check_finds_what_is_wrong(url: str) -> None:
     assert "colour" in shown
     assert "1 rows of conversations point to users that are gone" in shown
     assert "1 conversations are gone and their checkpoints are not" in shown
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        "ALTER TABLE runs DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY owner ON runs",
+        "ALTER POLICY owner ON runs USING (true)",
+        "CREATE POLICY guests ON runs USING (true)",
+    ],
+)
+async def test_check_finds_rows_that_are_not_kept_apart(url: str, slip: str) -> None:
+    await execute(url, slip)
+
+    assert "users see each other's rows of runs" in await lab("check", code=1)
 
 
 async def test_vacuum_forgets_checkpoints_of_lost_conversations_only(url: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 from alembic import command
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.db.ids import new_id
@@ -20,7 +20,7 @@ from lab.schemas.database_config import DatabaseConfig
 
 pytestmark = pytest.mark.integration
 
-HEAD = "0002"
+HEAD = "0003"
 
 FIVE_PROCESSES = """
 import asyncio, os, sys
@@ -95,33 +95,49 @@ async def test_migrating_twice_changes_nothing(empty_url: str) -> None:
     assert await execute(empty_url, "SELECT name FROM users") == [("ann",)]
 
 
-async def test_memories_of_the_first_schema_are_recalled_as_new_ones(empty_url: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "columns", "values"),
+    [("0001", "", ""), ("0002", ", position, name", ", 7, 'Cy'")],
+)
+async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart(
+    empty_url: str, revision: str, columns: str, values: str
+) -> None:
     await upgrade(empty_url)  # makes the checkpoints' tables, as the first release did
     await to_revision(empty_url, "base")
-    await to_revision(empty_url, "0001")
-    user, chat, message, memory = (new_id() for _ in range(4))
+    await to_revision(empty_url, revision)
+    memories = {new_id(): new_id() for _ in range(2)}
     vector = "array_fill(0.1, ARRAY[768])::vector"
-    for statement in (
-        f"INSERT INTO users VALUES ('{user}', 'ann', false, true, '[]')",
-        "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
-        f" VALUES ('{chat}', '{user}', 'chat', 1, 1)",
-        "INSERT INTO messages (id, owner_id, conversation_id, position, role, parts)"
-        f" VALUES ('{message}', '{user}', '{chat}', 7, 'user', '[]')",
-        "INSERT INTO memories (id, owner_id, conversation_id, message_id, role, text, embedding)"
-        f" VALUES ('{memory}', '{user}', '{chat}', '{message}', 'user', 'Two canaries.', {vector})",
-    ):
-        await execute(empty_url, statement)
+    for user, memory in memories.items():
+        chat, message = new_id(), new_id()
+        for statement in (
+            f"INSERT INTO users VALUES ('{user}', '{user}', false, true, '[]')",
+            "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
+            f" VALUES ('{chat}', '{user}', 'chat', 1, 1)",
+            "INSERT INTO messages (id, owner_id, conversation_id, position, role, parts)"
+            f" VALUES ('{message}', '{user}', '{chat}', 7, 'user', '[]')",
+            "INSERT INTO memories (id, owner_id, conversation_id, message_id, role, text, embedding"
+            f"{columns}) VALUES ('{memory}', '{user}', '{chat}', '{message}', 'user',"
+            f" 'Two canaries.', {vector}{values})",
+        ):
+            await execute(empty_url, statement)
+        if revision == "0002":  # whose step posts the words of older memories
+            await execute(
+                empty_url,
+                f"INSERT INTO memory_terms VALUES ('{memory}', 'canari', '{user}', '{chat}', 1, 2)",
+            )
 
     await upgrade(empty_url)
 
-    async with (
-        Database(DatabaseConfig(), empty_url) as database,
-        database.stores(user) as stores,
-    ):
-        found = await stores.memories.signals("canary?", np.ones(768, dtype=np.float32))
-    assert (found.ids, found.position.tolist()) == ([memory], [7])
-    assert found.words[0] > 0
-    assert found.context_similarity == found.similarity == pytest.approx(1)
+    async with Database(DatabaseConfig(), empty_url) as database:
+        for user, memory in memories.items():
+            async with database.stores(user) as stores:
+                found = await stores.memories.signals("Cy, canary?", np.ones(768, dtype=np.float32))
+                seen = await stores.memories._session.scalars(text("SELECT id FROM memories"))
+            assert (found.ids, found.position.tolist()) == ([memory], [7])
+            assert found.words[0] > 0
+            assert found.context_similarity == found.similarity == pytest.approx(1)
+            assert found.spoken.tolist() == [bool(columns)]
+            assert seen.all() == [memory]
 
 
 async def test_five_processes_may_migrate_at_once(empty_url: str) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from lab.db.connection import connect, conninfo, place
+from lab.db.isolation import admit, require_ownership
 from lab.errors import DatabaseError
 
 LOCK = 0x6C6162
@@ -40,11 +41,12 @@ async def upgrade(url: str, *, connect_timeout_s: float = 10, timeout_s: float =
     Raises
     ------
     DatabaseError
-        If the database does not answer, lacks pgvector, or stays locked.
+        If the database does not answer, lacks pgvector, belongs to another user, or stays locked.
     """
     async with await connect(url, timeout_s=connect_timeout_s) as connection:
         await _lock(connection, place(url), timeout_s)
         await _require_vector(connection)
+        await require_ownership(connection, place(url))
         engine = create_async_engine(
             "postgresql+psycopg://",
             async_creator=lambda: connect(url, timeout_s=connect_timeout_s, autocommit=False),
@@ -52,6 +54,7 @@ async def upgrade(url: str, *, connect_timeout_s: float = 10, timeout_s: float =
         )
         async with engine.begin() as migrating:
             await migrating.run_sync(_to_head)
+        await admit(connection)
         async with AsyncPostgresSaver.from_conn_string(conninfo(url)) as checkpoints:
             await checkpoints.setup()
 
