@@ -9,10 +9,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import AsyncConnection, sql
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
-from lab.db.connection import connect
+from lab.db.connection import connect, one_off_engine
 from lab.db.migrations import configuration
 from lab.db.tables import Base
 
@@ -155,12 +153,7 @@ def differences(connection: Connection) -> list[str]:
 
 async def _inspected(url: str, timeout_s: float, inspect: Callable[[Connection], T]) -> T:
     """Return what SQLAlchemy's tools find in a database."""
-    engine = create_async_engine(
-        "postgresql+psycopg://",
-        async_creator=lambda: connect(url, timeout_s=timeout_s, autocommit=False),
-        poolclass=NullPool,
-    )
-    async with engine.connect() as connection:
+    async with one_off_engine(url, timeout_s=timeout_s).connect() as connection:
         return await connection.run_sync(inspect)
 
 

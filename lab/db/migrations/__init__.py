@@ -14,10 +14,8 @@ from alembic.config import Config
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
-from lab.db.connection import connect, conninfo, place
+from lab.db.connection import connect, conninfo, one_off_engine, place
 from lab.errors import DatabaseError
 
 LOCK = 0x6C6162
@@ -45,12 +43,7 @@ async def upgrade(url: str, *, connect_timeout_s: float = 10, timeout_s: float =
     async with await connect(url, timeout_s=connect_timeout_s) as connection:
         await _lock(connection, place(url), timeout_s)
         await _require_vector(connection)
-        engine = create_async_engine(
-            "postgresql+psycopg://",
-            async_creator=lambda: connect(url, timeout_s=connect_timeout_s, autocommit=False),
-            poolclass=NullPool,
-        )
-        async with engine.begin() as migrating:
+        async with one_off_engine(url, timeout_s=connect_timeout_s).begin() as migrating:
             await migrating.run_sync(_to_head)
         async with AsyncPostgresSaver.from_conn_string(conninfo(url)) as checkpoints:
             await checkpoints.setup()
