@@ -11,6 +11,7 @@ from psycopg import AsyncConnection, sql
 from sqlalchemy import Connection
 
 from lab.db.connection import connect, one_off_engine
+from lab.db.lost import LOST
 from lab.db.migrations import configuration
 from lab.db.tables import Base
 
@@ -18,8 +19,6 @@ T = TypeVar("T")
 
 OTHERS = ("alembic", "apscheduler", "checkpoint")
 """Tables of libraries, which look after their own schema."""
-CHECKPOINTS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
-_LOST = sql.SQL("NOT EXISTS (SELECT FROM conversations WHERE id::text = thread_id)")
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ async def check(url: str, *, timeout_s: float) -> list[Problem]:
 
 async def vacuum(url: str, *, timeout_s: float) -> AsyncIterator[tuple[str, int]]:
     """
-    Delete checkpoints of conversations that are gone, then vacuum and analyse table by table.
+    Delete what libraries kept of rows that are gone, then vacuum and analyse table by table.
 
     Yields
     ------
@@ -127,9 +126,9 @@ async def vacuum(url: str, *, timeout_s: float) -> AsyncIterator[tuple[str, int]
             "SELECT relname FROM pg_stat_user_tables WHERE schemaname = current_schema ORDER BY 1"
         )
         names = [name for (name,) in await found.fetchall()]
-        for name in set(names) & set(CHECKPOINTS):
+        for name in LOST.keys() & set(names):
             await connection.execute(
-                sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(name), _LOST)
+                sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(name), sql.SQL(LOST[name]))
             )
         for n_left, name in zip(reversed(range(len(names))), names, strict=True):
             await connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(name)))
@@ -188,7 +187,9 @@ async def _orphans(connection: AsyncConnection) -> AsyncIterator[Problem]:
                     )
     (n,) = await _row(
         connection,
-        sql.SQL("SELECT count(DISTINCT thread_id) FROM checkpoints WHERE {}").format(_LOST),
+        sql.SQL("SELECT count(DISTINCT thread_id) FROM checkpoints WHERE {}").format(
+            sql.SQL(LOST["checkpoints"])
+        ),
     )
     if n:
         yield Problem(
