@@ -4,13 +4,14 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import Any
+from typing import IO, Any
 from uuid import UUID
 
 import structlog
 
 from lab.config import Settings
 from lab.db import Database, open_database
+from lab.db.export import open_export
 from lab.db.ids import new_id
 from lab.errors import LabError, NotFoundError
 from lab.messages import to_chat_message
@@ -69,6 +70,8 @@ class Runtime:
         self.pipelines = pipelines
         self.composer = composer
         self._search_given = GivenHistorySearch()
+        # One at a time: each holds one of a few connections for long.
+        self._exporting = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
 
     async def settings_of(self, owner: User) -> Settings:
@@ -151,6 +154,11 @@ class Runtime:
         async with self.database.stores(owner.id) as stores:
             await stores.conversations.delete(conversation_id)
         await self.composer.forget(conversation_id)
+
+    async def export(self, owner: User) -> IO[bytes]:
+        """Return an archive of what a user owns, as a file that is gone when it is closed."""
+        async with self._exporting:
+            return await open_export(self.database, owner, self.settings.data_folder)
 
     async def aclose(self) -> None:
         """Wait for what runs in the background."""

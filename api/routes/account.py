@@ -1,11 +1,14 @@
 """The caller: who they are, their settings and their keys."""
 
-from typing import Any
+import os
+from collections.abc import Iterator
+from typing import IO, Any
 from uuid import UUID
 
 from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
 
-from api.deps import CallerDep, MemoryDep, RuntimeDep
+from api.deps import CallerDep, InferDep, MemoryDep, RuntimeDep
 from lab.config import Settings, user_keys
 from lab.errors import PermissionDeniedError, UnknownKeyError
 from lab.schemas.api_key import ApiKey
@@ -16,11 +19,33 @@ from lab.schemas.explained_setting import ExplainedSetting
 
 router = APIRouter(prefix="/v1", tags=["account"])
 
+BLOCK = 1 << 18
+"""Bytes of a download that are in memory at once."""
+
 
 @router.get("/me")
 async def get_me(caller: CallerDep) -> Caller:
     """Return who the token belongs to and what it may do."""
     return caller
+
+
+@router.get(
+    "/me/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+async def export_me(runtime: RuntimeDep, owner: MemoryDep, asker: InferDep) -> StreamingResponse:
+    """Return all that is stored of the caller: a zip of JSON Lines and executed notebooks."""
+    archive = await runtime.export(owner)
+    size = archive.seek(0, os.SEEK_END)
+    return StreamingResponse(
+        _blocks(archive),
+        media_type="application/zip",
+        headers={
+            "Content-Disposition": f'attachment; filename="{owner.name}.zip"',
+            "Content-Length": str(size),
+        },
+    )
 
 
 @router.get("/config")
@@ -82,6 +107,13 @@ async def revoke_key(key_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Non
     """Revoke an API key at once."""
     async with runtime.database.stores(owner.id) as stores:
         await stores.api_keys.delete(key_id)
+
+
+def _blocks(archive: IO[bytes]) -> Iterator[bytes]:
+    with archive:
+        archive.seek(0)
+        while block := archive.read(BLOCK):
+            yield block
 
 
 def _explained(settings: Settings, key: str | None) -> list[ExplainedSetting]:

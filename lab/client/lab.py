@@ -154,6 +154,10 @@ class Lab:
         """Return who the token belongs to and what it may do."""
         return await self._http.fetch("GET", "/v1/me", Caller)
 
+    async def export(self) -> bytes:
+        """Return all that is stored of the user: a zip of JSON Lines and executed notebooks."""
+        return await self._http.download("/v1/me/export")
+
     def openai(self) -> dict[str, str]:
         """Return the arguments of `openai.AsyncOpenAI` and `langchain_openai.ChatOpenAI`."""
         address = self._http.address.result()

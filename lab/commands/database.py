@@ -134,7 +134,7 @@ def backup(file: File) -> None:
             async with _database() as (url, timeout_s):
                 return await backups.backup(url, file, timeout_s=timeout_s)
 
-    notes.print(f"{file}: {decimal(asyncio.run(run()))}.")
+    notes.print(f"{file}: {decimal(asyncio.run(run()))}.", markup=False)
 
 
 @app.command()
@@ -159,7 +159,7 @@ def restore(
                 await backups.restore(url, file, replace=replace, timeout_s=timeout_s)
                 return place(url)
 
-    notes.print(f"The {asyncio.run(run())} holds what {file} held.")
+    notes.print(f"The {asyncio.run(run())} holds what {file} held.", markup=False)
 
 
 @asynccontextmanager

@@ -2,15 +2,22 @@
 
 import asyncio
 import secrets
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import load_settings
-from lab.db import open_database
-from lab.errors import ConflictError
+from lab.db import Database, open_database
+from lab.db.belongings import count
+from lab.db.export import export
+from lab.db.forgetting import forget
+from lab.db.opening import running_database
+from lab.errors import ConflictError, InputError
 from lab.schemas.user import User
+from lab.supervisor.databases import hub_knows
 
 PASSWORD_BYTES = 12
 
@@ -62,6 +69,78 @@ def passwd(name: Name) -> None:
     Example: `lab users passwd admin`
     """
     _tell(name, asyncio.run(_new_password(name)))
+
+
+@app.command("export")
+def export_(
+    name: Name, file: Annotated[Path, typer.Argument(help="The archive to write, a zip.")]
+) -> None:
+    """
+    Write all that somebody owns to one file, which only you may read.
+
+    Rows are JSON Lines, a file a table; executed notebooks lie beside them. What stands in the file
+    is told in its README. Safe while the lab runs.
+
+    Example: `lab users export ada ada.zip`
+    """
+
+    async def run() -> dict[str, int]:
+        settings = load_settings()
+        async with open_database(settings) as database:
+            user = await _user(database, name)
+            return await export(database, user, settings.data_folder, file)
+
+    n_rows = sum(asyncio.run(run()).values())
+    size = decimal(file.stat().st_size)
+    notes.print(f"{file}: {n_rows} rows, {size}.", markup=False, soft_wrap=True)
+
+
+@app.command("forget")
+def forget_(
+    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:
+    """
+    Delete somebody with all that they own, and search the database for what is left.
+
+    Shows how much it is and asks for the name once more. Rows, checkpoints, jobs and executed
+    notebooks go; what the lab does not own is told and stays. Consider `lab users export` first.
+
+    Examples: `lab users forget ada` · `lab users forget ada --yes`
+    """
+    print_table(["table", "rows"], asyncio.run(_count(name)).items())
+    if not yes and (typed := typer.prompt(f"Type `{name}` to delete all of it", err=True)) != name:
+        raise InputError(f"`{typed}` is not `{name}`; nothing was deleted.")
+    left = asyncio.run(_forget(name))
+    notes.print(f"All of `{name}` is deleted, and the database holds no trace of them.")
+    for what in left:
+        notes.print(f"Left for you: {what}.", markup=False, soft_wrap=True)
+
+
+async def _count(name: str) -> dict[str, int]:
+    async with open_database(load_settings()) as database:
+        user = await _user(database, name)
+        return await count(database, user.id)
+
+
+async def _forget(name: str) -> list[str]:
+    """Delete somebody; return what of them is not the lab's to delete."""
+    settings = load_settings()
+    async with open_database(settings) as database:
+        await forget(database, settings.data_folder, name)
+        async with running_database(settings) as url:
+            known = await hub_knows(url, name, settings.config.database.connect_timeout_s)
+    home = settings.data_folder / "homes" / name
+    left = ["backups and exports that were made before"]
+    if known:
+        left.append("the hub's own record of the name; delete it on its page /hub/admin")
+    if home.exists():
+        left.append(f"their notebooks in {home}")
+    return left
+
+
+async def _user(database: Database, name: str) -> User:
+    async with database.accounts() as accounts:
+        return await accounts.get(name)
 
 
 async def _add(name: str, *, is_admin: bool) -> str:

@@ -8,15 +8,16 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lab.db.api_keys import hash_secret
 from lab.db.ids import new_id
+from lab.db.lost import LOST
 from lab.db.passwords import hash_password, password_fits
 from lab.db.tables import ApiKeyRow, EvalRunRow, RunRow, ScheduleRow, UserRow
-from lab.errors import AuthenticationError, InputError, NotFoundError
+from lab.errors import AuthenticationError, ConflictError, InputError, NotFoundError
 from lab.schemas.run_status import RunStatus
 from lab.schemas.schedule import Schedule
 from lab.schemas.scope import Scope
@@ -24,6 +25,9 @@ from lab.schemas.user import User
 
 USE_RESOLUTION = timedelta(minutes=1)
 """How exactly the last use of a key is kept: a write for each request would cost more."""
+
+OPEN = (RunStatus.queued, RunStatus.running)
+"""Of runs that have not ended."""
 
 
 class Accounts:
@@ -68,13 +72,39 @@ class Accounts:
             raise InputError(f"A user has no {', '.join(sorted(unknown))} to change.")
         return await self._change(name, **fields)
 
-    async def delete(self, name: str) -> None:
-        """Delete a user with everything that they own."""
-        gone = await self._session.scalar(
-            delete(UserRow).where(UserRow.name == name).returning(UserRow.id)
-        )
-        if gone is None:
+    async def delete(self, name: str) -> builtins.list[tuple[UUID, str]]:
+        """
+        Delete a user with everything that they own in the database.
+
+        Returns
+        -------
+        list of (UUID, str)
+            Their evaluation runs, each with its executed notebook, which is still in the data
+            folder.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such user.
+        ConflictError
+            If something of theirs still runs: it would go on writing.
+        """
+        # Locked, so that nothing of theirs can start from here on.
+        mine = select(UserRow.id).where(UserRow.name == name).with_for_update()
+        if (id := await self._session.scalar(mine)) is None:
             raise NotFoundError("user", name)
+        await self._check_idle(id, name)
+        notebooks = await self._session.execute(
+            select(EvalRunRow.id, EvalRunRow.executed_notebook).where(
+                EvalRunRow.owner_id == id, EvalRunRow.executed_notebook.is_not(None)
+            )
+        )
+        left = [(run_id, str(notebook)) for run_id, notebook in notebooks]
+        await self._session.execute(delete(UserRow).where(UserRow.id == id))
+        for table, is_lost in LOST.items():
+            if await self._session.scalar(select(func.to_regclass(table).is_not(None))):
+                await self._session.execute(text(f"DELETE FROM {table} WHERE {is_lost}"))
+        return left
 
     async def ensure_admin(self, name: str) -> str | None:
         """Return the new password of the first administrator, or None when there is one."""
@@ -138,10 +168,25 @@ class Accounts:
         rows = await self._session.scalars(select(ScheduleRow).order_by(ScheduleRow.created_at))
         return [Schedule.model_validate(row, from_attributes=True) for row in rows]
 
+    async def _check_idle(self, id: UUID, name: str) -> None:
+        n_open = 0
+        for row in (RunRow, EvalRunRow):
+            n_open += (
+                await self._session.scalar(
+                    select(func.count()).where(row.owner_id == id, row.status.in_(OPEN))
+                )
+                or 0
+            )
+        if n_open:
+            raise ConflictError(
+                f"`{name}` has {n_open} runs that have not ended: wait for them or cancel them. "
+                "Those of a lab that was killed end when it starts again."
+            )
+
     async def _interrupt(self, row: type[RunRow] | type[EvalRunRow]) -> int:
         closed = await self._session.scalars(
             update(row)
-            .where(row.status.in_([RunStatus.queued, RunStatus.running]))
+            .where(row.status.in_(OPEN))
             .values(
                 status=RunStatus.interrupted,
                 error="The process that ran it ended; ask again.",

@@ -7,8 +7,10 @@ with all of the file in the database, or with the database as it was.
 
 import asyncio
 import os
+import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -16,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from lab.db.connection import connect, conninfo, place
 from lab.db.embedded import binary
 from lab.db.migrations import upgrade
+from lab.db.new_file import new_file
 from lab.errors import ConflictError, DatabaseError, InputError
 
 LOCK_TIMEOUT = "10s"
@@ -36,26 +39,12 @@ async def backup(url: str, file: Path, *, timeout_s: float) -> int:
     InputError
         If the file cannot be written.
     """
-    if file.exists():
-        raise ConflictError(f"{file} exists; name another file, or remove this one.")
-    async with await connect(url, timeout_s=timeout_s):
-        pass
-    part = file.with_name(f".{file.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be written ({error.strerror}); name a file in a folder that exists "
-            "and is yours."
-        ) from error
-    try:
+    with new_file(file) as part:
+        async with await connect(url, timeout_s=timeout_s):
+            pass
         await _run(
-            ("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={part}"), url
+            url, "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={part}"
         )
-        part.rename(file)
-    finally:
-        part.unlink(missing_ok=True)
     return file.stat().st_size
 
 
@@ -83,10 +72,10 @@ async def restore(url: str, file: Path, *, replace: bool, timeout_s: float) -> N
     DatabaseError
         If the database does not answer, is in use, or refuses.
     """
-    if not file.is_file():
+    if not os.path.isfile(file):  # Path's raises for a name that is too long
         raise InputError(f"There is no file {file}; name one that `lab db backup` wrote.")
     try:
-        await _run(("pg_restore", "--list", str(file)), url, stdout=DEVNULL)
+        await _run(url, "pg_restore", "--list", str(file.absolute()))
     except DatabaseError as error:
         raise InputError(f"{file} is no backup of a lab, or is damaged: {error}") from error
     if not replace and await _tables(url, timeout_s):
@@ -100,52 +89,39 @@ async def restore(url: str, file: Path, *, replace: bool, timeout_s: float) -> N
 
 async def _load(url: str, file: Path) -> None:
     """Run the file's statements, after those that empty the database, in one transaction."""
-    reader = await _start(
-        ("pg_restore", "--no-owner", "--no-privileges", "--file=-", str(file)), url, stdout=PIPE
-    )
-    writer = await _start(
-        ("psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"),
-        url,
-        stdin=PIPE,
-        stdout=DEVNULL,
-    )
-    said = asyncio.gather(_words(reader), _words(writer))
-    try:
-        assert reader.stdout is not None, "a pipe was asked for"
-        assert writer.stdin is not None, "a pipe was asked for"
-        writer.stdin.write(f"SET lock_timeout = '{LOCK_TIMEOUT}'; {_EMPTY}".encode())
-        whole = await _pump(reader, writer)
-        if not whole:
-            writer.kill()  # with its connection ends the transaction
-        await asyncio.gather(reader.wait(), writer.wait())
-        reader_said, writer_said = await said
-    finally:
-        for process in (reader, writer):
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    if writer.returncode or reader.returncode:
-        words = writer_said if whole else reader_said
+    read = "pg_restore", "--no-owner", "--no-privileges", "--file=-", str(file.absolute())
+    write = "psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"
+    async with (
+        _tool(url, *read, stdout=PIPE) as reader,
+        _tool(url, *write, stdin=PIPE) as writer,
+        asyncio.TaskGroup() as tasks,
+    ):
+        reader_said = tasks.create_task(_words(reader))
+        writer_said = tasks.create_task(_words(writer))
+        await _pump(reader, writer)
+    if reader.returncode or writer.returncode:
+        # A reader that we killed, because the writer had ended, is not to blame.
+        is_read = reader.returncode in (0, -signal.SIGKILL)
+        words = (writer_said if is_read else reader_said).result()
         if "lock timeout" in words:
             words = "the database is in use; stop the lab first (`lab down`)"
         raise DatabaseError(f"Nothing was restored, the database is as it was: {words}.")
 
 
-async def _pump(reader: Process, writer: Process) -> bool:
-    """Hand over the statements; return whether the file was read to its end without an error."""
+async def _pump(reader: Process, writer: Process) -> None:
+    """Hand the statements over; `psql` commits when it has seen all of them, and only then."""
     assert reader.stdout is not None, "a pipe was asked for"
     assert writer.stdin is not None, "a pipe was asked for"
-    try:
+    with suppress(BrokenPipeError, ConnectionResetError):  # psql ended first, and says why
+        writer.stdin.write(f"SET lock_timeout = '{LOCK_TIMEOUT}'; {_EMPTY}".encode())
         while block := await reader.stdout.read(1 << 16):
             writer.stdin.write(block)
             await writer.stdin.drain()
-    except (BrokenPipeError, ConnectionResetError):
-        reader.kill()
-        return True  # psql ended first, and says why
-    whole = await reader.wait() == 0
-    if whole:
-        writer.stdin.close()
-    return whole
+        if await reader.wait() == 0:
+            writer.stdin.close()
+            return
+    for process in (reader, writer):
+        _kill(process)
 
 
 async def _tables(url: str, timeout_s: float) -> Sequence[object]:
@@ -156,29 +132,27 @@ async def _tables(url: str, timeout_s: float) -> Sequence[object]:
         return await found.fetchall()
 
 
-async def _run(command: Sequence[str], url: str, stdout: int = DEVNULL) -> None:
-    process = await _start(command, url, stdout=stdout)
-    try:
+async def _run(url: str, tool: str, *arguments: str) -> None:
+    async with _tool(url, tool, *arguments) as process:
         words = await _words(process)
-        await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     if process.returncode:
-        raise DatabaseError(f"`{command[0]}` failed: {words}.")
+        raise DatabaseError(f"`{tool}` failed: {words}.")
 
 
-async def _start(
-    command: Sequence[str], url: str, *, stdin: int = DEVNULL, stdout: int = DEVNULL
-) -> Process:
-    """Start a tool of PostgreSQL; the password goes by the environment, which nobody else reads."""
+@asynccontextmanager
+async def _tool(
+    url: str, tool: str, *arguments: str, stdin: int = DEVNULL, stdout: int = DEVNULL
+) -> AsyncIterator[Process]:
+    """
+    Run a tool of PostgreSQL, which has ended when the block has.
+
+    The password goes by the environment, which nobody else reads.
+    """
     parts = conninfo_to_dict(conninfo(url))
     password = parts.pop("password", None)
     environment = {"PGPASSWORD": str(password)} if password else {}
-    tool, *arguments = command
     connects = tool != "pg_restore"
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         str(binary(tool)),
         *arguments,
         *((f"--dbname={make_conninfo('', **parts)}",) if connects else ()),
@@ -187,6 +161,19 @@ async def _start(
         stderr=PIPE,
         env=environment | {"PGCONNECT_TIMEOUT": "10", "LC_ALL": "C"},
     )
+    try:
+        yield process
+    except BaseException:
+        _kill(process)
+        raise
+    finally:
+        # Pipes are emptied: asyncio holds that a process with a full one has not ended.
+        await process.communicate()
+
+
+def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 async def _words(process: Process) -> str:

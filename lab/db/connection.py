@@ -6,6 +6,8 @@ import time
 
 from psycopg import AsyncConnection, OperationalError, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from lab.errors import ConfigError, DatabaseError
 
@@ -66,3 +68,12 @@ async def connect(url: str, *, timeout_s: float, autocommit: bool = True) -> Asy
                     "LAB_DATABASE_URL."
                 ) from error
         await asyncio.sleep(0.1)
+
+
+def one_off_engine(url: str, *, timeout_s: float) -> AsyncEngine:
+    """Return an engine for SQLAlchemy's own tools; it keeps no connection between two uses."""
+    return create_async_engine(
+        "postgresql+psycopg://",
+        async_creator=lambda: connect(url, timeout_s=timeout_s, autocommit=False),
+        poolclass=NullPool,
+    )

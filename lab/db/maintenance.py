@@ -9,11 +9,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import AsyncConnection, sql
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
-from lab.db.connection import connect
+from lab.db.connection import connect, one_off_engine
 from lab.db.isolation import unprotected
+from lab.db.lost import LOST
 from lab.db.migrations import configuration
 from lab.db.tables import Base
 
@@ -21,8 +20,6 @@ T = TypeVar("T")
 
 OTHERS = ("alembic", "apscheduler", "checkpoint")
 """Tables of libraries, which look after their own schema."""
-CHECKPOINTS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
-_LOST = sql.SQL("NOT EXISTS (SELECT FROM conversations WHERE id::text = thread_id)")
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ async def check(url: str, *, timeout_s: float) -> list[Problem]:
 
 async def vacuum(url: str, *, timeout_s: float) -> AsyncIterator[tuple[str, int]]:
     """
-    Delete checkpoints of conversations that are gone, then vacuum and analyse table by table.
+    Delete what libraries kept of rows that are gone, then vacuum and analyse table by table.
 
     Yields
     ------
@@ -130,9 +127,9 @@ async def vacuum(url: str, *, timeout_s: float) -> AsyncIterator[tuple[str, int]
             "SELECT relname FROM pg_stat_user_tables WHERE schemaname = current_schema ORDER BY 1"
         )
         names = [name for (name,) in await found.fetchall()]
-        for name in set(names) & set(CHECKPOINTS):
+        for name in LOST.keys() & set(names):
             await connection.execute(
-                sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(name), _LOST)
+                sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(name), sql.SQL(LOST[name]))
             )
         for n_left, name in zip(reversed(range(len(names))), names, strict=True):
             await connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(name)))
@@ -159,12 +156,7 @@ def differences(connection: Connection) -> list[str]:
 
 async def _inspected(url: str, timeout_s: float, inspect: Callable[[Connection], T]) -> T:
     """Return what SQLAlchemy's tools find in a database."""
-    engine = create_async_engine(
-        "postgresql+psycopg://",
-        async_creator=lambda: connect(url, timeout_s=timeout_s, autocommit=False),
-        poolclass=NullPool,
-    )
-    async with engine.connect() as connection:
+    async with one_off_engine(url, timeout_s=timeout_s).connect() as connection:
         return await connection.run_sync(inspect)
 
 
@@ -199,7 +191,9 @@ async def _orphans(connection: AsyncConnection) -> AsyncIterator[Problem]:
                     )
     (n,) = await _row(
         connection,
-        sql.SQL("SELECT count(DISTINCT thread_id) FROM checkpoints WHERE {}").format(_LOST),
+        sql.SQL("SELECT count(DISTINCT thread_id) FROM checkpoints WHERE {}").format(
+            sql.SQL(LOST["checkpoints"])
+        ),
     )
     if n:
         yield Problem(

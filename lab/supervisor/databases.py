@@ -5,7 +5,7 @@ from psycopg import sql
 from sqlalchemy import URL, make_url
 
 from lab.db import upgrade
-from lab.db.connection import conninfo
+from lab.db.connection import connect, conninfo
 from lab.errors import DatabaseError
 
 HUB_DATABASE = "jupyterhub"
@@ -44,3 +44,24 @@ async def prepare_databases(url: str, connect_timeout_s: float) -> None:
             f"The database `{HUB_DATABASE}` could not be made beside the lab's "
             f"({str(error).strip()}); make it and give it to the lab's user."
         ) from error
+
+
+async def hub_knows(url: str, name: str, connect_timeout_s: float) -> bool:
+    """
+    Return whether the hub has a record of that name; without a hub it has none.
+
+    Raises
+    ------
+    DatabaseError
+        If the server does not answer.
+    """
+    async with await connect(url, timeout_s=connect_timeout_s) as lab:
+        found = await lab.execute("SELECT FROM pg_database WHERE datname = %s", [HUB_DATABASE])
+        if not found.rowcount:
+            return False
+    async with await connect(hub_database_url(url), timeout_s=connect_timeout_s) as hub:
+        try:
+            found = await hub.execute("SELECT FROM users WHERE name = %s", [name])
+        except psycopg.errors.UndefinedTable:  # made, and the hub never started
+            return False
+        return bool(found.rowcount)

@@ -120,6 +120,7 @@ class OwnedStoreContract(ABC):
         async with database.stores(owner.id) as stores:
             created = await self.create(stores)
         async with database.accounts() as accounts:
+            await accounts.mark_interrupted()
             await accounts.delete(owner.name)
         with pytest.raises(NotFoundError):
             async with database.stores(owner.id) as stores:

@@ -1,14 +1,19 @@
 """Nobody reads, changes or deletes what is another's."""
 
+import json
+from io import BytesIO
 from typing import Any
 from uuid import uuid4
+from zipfile import ZipFile
 
 import httpx
 import pytest
 
+from lab.client import connect
 from lab.db import Database
+from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.api_server import Api, ann, api, api_app, bob, hello
+from tests.api_server import Api, ann, api, api_app, bob, hello, key_of
 
 __all__ = ["ann", "api", "api_app", "bob"]
 
@@ -132,6 +137,29 @@ async def test_owners_can_delete_what_is_theirs(api: Api, ann: str) -> None:
 
     assert statuses == [204, 204, 204, 204]
     assert (gone.status_code, unknown.status_code) == (404, 404)
+
+
+async def test_one_may_take_along_all_that_is_ones_own(
+    api: Api, ann: str, bob: str, database: Database, owner: User
+) -> None:
+    async with api.client(ann) as hers, api.client(bob) as his:
+        await rows_of(hers)
+        answer = await hers.get("/v1/me/export")
+        other = await his.get("/v1/me/export")
+    memory_only = await key_of(database, owner, [Scope.custom_lab_memory])
+    async with api.client(memory_only) as client:
+        refused = await client.get("/v1/me/export")
+    async with connect(api.url, ann) as lab:
+        taken = await lab.export()
+
+    held, none = (ZipFile(BytesIO(content)) for content in (taken, other.content))
+    assert answer.headers["Content-Type"] == "application/zip"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="ann.zip"'
+    assert ZipFile(BytesIO(answer.content)).namelist() == held.namelist()
+    assert "Zamiko" in held.read("messages.jsonl").decode()
+    assert none.read("messages.jsonl") == b""
+    assert json.loads(none.read("users.jsonl"))["name"] == "bob"
+    assert refused.status_code == 403
 
 
 async def test_settings_are_ones_own(api: Api, ann: str, bob: str) -> None:

@@ -14,10 +14,8 @@ from alembic.config import Config
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
-from lab.db.connection import connect, conninfo, place
+from lab.db.connection import connect, conninfo, one_off_engine, place
 from lab.db.isolation import admit, require_ownership
 from lab.errors import DatabaseError
 
@@ -47,12 +45,7 @@ async def upgrade(url: str, *, connect_timeout_s: float = 10, timeout_s: float =
         await _lock(connection, place(url), timeout_s)
         await _require_vector(connection)
         await require_ownership(connection, place(url))
-        engine = create_async_engine(
-            "postgresql+psycopg://",
-            async_creator=lambda: connect(url, timeout_s=connect_timeout_s, autocommit=False),
-            poolclass=NullPool,
-        )
-        async with engine.begin() as migrating:
+        async with one_off_engine(url, timeout_s=connect_timeout_s).begin() as migrating:
             await migrating.run_sync(_to_head)
         await admit(connection)
         async with AsyncPostgresSaver.from_conn_string(conninfo(url)) as checkpoints:

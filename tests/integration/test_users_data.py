@@ -1,0 +1,314 @@
+"""`lab users export` and `lab users forget`: all of one person, and nothing of another."""
+
+import asyncio
+import json
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import psycopg
+import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from typer.testing import CliRunner
+
+from lab.cli import main
+from lab.db import Database, EmbeddedPostgres
+from lab.db.belongings import owned_tables, snapshot
+from lab.db.tables import Base
+from lab.protocols import EMBEDDING_DIM
+from lab.schemas.event_type import EventType
+from lab.schemas.role import Role
+from lab.schemas.run_kind import RunKind
+from lab.schemas.run_status import RunStatus
+from lab.schemas.scope import Scope
+from lab.schemas.text_part import TextPart
+from lab.schemas.user import User
+from lab.supervisor.databases import HUB_DATABASE
+from tests.integration.test_evals_clock import Fired, ticking, until
+
+pytestmark = pytest.mark.integration
+
+runner = CliRunner()
+
+ANN, BOB = "Zanzibar", "Tombouctou"
+"""Words that stand in everything of Ann's, and of Bob's."""
+
+
+@pytest.fixture
+def data_folder(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the data folder of the lab that the commands mean."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("LAB_DATABASE_URL", database_url)
+    monkeypatch.setenv("LAB_DATA_FOLDER", str(folder))
+    monkeypatch.setenv("COLUMNS", "300")
+    return folder
+
+
+@pytest.fixture
+async def hub_database(database_server: EmbeddedPostgres) -> AsyncIterator[str]:
+    await database_server.create_database(HUB_DATABASE)
+    yield database_server.url(HUB_DATABASE)
+    await execute(database_server.url("postgres"), f"DROP DATABASE {HUB_DATABASE} WITH (FORCE)")
+
+
+async def fill(database: Database, url: str, user: User, data_folder: Path, word: str) -> None:
+    """Let a user own something of every kind, with a word in every text."""
+    vector = np.eye(1, EMBEDDING_DIM, dtype=np.float32)[0]
+    async with database.accounts() as accounts:
+        await accounts.set_password(user.name, word)
+    async with database.stores(user.id) as stores:
+        chat = await stores.conversations.create(word)
+        run = await stores.runs.create(RunKind.chat, word, {"stop": [word]}, chat.id)
+        await stores.runs.update(run.id, status=RunStatus.failed, error=word)
+        await stores.events.append(run.id, 0, EventType.run_failed, {"message": word})
+        said = await stores.messages.add(chat.id, Role.user, [TextPart(text=word)], run_id=run.id)
+        await stores.memories.add(said, word, vector, vector)
+        await stores.api_keys.create(word, [Scope.custom_lab_infer])
+        await stores.config.set({"preferences": {"profile": word}})
+        schedule = await stores.schedules.create(word, "0 0 1 1 *", word)
+        evaluated = await stores.eval_runs.create(word, word, {"x": word}, schedule_id=schedule.id)
+        file = Path("evals", str(evaluated.id), f"{word}.ipynb")
+        await stores.eval_runs.update(
+            evaluated.id, status=RunStatus.completed, executed_notebook=str(file)
+        )
+    (data_folder / file).parent.mkdir(parents=True)
+    (data_folder / file).write_text(word)
+    (data_folder / file).with_suffix(".html").write_text(word)
+    steps: Any = AsyncPostgresSaver(database.pool)
+    place = {"configurable": {"thread_id": str(chat.id), "checkpoint_ns": ""}}
+    step = {**empty_checkpoint(), "channel_values": {"window": [word]}}
+    placed = await steps.aput(place, step, {"source": "loop"}, {"window": "1"})
+    await steps.aput_writes(placed, [("answer", word)], "task")
+    async with ticking(database, url, Fired()) as clock:
+        await until(lambda: clock.ticks)
+
+
+async def execute(url: str, statement: str) -> list[tuple[Any, ...]]:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        found = await connection.execute(statement.encode())
+        return await found.fetchall() if found.description else []
+
+
+async def everything(url: str) -> dict[str, list[str]]:
+    """Return every row of every table as text, bytes as hex."""
+    tables = await execute(url, "SELECT relname FROM pg_stat_user_tables ORDER BY 1")
+    return {
+        name: [row for (row,) in await execute(url, f"SELECT t::text FROM {name} t ORDER BY 1")]
+        for (name,) in tables
+    }
+
+
+def files(folder: Path) -> dict[Path, bytes | None]:
+    return {f: f.read_bytes() if f.is_file() else None for f in folder.rglob("*")}
+
+
+def spelled(word: str) -> tuple[str, str, str]:
+    """Return how a word may stand in a row: as it is, stemmed, and in bytes."""
+    return word, word.lower()[:5], word.encode().hex()
+
+
+async def lab(*arguments: str, code: int = 0, typed: str | None = None) -> str:
+    """Run a command and return all it prints."""
+    result = await asyncio.to_thread(runner.invoke, main, ["users", *arguments], input=typed)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    if code:
+        assert "Error: " in result.stderr.splitlines()[-1]
+    return " ".join(result.output.split())
+
+
+def test_every_table_of_ours_says_whose_its_rows_are() -> None:
+    assert {table.name for table, _ in owned_tables()} == set(Base.metadata.tables)
+
+
+async def test_an_export_holds_all_of_one_user(
+    database: Database,
+    database_url: str,
+    owner: User,
+    other_owner: User,
+    data_folder: Path,
+    tmp_path: Path,
+) -> None:
+    await fill(database, database_url, owner, data_folder, ANN)
+    await fill(database, database_url, other_owner, data_folder, BOB)
+    hashes = await execute(
+        database_url,
+        "SELECT password_hash FROM users UNION ALL SELECT secret_hash FROM api_keys",
+    )
+    file = tmp_path / "ann.zip"
+
+    assert f"{file}: 10 rows" in await lab("export", "ann", str(file))
+
+    with ZipFile(file) as archive:
+        assert archive.testzip() is None
+        held = {name: archive.read(name).decode() for name in archive.namelist()}
+    manifest = json.loads(held.pop("manifest.json"))
+    readme = held.pop("README.md")
+    rows = {
+        name.removesuffix(".jsonl"): [json.loads(line) for line in text.splitlines()]
+        for name, text in held.items()
+        if name.endswith(".jsonl")
+    }
+    notebooks = {name: text for name, text in held.items() if name.startswith("files/")}
+    everything_held = "".join(held.values())
+    assert {table: len(found) for table, found in rows.items()} == manifest["rows"]
+    assert set(rows) == set(Base.metadata.tables) - {"memory_contexts", "memory_terms"}
+    assert all(len(found) == 1 for found in rows.values()), rows
+    assert rows["messages"][0]["parts"] == [{"type": "text", "text": ANN}]
+    assert rows["memories"][0]["text"] == ANN
+    assert rows["users"][0]["name"] == "ann"
+    (run,) = rows["eval_runs"]
+    assert notebooks == {f"files/evals/{run['id']}/{ANN}.{kind}": ANN for kind in ("html", "ipynb")}
+    assert (manifest["user"], manifest["files"]) == ("ann", 2)
+    assert readme.startswith("# What LLM ML Lab stored of ann")
+    assert all(row.count(ANN) for row in held.values() if "is_admin" not in row)
+    assert not any(mark in everything_held for mark in (*spelled(BOB), str(other_owner.id)))
+    assert not any(secret in everything_held for (secret,) in hashes)
+    assert "embedding" not in everything_held
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_forgetting_leaves_no_trace_and_all_of_the_others(
+    database: Database,
+    database_url: str,
+    other_owner: User,
+    data_folder: Path,
+) -> None:
+    await fill(database, database_url, other_owner, data_folder, BOB)
+    before, files_before = await everything(database_url), files(data_folder)
+    async with database.accounts() as accounts:
+        ann = await accounts.get_or_create("ann")
+    await fill(database, database_url, ann, data_folder, ANN)
+    home = data_folder / "homes" / "ann"
+    grown = await everything(database_url)
+    same = {table for table in grown if grown[table] == before[table]}
+    assert same == {"alembic_version", "checkpoint_migrations"}
+
+    home.mkdir(parents=True)
+    shown = await lab("forget", "ann", typed="ann\n")
+    home.rmdir()
+    home.parent.rmdir()
+
+    after = await everything(database_url)
+    left = "".join(row for rows in after.values() for row in rows)
+    assert after == before
+    assert files(data_folder) == files_before
+    assert not any(mark in left for mark in (*spelled(ANN), str(ann.id), ann.id.hex))
+    assert "memory_terms 1" in shown
+    assert "All of `ann` is deleted" in shown
+    assert f"their notebooks in {home}" in shown
+    assert "hub" not in shown
+
+
+async def test_what_is_not_confirmed_is_not_deleted(
+    database: Database, database_url: str, owner: User, data_folder: Path
+) -> None:
+    await fill(database, database_url, owner, data_folder, ANN)
+    before, files_before = await everything(database_url), files(data_folder)
+
+    assert "`bob` is not `ann`; nothing was deleted" in await lab(
+        "forget", "ann", typed="bob\n", code=1
+    )
+    assert "No user `carl`" in await lab("forget", "carl", "--yes", code=1)
+
+    assert await everything(database_url) == before
+    assert files(data_folder) == files_before
+
+
+async def test_a_user_whose_runs_go_on_is_not_deleted(
+    database: Database, database_url: str, owner: User, data_folder: Path
+) -> None:
+    async with database.stores(owner.id) as stores:
+        await stores.runs.create(RunKind.chat, None, {})
+        await stores.eval_runs.create("x", "x")
+    before = await everything(database_url)
+
+    assert "`ann` has 2 runs that have not ended" in await lab("forget", "ann", "--yes", code=1)
+
+    assert await everything(database_url) == before
+
+
+@pytest.mark.parametrize("place", ["../outside", "secrets", "evals/{id}"])
+async def test_files_that_are_not_a_runs_own_stay(
+    database: Database, database_url: str, owner: User, data_folder: Path, place: str
+) -> None:
+    """The last is a run's folder that is a link."""
+    async with database.stores(owner.id) as stores:
+        run = await stores.eval_runs.create("x", "x")
+        file = Path(place.format(id=run.id), "x.ipynb")
+        await stores.eval_runs.update(
+            run.id, status=RunStatus.completed, executed_notebook=str(file)
+        )
+    kept = (data_folder / file).parent
+    if "{id}" in place:
+        kept = data_folder / "kept"
+        (data_folder / file).parent.parent.mkdir(parents=True)
+        (data_folder / file).parent.symlink_to(kept)
+    kept.mkdir(parents=True)
+    (kept / "x.ipynb").write_text("mine")
+    before = await everything(database_url)
+
+    shown = await lab("forget", "ann", "--yes", code=1)
+
+    assert "not in a folder of its own" in shown
+    assert (kept / "x.ipynb").read_text() == "mine"
+    assert await everything(database_url) == before
+
+
+async def test_what_is_left_is_told_loudly(
+    database: Database, database_url: str, owner: User, data_folder: Path
+) -> None:
+    await execute(database_url, "CREATE TABLE gossip (about jsonb, raw bytea)")
+    try:
+        await execute(
+            database_url,
+            f"INSERT INTO gossip VALUES (to_jsonb('{owner.id}'::text), '{owner.id}'), ('{{}}', '')",
+        )
+
+        shown = await lab("forget", "ann", "--yes", code=1)
+    finally:
+        await execute(database_url, "DROP TABLE gossip")
+
+    assert "1 rows of gossip.about, 1 rows of gossip.raw" in shown
+
+
+@pytest.mark.usefixtures("data_folder", "owner")
+async def test_an_export_never_overwrites_and_never_leaves_half_a_file(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+
+    assert "exists; name another" in await lab("export", "ann", str(taken), code=1)
+    assert "cannot be written" in await lab("export", "ann", str(tmp_path / "no" / "x"), code=1)
+    assert "No user `carl`" in await lab("export", "carl", str(tmp_path / "x"), code=1)
+
+    assert list(tmp_path.iterdir()) == [taken]
+    assert taken.read_text() == "mine"
+
+
+async def test_a_snapshot_shows_one_moment(database: Database, owner: User) -> None:
+    counting = "SELECT count(*) FROM conversations"
+    async with snapshot(database) as connection:
+        first = await (await connection.execute(counting)).fetchall()
+        async with database.stores(owner.id) as stores:
+            await stores.conversations.create("later")
+        second = await (await connection.execute(counting)).fetchall()
+    async with snapshot(database) as connection:
+        third = await (await connection.execute(counting)).fetchall()
+
+    assert first == second != third
+
+
+@pytest.mark.usefixtures("data_folder", "owner", "other_owner")
+async def test_the_hubs_own_record_is_told(hub_database: str) -> None:
+    unknown = await lab("forget", "bob", "--yes")  # a hub that never started has no tables
+    await execute(hub_database, "CREATE TABLE users (name text)")
+    await execute(hub_database, "INSERT INTO users VALUES ('ann')")
+
+    shown = await lab("forget", "ann", "--yes")
+
+    assert "hub" not in unknown
+    assert "the hub's own record of the name" in shown
