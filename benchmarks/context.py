@@ -14,6 +14,7 @@ Maharana et al., "Evaluating very long-term conversational memory of LLM agents"
 import argparse
 import asyncio
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
@@ -33,6 +34,7 @@ from rich.progress import track
 from benchmarks.report import Row, report
 from lab.config import load_settings
 from lab.context import Budget, Candidate, assemble, shared_words, words_of
+from lab.pipelines.catalog import minilm_folder
 from lab.protocols import EmbeddingPipeline, FloatArray
 from lab.runtime import Runtime, open_runtime
 from lab.schemas.chat_message import ChatMessage
@@ -45,6 +47,7 @@ from lab.workflows.turns import Turn, Turns
 AIMS = {512: 0.78, 1024: 0.85, 2048: 0.90, 4096: 0.94}
 """Least share of the evidence in a window, by its tokens."""
 ALL_AIM, ALL_AT = 0.85, 2048
+MINILM_DIM = 384
 UNANSWERABLE = 5
 CATEGORIES = {1: "several turns", 2: "time", 3: "open domain", 4: "one turn"}
 
@@ -161,6 +164,39 @@ def langchain_ranking(said: Sequence[Said], embeddings: Embeddings) -> Callable[
     )
 
 
+def mem0_ranking(said: Sequence[Said], folder: Path) -> Callable[[str], Ranking]:
+    """Return mem0's search; without inference, so that it keeps what was said as it was said."""
+    # Both are read on import: no word to anybody, and no file at home.
+    os.environ |= {"MEM0_TELEMETRY": "False", "MEM0_DIR": str(folder)}  # noqa: TID251
+    from mem0 import Memory  # noqa: PLC0415
+
+    model = {"model": str(minilm_folder()), "embedding_dims": MINILM_DIM}
+    memory = Memory.from_config(
+        {
+            "embedder": {"provider": "huggingface", "config": model},
+            "vector_store": {
+                "provider": "qdrant",
+                "config": {
+                    "path": str(folder / uuid4().hex),  # one process, one store a folder
+                    "embedding_model_dims": MINILM_DIM,
+                },
+            },
+            "llm": {"provider": "openai", "config": {"api_key": "asked for, and never used"}},
+            "history_db_path": ":memory:",
+        }
+    )
+    for place, line in enumerate(lines(said)):
+        memory.add(line, user_id="bench", metadata={"place": place}, infer=False)
+
+    def rank(question: str) -> Ranking:
+        found = memory.search(
+            question, filters={"user_id": "bench"}, top_k=len(said), threshold=0.0
+        )
+        return dict.fromkeys(hit["metadata"]["place"] for hit in found["results"])
+
+    return rank
+
+
 class KnownEmbeddings(Embeddings):
     """The lab's own vectors for LangChain, so that both have the same."""
 
@@ -260,6 +296,7 @@ async def measure(file: Path) -> dict[str, list[Outcome]]:
                     "LangChain InMemoryVectorStore": langchain_ranking(
                         said, KnownEmbeddings(vectors)
                     ),
+                    "mem0 without inference": mem0_ranking(said, Path(folder) / "mem0"),
                 }
                 for question in questions:
                     rankings = {"lab": await rank(question.text)}
