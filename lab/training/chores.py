@@ -175,11 +175,15 @@ def title(world: World) -> Dialogue:
             )
         ).format(about)
         lines = [f"user: {asked}", f"assistant: {small_talk(world)[1]}"]
-        return _job(TITLE_SYSTEM, "\n".join(lines), f"About {about}", "title", [about])
+        return _title("\n".join(lines), f"About {about}")
     text, facts = transcript(world, world.random.choice((0, 1, 1, 2, 3, 5)))
     if not facts:
-        return _job(TITLE_SYSTEM, text, "Small talk", "title", ["Small talk"])
-    return _job(TITLE_SYSTEM, text, facts[0].title, "title", [facts[0].value])
+        return _title(text, "Small talk")
+    return _title(text, facts[0].title)
+
+
+def _title(text: str, title: str) -> Dialogue:
+    return _job(TITLE_SYSTEM, text, title, "title", [title])
 
 
 def summary(world: World) -> Dialogue:

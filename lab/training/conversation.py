@@ -96,15 +96,15 @@ class Chat:
 
     def _open(self) -> None:
         world, shape = self.world, self.shape
-        text = DEFAULT_SYSTEM if world.chance(0.6) or shape.json else world.pick(("", *_SYSTEMS))
+        text = world.pick(("", DEFAULT_SYSTEM, world.pick(_SYSTEMS)))
         lines = self._memory_lines()
         if lines:
-            text = (text or DEFAULT_SYSTEM) + MEMORIES_HEADING + "\n".join(lines)
+            text += MEMORIES_HEADING + "\n".join(lines)
         if shape.json:
             self.asked = self._schema_slots()
             text += JSON_INSTRUCTION + json.dumps(_schema(self.asked))
         if text:
-            self.messages.append(Message("system", text))
+            self.messages.append(Message("system", text.lstrip("\n")))
 
     def _memory_lines(self) -> list[str]:
         world, shape = self.world, self.shape
@@ -120,10 +120,10 @@ class Chat:
                 )
         for _ in range(shape.n_noise if n_remembered or shape.n_noise else 0):
             said.insert(world.random.randint(0, len(said)), self._noise_line())
-        day = world.day()
+        day, same_day = world.day(), world.chance(0.4)
         lines = []
         for line in said:
-            day += timedelta(days=world.random.choice((0, 0, 1, 2, 9)))
+            day += timedelta(days=0 if same_day else world.random.choice((0, 0, 1, 2, 9)))
             lines.append(f"- {day} {line}")
         return lines
 

@@ -43,6 +43,8 @@ def pairs(world: World) -> Dialogue:
 
 def _word(world: World) -> str:
     roll = world.random.random()
-    if roll < 0.1:
+    if roll < 0.25:
         return world.code()
-    return world.names.word() if roll < 0.2 else world.person()
+    if roll < 0.35:
+        return world.clock()
+    return world.names.word() if roll < 0.45 else world.person()

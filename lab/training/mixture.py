@@ -55,12 +55,12 @@ def _memories(world: World) -> Dialogue:
 def _distant(world: World) -> Dialogue:
     """Return a full window: facts in the memories, then small talk for long, then the questions."""
     shape = Shape(
-        world.random.randint(1, 4),
-        world.random.randint(6, 18),
+        world.random.randint(1, 10),
+        world.random.randint(4, 16),
         memory_share=1.0 if world.chance(0.7) else 0.5,
-        n_noise=world.random.randint(3, 14),
+        n_noise=world.random.randint(0, 10),
         weights=(1, 1.6, 0.6, 0.2, 6, 0),
-        n_questions=world.random.randint(1, 4),
+        n_questions=world.random.randint(2, 6),
     )
     return _chat(world, shape)
 

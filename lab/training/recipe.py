@@ -41,10 +41,45 @@ EVERYTHING: Mapping[str, float] = {
 }
 """Weight of each kind of dialogue."""
 
+HARDEST: Mapping[str, float] = {
+    **EVERYTHING,
+    "repeat": 0.3,
+    "few": 0.5,
+    "some": 1,
+    "many": 6,
+    "changes": 6,
+    "memories": 4,
+    "quiz": 10,
+    "idle": 0.2,
+    "tools": 3,
+    "lab": 1.5,
+    "intent": 2,
+    "title": 5,
+    "summary": 14,
+    "listing": 8,
+}
+"""The same kinds, more of those that are learnt last: which of many facts is asked for, and lists."""
+
+POLISH: Mapping[str, float] = {
+    **HARDEST,
+    "few": 0.5,
+    "many": 3,
+    "changes": 3,
+    "memories": 2,
+    "distant": 3,
+    "quiz": 6,
+    "title": 9,
+    "summary": 16,
+    "listing": 5,
+}
+"""What was still short at the end: titles and long summaries."""
+
 LAB_TINY: tuple[Phase, ...] = (
     Phase("short windows", 1_500_000, EVERYTHING, max_length=512),
     Phase("everything", 12_500_000, EVERYTHING, learning_rate=(1.0, 0.01)),
     Phase("deeper", 27_000_000, EVERYTHING, learning_rate=(0.8, 0.01), n_layers=6),
+    Phase("hardest", 26_000_000, HARDEST, learning_rate=(0.7, 0.005), n_layers=6),
+    Phase("polish", 3_600_000, POLISH, learning_rate=(0.15, 0.005), n_layers=6),
 )
 """The phases of `lab-tiny`."""
 

@@ -58,7 +58,7 @@ def named(world: World, noun: str, person: bool = False) -> Slot:
         f"| What is the name of my {noun}? | What is my {noun} named? | Tell me my {noun}'s name. | Remind me what my {noun} is called."
         f"| Do you remember my {noun}'s name? | Do you know what my {noun} is called? | Can you tell me the name of my {noun}?"
         f"| What was my {noun}'s name? | What was my {noun} called again? | Name my {noun}. | Which name does my {noun} have? {who}",
-        f"Your {noun} is called {{v}}. | The user's {noun} is called {{v}}. | {noun.capitalize()} called {{v}} | the {noun}'s name",
+        f"Your {noun} is called {{v}}. | The user's {noun} is called {{v}}. | The {noun} called {{v}} | the {noun}'s name",
         world.person,
         f"My {noun} is now called {{v}} | I renamed my {noun} to {{v}} | My {noun}'s new name is {{v}}",
     )
@@ -73,7 +73,7 @@ def favourite(world: World, thing: str) -> Slot:
         f"What is my favourite {thing}? | What's my favourite {thing}? | What is my favorite {thing}? | Which {thing} do I like best?"
         f"| Do you remember my favourite {thing}? | Tell me my favourite {thing}. | What was my favorite {thing}?"
         f"| Do you know my favourite {thing}? | Which is my favourite {thing}? | Remind me of my favourite {thing}.",
-        f"Your favourite {thing} is {{v}}. | The user's favourite {thing} is {{v}}. | Favourite {thing} {{v}} | the favourite {thing}",
+        f"Your favourite {thing} is {{v}}. | The user's favourite {thing} is {{v}}. | The favourite {thing} {{v}} | the favourite {thing}",
         lambda: world.favourite(thing),
         f"My new favourite {thing} is {{v}} | My favourite {thing} is now {{v}}",
     )
@@ -86,7 +86,7 @@ def attribute(world: World, noun: str, prop: str, value: Callable[[], str]) -> S
         f"My {noun}'s {prop} is {{v}} | The {prop} of my {noun} is {{v}} | {{v}} is the {prop} of my {noun} | My {noun}'s {prop} is {{v}}",
         f"What is my {noun}'s {prop}? | What is the {prop} of my {noun}? | What's my {noun}'s {prop}? | Tell me my {noun}'s {prop}."
         f"| Do you remember the {prop} of my {noun}? | Do you know my {noun}'s {prop}? | What was my {noun}'s {prop}?",
-        f"Your {noun}'s {prop} is {{v}}. | The user's {noun}'s {prop} is {{v}}. | {noun.capitalize()}'s {prop} {{v}} | the {noun}'s {prop}",
+        f"Your {noun}'s {prop} is {{v}}. | The user's {noun}'s {prop} is {{v}}. | The {noun}'s {prop} {{v}} | the {noun}'s {prop}",
         value,
         f"My {noun}'s {prop} is now {{v}} | My {noun}'s new {prop} is {{v}}",
     )
@@ -99,7 +99,7 @@ def simple(world: World, prop: str, value: Callable[[], str]) -> Slot:
         f"My {prop} is {{v}} | {{v}} is my {prop} | My {prop} is {{v}} | The value of my {prop} is {{v}}",
         f"What is my {prop}? | What's my {prop}? | Tell me my {prop}. | Do you remember my {prop}? | What was my {prop}?"
         f"| Do you know my {prop}? | Can you tell me my {prop}? | Remind me of my {prop}.",
-        f"Your {prop} is {{v}}. | The user's {prop} is {{v}}. | {prop[0].upper() + prop[1:]} {{v}} | the {prop}",
+        f"Your {prop} is {{v}}. | The user's {prop} is {{v}}. | The {prop} {{v}} | the {prop}",
         value,
         f"My new {prop} is {{v}} | My {prop} is now {{v}} | My {prop} has changed to {{v}}",
     )
@@ -112,7 +112,7 @@ def colour(world: World, noun: str) -> Slot:
         f"My {noun} is {{v}} | I have a {{v}} {noun} | The colour of my {noun} is {{v}} | My {noun}'s colour is {{v}}",
         f"What colour is my {noun}? | What color is my {noun}? | Which colour is my {noun}? | What is the colour of my {noun}?"
         f"| Which colour does my {noun} have? | Tell me the colour of my {noun}. | What is the color of my {noun}?",
-        f"Your {noun} is {{v}}. | The user's {noun} is {{v}}. | {noun.capitalize()} is {{v}} | the {noun}'s colour",
+        f"Your {noun} is {{v}}. | The user's {noun} is {{v}}. | The {noun} is {{v}} | the {noun}'s colour",
         lambda: world.common(words.COLOURS),
         f"I painted my {noun} {{v}} | My {noun} is now {{v}}",
     )
@@ -120,14 +120,15 @@ def colour(world: World, noun: str) -> Slot:
 
 def lives(world: World, who: str, owner: str) -> Slot:
     """Return the slot of where a person lives; `who` is a name or "my sister"."""
-    big, they, owner = who[0].upper() + who[1:], who.replace("my ", "your "), owner or who
+    big, they = who[0].upper() + who[1:], who.replace("my ", "your ")
+    shown, owner = f"The {owner}" if owner else who, owner or who
     return _slot(
         f"{owner} city",
         f"{big} lives in {{v}} | {big}'s home is in {{v}} | {big} has a house in {{v}} | {big} lives in {{v}}",
         f"Where does {who} live? | In which city does {who} live? | Which city does {who} live in? | Do you know where {who} lives?"
         f"| What city does {who} live in? | Tell me where {who} lives. | Where is {who}'s home? | Do you remember where {who} lives?",
         f"{they[0].upper() + they[1:]} lives in {{v}}. | {_third(who)} lives in {{v}}."
-        f"| {owner[0].upper() + owner[1:]} lives in {{v}} | where {_third(who, False)} lives",
+        f"| {shown} lives in {{v}} | where {_third(who, False)} lives",
         world.place,
         f"{big} moved to {{v}} | {big} has moved to {{v}} | {big} now lives in {{v}}",
     )
@@ -135,14 +136,15 @@ def lives(world: World, who: str, owner: str) -> Slot:
 
 def works(world: World, who: str, owner: str) -> Slot:
     """Return the slot of a person's job."""
-    big, they, owner = who[0].upper() + who[1:], who.replace("my ", "your "), owner or who
+    big, they = who[0].upper() + who[1:], who.replace("my ", "your ")
+    shown, owner = f"The {owner}" if owner else who, owner or who
     return _slot(
         f"{owner} job",
         f"{big} works as a {{v}} | {big} is a {{v}} | {big}'s job is {{v}} | {big} earns a living as a {{v}}",
         f"What does {who} do? | What is {who}'s job? | What does {who} work as? | What does {who} do for a living? | What's {who}'s job?"
         f"| What is {who}'s profession? | Do you know {who}'s job? | Tell me {who}'s job.",
         f"{they[0].upper() + they[1:]} works as a {{v}}. | {_third(who)} works as a {{v}}."
-        f"| {owner[0].upper() + owner[1:]} works as {{v}} | {_third(who, False)}'s job",
+        f"| {shown} works as {{v}} | {_third(who, False)}'s job",
         lambda: world.common(words.JOBS),
         f"{big} now works as a {{v}} | {big} has become a {{v}}",
     )
@@ -150,13 +152,14 @@ def works(world: World, who: str, owner: str) -> Slot:
 
 def ages(world: World, who: str, owner: str) -> Slot:
     """Return the slot of how old a person is."""
-    big, they, owner = who[0].upper() + who[1:], who.replace("my ", "your "), owner or who
+    big, they = who[0].upper() + who[1:], who.replace("my ", "your ")
+    shown, owner = f"The {owner}" if owner else who, owner or who
     return _slot(
         f"{owner} age",
         f"{big} is {{v}} years old | {big}'s age is {{v}} | {big} is {{v}}",
         f"How old is {who}? | What is {who}'s age? | What age is {who}? | Do you know how old {who} is? | Tell me how old {who} is.",
         f"{they[0].upper() + they[1:]} is {{v}} years old. | {_third(who)} is {{v}} years old."
-        f"| {owner[0].upper() + owner[1:]} is {{v}} | {_third(who, False)}'s age",
+        f"| {shown} is {{v}} | {_third(who, False)}'s age",
         world.number,
         f"{big} is now {{v}} years old | {big} turned {{v}}",
     )
@@ -196,7 +199,7 @@ def code_of(world: World, lock: str, kind: str) -> Slot:
         f"The {lock} {kind} is {{v}} | The {kind} of the {lock} is {{v}} | {{v}} is the {lock} {kind} | The {kind} for the {lock} is {{v}}",
         f"What is the {lock} {kind}? | What is the {kind} of the {lock}? | What's the {lock} {kind}? | Tell me the {lock} {kind}."
         f"| What is the {kind} for the {lock}? | Do you remember the {lock} {kind}? | Do you know the {kind} of the {lock}?",
-        f"The {lock} {kind} is {{v}}. | The {lock} {kind} is {{v}}. | {lock.capitalize()} {kind} {{v}} | the {lock} {kind}",
+        f"The {lock} {kind} is {{v}}. | The {lock} {kind} is {{v}}. | The {lock} {kind} {{v}} | the {lock} {kind}",
         world.secret,
         f"The new {lock} {kind} is {{v}} | The {lock} {kind} has changed to {{v}}",
     )
@@ -231,7 +234,7 @@ def event(world: World, name: str, kind: str) -> Slot:
         f"{name} {kind}",
         states,
         asks + f"| Tell me the {kind} of the {name}. | What is the {kind} of the {name}?",
-        f"{answer} | {answer} | {answer[4].upper() + answer[5:-1]} | the {kind} of the {name}",
+        f"{answer} | {answer} | {answer[:-1]} | the {kind} of the {name}",
         value,
         f"The {name} has moved: {answer[:-1].replace('The ' + name, 'it')}",
     )
@@ -254,7 +257,7 @@ _MINE: dict[str, _Mine] = {
         "My name is {v} | I am {v} | I'm {v} | Call me {v} | You can call me {v} | My name is {v} | I am called {v} | People call me {v}",
         "What is my name? | What's my name? | Who am I? | Do you remember my name? | Do you know my name? | Tell me my name."
         "| What am I called? | Can you tell me my name? | What was my name?",
-        "Your name is {v}. | The user is called {v}. | User called {v} | the user's name",
+        "Your name is {v}. | The user is called {v}. | The user called {v} | the user's name",
         World.person,
         "My new name is {v} | Please call me {v} from now on",
     ),
@@ -262,7 +265,7 @@ _MINE: dict[str, _Mine] = {
         "I live in {v} | My home is in {v} | I have a flat in {v} | I live in {v} | My house is in {v} | I'm living in {v}",
         "Where do I live? | In which city do I live? | Which city do I live in? | What city do I live in? | Do you know where I live?"
         "| Tell me where I live. | Where is my home? | Do you remember where I live? | Which town do I live in?",
-        "You live in {v}. | The user lives in {v}. | Lives in {v} | where the user lives",
+        "You live in {v}. | The user lives in {v}. | The user lives in {v} | where the user lives",
         World.place,
         "I moved to {v} | I have moved to {v} | I now live in {v} | I just moved to {v}",
     ),
@@ -270,7 +273,7 @@ _MINE: dict[str, _Mine] = {
         "I work as a {v} | I am a {v} | My job is {v} | I'm a {v} | My profession is {v} | I earn my living as a {v}",
         "What is my job? | What do I do for a living? | What do I work as? | What's my job? | What is my profession? | Do you know my job?"
         "| Do you remember what I do? | What do I do?",
-        "You work as a {v}. | The user works as a {v}. | Works as {v} | the user's job",
+        "You work as a {v}. | The user works as a {v}. | The user works as {v} | the user's job",
         lambda world: world.common(words.JOBS),
         "I now work as a {v} | I have become a {v} | My new job is {v}",
     ),
@@ -278,14 +281,14 @@ _MINE: dict[str, _Mine] = {
         "I work at {v} | I work for {v} | My employer is {v} | The company I work for is {v}",
         "Where do I work? | Who do I work for? | Which company do I work for? | Who is my employer? | What company do I work for?"
         "| Do you remember where I work?",
-        "You work at {v}. | The user works at {v}. | Works at {v} | where the user works",
+        "You work at {v}. | The user works at {v}. | The user works at {v} | where the user works",
         World.company,
         "I now work at {v} | My new employer is {v}",
     ),
     "age": (
         "I am {v} years old | I'm {v} years old | My age is {v} | I am {v} | I'm {v}",
         "How old am I? | What is my age? | What's my age? | Do you know how old I am? | Do you remember my age? | Tell me my age.",
-        "You are {v} years old. | The user is {v} years old. | Is {v} years old | the user's age",
+        "You are {v} years old. | The user is {v} years old. | The user is {v} years old | the user's age",
         World.number,
         "I turned {v} | I am now {v} years old",
     ),
@@ -293,7 +296,7 @@ _MINE: dict[str, _Mine] = {
         "My birthday is on {v} | My birthday is {v} | I was born on {v} | I have my birthday on {v}",
         "When is my birthday? | When was I born? | What is my birthday? | On which day is my birthday? | Do you remember my birthday?"
         "| When's my birthday?",
-        "Your birthday is on {v}. | The user's birthday is on {v}. | Birthday on {v} | the user's birthday",
+        "Your birthday is on {v}. | The user's birthday is on {v}. | The birthday on {v} | the user's birthday",
         World.day_text,
         "",
     ),
@@ -301,7 +304,7 @@ _MINE: dict[str, _Mine] = {
         "My hobby is {v} | I like {v} in my free time | My favourite pastime is {v} | In my free time I enjoy {v}",
         "What is my hobby? | What do I like to do in my free time? | What's my hobby? | What do I enjoy in my free time?"
         "| Do you remember my hobby? | Which hobby do I have?",
-        "Your hobby is {v}. | The user's hobby is {v}. | Hobby {v} | the user's hobby",
+        "Your hobby is {v}. | The user's hobby is {v}. | The hobby {v} | the user's hobby",
         lambda world: world.common(words.HOBBIES),
         "My new hobby is {v}",
     ),
@@ -309,21 +312,21 @@ _MINE: dict[str, _Mine] = {
         "I am allergic to {v} | I'm allergic to {v} | I have an allergy to {v} | My allergy is {v}",
         "What am I allergic to? | Which food am I allergic to? | Do you remember my allergy? | Do you know what I am allergic to?"
         "| What is my allergy?",
-        "You are allergic to {v}. | The user is allergic to {v}. | Allergic to {v} | the user's allergy",
+        "You are allergic to {v}. | The user is allergic to {v}. | The user is allergic to {v} | the user's allergy",
         lambda world: world.common(words.FOODS),
         "",
     ),
     "origin": (
         "I come from {v} | I was born in {v} | I am from {v} | I'm from {v} | I grew up in {v}",
         "Where do I come from? | Where was I born? | Where am I from? | Where did I grow up? | Do you remember where I am from?",
-        "You come from {v}. | The user comes from {v}. | Comes from {v} | where the user comes from",
+        "You come from {v}. | The user comes from {v}. | The user comes from {v} | where the user comes from",
         World.place,
         "",
     ),
     "studies": (
         "I am learning {v} | I'm learning {v} | I study {v} | I take lessons in {v}",
         "What am I learning? | What do I study? | Which language am I learning? | What am I studying? | Do you know what I study?",
-        "You are learning {v}. | The user is learning {v}. | Learns {v} | what the user learns",
+        "You are learning {v}. | The user is learning {v}. | The user learns {v} | what the user learns",
         lambda world: world.common(words.LANGUAGES),
         "",
     ),

@@ -24,5 +24,5 @@ async def write_title(chat: ChatPipeline, exchange: Sequence[ChatMessage]) -> st
         return None
     parameters = GenerationParameters(max_new_tokens=MAX_TITLE_TOKENS, seed=0)
     text = "".join([delta.content async for delta in chat.stream(messages, parameters)])
-    title = " ".join(text.split()).strip("\"'. ")[:MAX_TITLE]
-    return title[:1].upper() + title[1:] or None
+    title = " ".join(text.split()).strip("\"'. ")
+    return title[:MAX_TITLE] or None

@@ -232,7 +232,7 @@ async def test_a_chat_is_named_after_its_first_exchange(
     await runtime.aclose()
 
     async with database.stores(owner.id) as stores:
-        assert (await stores.conversations.get(id)).title == "Dog called Zamiko"
+        assert (await stores.conversations.get(id)).title == "The dog called Zamiko"
 
 
 async def test_nothing_found_of_another_user(
