@@ -22,7 +22,7 @@ from lab.errors import ModelLoadError
 from lab.training.dialogue import Message
 from lab.training.examples import Batch, Encoder, Example, by_length, some
 from lab.training.forward import hidden_states
-from lab.training.judging import CALL_START, Rate, judge
+from lab.training.judging import CALL_START, LISTS, Rate, facts_kept, judge
 from lab.training.mixture import KINDS, Mix
 from lab.training.tokenizer import CONTEXT_LENGTH
 
@@ -166,6 +166,10 @@ def tally(given: Sequence[Answer]) -> list[Rate]:
         for skill in _rows(answer):
             right[skill] += answer.n_right
             total[skill] += answer.n
+        if answer.message.skill in LISTS and answer.message.values:
+            kept, n = facts_kept(answer.message, answer.text)
+            right[f"{answer.message.skill}, facts kept"] += kept
+            total[f"{answer.message.skill}, facts kept"] += n
         if answer.has_tools and answer.message.skill != "tool_call":
             right["no_call"] += CALL_START not in answer.text
             total["no_call"] += 1

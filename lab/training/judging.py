@@ -8,6 +8,8 @@ from typing import Any
 
 from lab.training.dialogue import Message
 
+LISTS = frozenset({"summary", "listing"})
+"""Skills whose answers are one fact a line."""
 CALL_START, CALL_END = "<tool_call>", "</tool_call>"
 
 
@@ -50,14 +52,10 @@ def judge(message: Message, answer: str) -> tuple[int, int]:
         A summary counts each fact, and each line beyond the facts as a miss; all else counts once.
     """
     answer = answer.split("</think>\n\n")[-1].strip()
-    if message.skill in {"summary", "listing"}:
+    if message.skill in LISTS:
         n_lines = len([line for line in answer.splitlines() if line.strip()])
-        kept = sum(_has(answer, value) for value in message.values)
-        return (
-            (kept, max(len(message.values), n_lines))
-            if message.values
-            else (int(answer == message.content), 1)
-        )
+        kept, n = facts_kept(message, answer)
+        return (kept, max(n, n_lines)) if n else (int(answer == message.content), 1)
     if message.skill == "tool_call":
         return int(parse_call(answer) == parse_call(message.content.split("</think>\n\n")[-1])), 1
     if message.skill == "json":
@@ -67,6 +65,11 @@ def judge(message: Message, answer: str) -> tuple[int, int]:
     if message.skill in {"intent", "small_talk"}:
         return int(answer == message.content.split("</think>\n\n")[-1]), 1
     return int(all(_has(answer, value) for value in message.values)), 1
+
+
+def facts_kept(message: Message, answer: str) -> tuple[int, int]:
+    """Return how many facts an answer holds, and of how many; lines too many do not count."""
+    return sum(_has(answer, value) for value in message.values), len(message.values)
 
 
 def parse_call(text: str) -> Any:

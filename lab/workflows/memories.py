@@ -33,9 +33,8 @@ async def correct(
         before = await stores.memories.before(*place)
         after = await stores.memories.after(*place)
     said = embedded_text(memory.name, text)
-    contexts = {
-        memory.id: in_context(before and embedded_text(before.name, before.text), said),
-    }
+    earlier = embedded_text(before.name, before.text) if before else None
+    contexts = {memory.id: in_context(earlier, said)}
     if after:
         contexts[after.id] = in_context(said, embedded_text(after.name, after.text))
     texts = [said, *(context for context in contexts.values() if context)]

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from lab.training.dialogue import Dialogue, Message, render
 from lab.training.evaluate import MODEL_FOLDER
 from lab.training.examples import Encoder
-from lab.training.judging import judge
+from lab.training.judging import facts_kept, judge
 from lab.training.mixture import KINDS, dialogues
 from lab.training.names import Half, Names
 
@@ -133,3 +133,9 @@ def test_answers_are_judged_by_what_they_keep(
     skill: str, expected: str, values: tuple[str, ...], answer: str, right: tuple[int, int]
 ) -> None:
     assert judge(Message("assistant", expected, skill, values), answer) == right
+
+
+def test_a_line_too_many_loses_no_fact() -> None:
+    message = Message("assistant", "- A\n- B", "summary", ("A", "B"))
+    assert facts_kept(message, "- A\n- A\n- B\n- B") == (2, 2)
+    assert judge(message, "- A\n- A\n- B\n- B") == (2, 4)
