@@ -5,10 +5,21 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
+
+GONE = 499
+"""The status that logs and metrics know such a request by; its client never sees it."""
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work; cancel it when the client disconnects. The body must have been read."""
+    """
+    Do the work; cancel it when the client disconnects. The body must have been read.
+
+    Raises
+    ------
+    HTTPException
+        If the client disconnected.
+    """
     working = asyncio.create_task(work)
     watching = asyncio.create_task(_disconnected(request))
     try:
@@ -18,6 +29,8 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, None]) -> None
         if not working.done():
             working.cancel()
             await asyncio.wait({working})
+    if working.cancelled():
+        raise HTTPException(GONE, "The client left before it was answered.")
     working.result()
 
 

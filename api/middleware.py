@@ -15,7 +15,7 @@ from api.metrics import Metrics
 
 log = structlog.get_logger("lab.api")
 
-QUIET = {"/healthz", "/readyz", "/metrics"}
+QUIET = {"/", "/healthz", "/readyz", "/metrics"}
 
 
 class RequestMiddleware:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from hashlib import blake2s
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,13 @@ class LabSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterHub
 
     homes = Instance(Path, help="Folder of the homes.").tag(config=True)
     notebooks = Instance(Path, help="The lab's notebooks, copied to new homes.").tag(config=True)
-    account_prefix = Unicode(help="OS accounts are called this, with a number.").tag(config=True)
+    account_prefix = Unicode(help="What the names of OS accounts begin with.").tag(config=True)
     base_environment = Dict(help="Variables that every server starts with.").tag(config=True)
 
     async def start(self) -> tuple[str, int]:
         """Prepare the home, then start the server as its account."""
         account = await asyncio.to_thread(self._account)
-        home = own_folder(self._home(), account)
+        home = await asyncio.to_thread(own_folder, self._home(), account)
         identity: dict[str, Any] = (
             {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
         )
@@ -45,7 +46,7 @@ class LabSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterHub
         return {**self.base_environment, **env, "USER": self.user.name, "HOME": home}
 
     def _account(self) -> OsAccount | None:
-        return unprivileged_account(f"{self.account_prefix}-{self.user.id}")
+        return unprivileged_account(account_name(self.account_prefix, self.user.name))
 
     def _home(self) -> Path:
         return Path(self.homes) / self.user.name
@@ -63,3 +64,16 @@ class LabSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterHub
         _, complaint = await copying.communicate()
         if copying.returncode:
             self.log.error("The notebooks were not copied: %s", complaint.decode().strip())
+
+
+def account_name(prefix: str, person: str) -> str:
+    """
+    Return the name of a person's OS account.
+
+    It follows from the login name, as the home does: the numbers that the hub gives people are
+    others in a new database. A digest, because the system takes fewer characters than a login name.
+
+    >>> account_name("labuser", "ada")
+    'labuser-da2c5471c377'
+    """
+    return f"{prefix}-{blake2s(person.encode(), digest_size=6).hexdigest()}"

@@ -26,6 +26,10 @@ CONFIG_FILE = "lab.toml"
 # Variables of the same prefix that wire processes together and are no settings.
 WIRING = frozenset({"LAB_CONFIG_FILE", "LAB_API_URL", "LAB_API_KEY", "LAB_UPDATE_SCREENSHOTS"})
 
+FOLDERS = frozenset({"data.folder", "data.notebooks_folder"})
+MODELS = frozenset({"chat.model", "embedding.model"})
+"""A folder, or a name that no folder needs to have."""
+
 Values = Mapping[str, Mapping[str, Any]]
 
 
@@ -68,7 +72,7 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
     env = os.environ if environ is None else environ  # noqa: TID251 - the one reader
     layers = [
         *_file_layer(file or env.get("LAB_CONFIG_FILE")),
-        Layer("environment", _environment_values(env)),
+        Layer("environment", _placed(_environment_values(env), Path())),
     ]
     return Settings(tuple(layers))
 
@@ -239,12 +243,34 @@ def _leaves(layer: Layer) -> Iterator[tuple[str, str, Any]]:
                 yield section, key, value
 
 
+def _placed(values: Mapping[str, Any], start: Path) -> dict[str, Any]:
+    """Return the values with relative folders made absolute: other processes start elsewhere."""
+    return {
+        section: {key: _absolute(f"{section}.{key}", value, start) for key, value in found.items()}
+        if isinstance(found, Mapping)
+        else found
+        for section, found in values.items()
+    }
+
+
+def _absolute(name: str, value: Any, start: Path) -> Any:
+    if name not in FOLDERS | MODELS or not isinstance(value, str) or not value:
+        return value
+    folder = start.absolute() / os.path.expanduser(value)
+    if name in FOLDERS:
+        return str(folder)
+    # The default is a model of the package, whatever folder has its name.
+    is_packaged = value == dict(all_keys())[name].default
+    # Unlike `Path.is_dir`, no error where this account may not look.
+    return str(folder) if os.path.isdir(folder) and not is_packaged else value
+
+
 def _file_layer(path: str | Path | None) -> list[Layer]:
     file = Path(path) if path else Path(CONFIG_FILE)
     if path is None and not file.is_file():
         return []
     try:
-        return [Layer(f"file {file.name}", tomllib.loads(file.read_text()))]
+        return [Layer(f"file {file.name}", _placed(tomllib.loads(file.read_text()), file.parent))]
     except OSError as error:
         raise ConfigError(f"Cannot read the config file `{file}`: {error.strerror}.") from None
     except tomllib.TOMLDecodeError as error:

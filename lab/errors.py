@@ -146,7 +146,7 @@ class RateLimitError(LabError):
 
     code = "rate_limit_exceeded"
     status = 429
-    retry_after_s = 1.0
+    retry_after_s: float = 1.0
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)

@@ -14,6 +14,8 @@ Each setting can be given in a config file (`lab.toml`, or the file `LAB_CONFIG_
 the environment, and, where the last column says so, by each user for themselves. A later layer
 wins: schema default, config file, environment, user, request. `lab config explain` shows every
 value and the layer that set it.
+
+A relative folder begins where the lab is started, and one in a config file at that file.
 """
 
 

@@ -12,15 +12,13 @@ from api.deps import CallerDep, RuntimeDep, require_for
 from api.disconnect import unless_gone
 from api.errors import error_body
 from api.openai import Completion, turn_of
-from lab.errors import LabError, rebuild
+from api.opening import opening, raise_failure
+from lab.errors import LabError
 from lab.schemas.chat_completion import ChatCompletion
 from lab.schemas.chat_completion_request import ChatCompletionRequest
 from lab.schemas.event import Event
-from lab.schemas.event_type import EventType
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
-
-BEFORE_ANSWER = {EventType.run_started, EventType.message_stored, EventType.receipt}
 
 
 @router.post(
@@ -37,41 +35,22 @@ async def create_chat_completion(
     if not request.stream:
         await unless_gone(http, _take_all(events, completion))
         return JSONResponse(completion.whole())
-    opening = await _opening(http, events)
+    begun = await opening(http, events)
     usage = request.stream_options is not None and request.stream_options.include_usage
     return StreamingResponse(
-        _stream(opening, events, completion, include_usage=usage), media_type="text/event-stream"
+        _stream(begun, events, completion, include_usage=usage), media_type="text/event-stream"
     )
-
-
-async def _opening(http: Request, events: AsyncGenerator[Event, None]) -> list[Event]:
-    """Return the events up to the first of the answer: a refusal has its own status, no stream."""
-    opening: list[Event] = []
-
-    async def wait() -> None:
-        async for event in events:
-            _raise_failure(event)
-            opening.append(event)
-            if event.type not in BEFORE_ANSWER:
-                return
-
-    try:
-        await unless_gone(http, wait())
-    except BaseException:
-        await events.aclose()
-        raise
-    return opening
 
 
 async def _take_all(events: AsyncGenerator[Event, None], completion: Completion) -> None:
     async with aclosing(events):
         async for event in events:
-            _raise_failure(event)
+            raise_failure(event)
             completion.take(event)
 
 
 async def _stream(
-    opening: list[Event],
+    begun: list[Event],
     events: AsyncGenerator[Event, None],
     completion: Completion,
     *,
@@ -79,12 +58,12 @@ async def _stream(
 ) -> AsyncIterator[str]:
     """Yield chunks; a client that goes away closes this, and with it the run."""
     async with aclosing(events):
-        for event in opening:
+        for event in begun:
             if delta := completion.take(event):
                 yield _sse(completion.chunk(delta))
         try:
             async for event in events:
-                _raise_failure(event)
+                raise_failure(event)
                 if delta := completion.take(event):
                     yield _sse(completion.chunk(delta))
             for chunk in completion.last_chunk(include_usage=include_usage):
@@ -92,11 +71,6 @@ async def _stream(
         except LabError as error:
             yield _sse(error_body(str(error), error.status, error.code))
         yield "data: [DONE]\n\n"
-
-
-def _raise_failure(event: Event) -> None:
-    if event.type is EventType.run_failed:
-        raise rebuild(event.data["code"], event.data["message"])
 
 
 def _sse(data: dict[str, Any]) -> str:

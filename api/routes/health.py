@@ -1,11 +1,18 @@
 """What supervisors and monitoring ask."""
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.deps import RuntimeDep
 
 router = APIRouter(tags=["health"])
+
+
+@router.get("/", include_in_schema=False)
+async def lead_to_the_documents(request: Request) -> RedirectResponse:
+    """Show a person what there is; the hub looks here every minute whether the service answers."""
+    return RedirectResponse(f"{request.scope['root_path']}/docs")
 
 
 @router.get("/healthz")

@@ -3,10 +3,11 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from api.deps import CallerDep, RuntimeDep, require_for
+from api.opening import opening
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
 
@@ -18,18 +19,20 @@ router = APIRouter(prefix="/v1/turns", tags=["chat"])
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}}},
 )
-async def create_turn(turn: ChatTurn, runtime: RuntimeDep, caller: CallerDep) -> StreamingResponse:
-    """Answer one turn; its events come as Server-Sent Events while they happen."""
+async def create_turn(
+    turn: ChatTurn, http: Request, runtime: RuntimeDep, caller: CallerDep
+) -> StreamingResponse:
+    """Answer one turn; its events come as Server-Sent Events from the first of the answer on."""
     events = runtime.chat(require_for(turn, caller), turn)
-    # The first event is awaited here: what is refused gets its own status, not a stream.
-    first = await anext(events)
-    return StreamingResponse(_stream(first, events), media_type="text/event-stream")
+    begun = await opening(http, events)
+    return StreamingResponse(_stream(begun, events), media_type="text/event-stream")
 
 
-async def _stream(first: Event, events: AsyncGenerator[Event, None]) -> AsyncIterator[str]:
+async def _stream(begun: list[Event], events: AsyncGenerator[Event, None]) -> AsyncIterator[str]:
     """Yield events; a client that goes away closes this, and with it the run."""
     async with aclosing(events):
-        yield _sse(first)
+        for event in begun:
+            yield _sse(event)
         async for event in events:
             yield _sse(event)
 

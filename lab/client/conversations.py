@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from lab.client.http import Http
+from lab.client.requests import checked
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_request import ConversationRequest
@@ -22,7 +23,7 @@ class Conversations:
 
     async def create(self, title: str | None = None) -> Conversation:
         """Open a conversation; without a title the lab names it after its first exchange."""
-        request = ConversationRequest() if title is None else ConversationRequest(title=title)
+        request = checked(ConversationRequest, **({} if title is None else {"title": title}))
         return await self._http.fetch("POST", PATH, Conversation, body=request)
 
     async def list(self, limit: int = 50, before: UUID | None = None) -> list[Conversation]:
@@ -39,7 +40,7 @@ class Conversations:
             "PATCH",
             f"{PATH}/{conversation_id}",
             Conversation,
-            body=ConversationRequest(title=title),
+            body=checked(ConversationRequest, title=title),
         )
 
     async def delete(self, conversation_id: UUID) -> None:
@@ -62,7 +63,7 @@ class Conversations:
         self, conversation_id: UUID, messages: Sequence[ChatMessage]
     ) -> builtins.list[Message]:
         """Store messages that were said elsewhere, with their embeddings; nobody answers."""
-        request = MessageRequest(messages=list(messages))
+        request = checked(MessageRequest, messages=messages)
         return await self._http.fetch(
             "POST", f"{PATH}/{conversation_id}/messages", list[Message], body=request
         )

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from lab.client.http import Http
+from lab.client.requests import checked
 from lab.schemas.eval_request import EvalRequest
 from lab.schemas.eval_run import EvalRun
 from lab.schemas.evaluation import Evaluation
@@ -28,7 +29,7 @@ class Evals:
 
     async def run(self, evaluation: str, **parameters: Any) -> EvalRun:
         """Queue a run; it goes on in the background."""
-        request = EvalRequest(evaluation=evaluation, parameters=parameters)
+        request = checked(EvalRequest, evaluation=evaluation, parameters=parameters)
         return await self._http.fetch("POST", f"{EVALS}/runs", EvalRun, body=request)
 
     async def runs(self, limit: int = 50, before: UUID | None = None) -> builtins.list[EvalRun]:
@@ -54,8 +55,8 @@ class Schedules:
 
     async def create(self, name: str, cron: str, evaluation: str, **parameters: Any) -> Schedule:
         """Run an evaluation by a five-field cron expression, in UTC."""
-        request = ScheduleRequest(
-            name=name, cron=cron, evaluation=evaluation, parameters=parameters
+        request = checked(
+            ScheduleRequest, name=name, cron=cron, evaluation=evaluation, parameters=parameters
         )
         return await self._http.fetch("POST", SCHEDULES, Schedule, body=request)
 

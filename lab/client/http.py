@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from lab.client.address import Address
 from lab.errors import InputError, LabError, RateLimitError, ServiceError, rebuild
@@ -48,7 +48,7 @@ class Http:
         LabError
             The error that the API raised.
         ServiceError
-            If nobody answers.
+            If nobody answers, or not the lab's API.
         """
         async with self._answer(method, path, body, query) as response:
             return TypeAdapter(kind).validate_json(await response.aread())
@@ -78,6 +78,8 @@ class Http:
     async def _answer(
         self, method: str, path: str, body: Body = None, query: Mapping[str, Any] | None = None
     ) -> AsyncIterator[httpx.Response]:
+        if self._client.is_closed:
+            raise ServiceError("This client is closed; `lab.connect()` makes another.")
         address = await asyncio.wrap_future(self.address)
         if isinstance(body, BaseModel):
             body = body.model_dump(mode="json", exclude_unset=True)
@@ -97,6 +99,8 @@ class Http:
                 f"The lab at {address.url} does not answer "
                 f"({str(error) or type(error).__name__}); is it running (`lab status`)?"
             ) from error
+        except ValidationError:
+            raise _stranger(response) from None
 
 
 def _error(response: httpx.Response, content: bytes) -> LabError:
@@ -105,12 +109,16 @@ def _error(response: httpx.Response, content: bytes) -> LabError:
         reported = json.loads(content)["error"]
         error = rebuild(reported["code"], reported["message"])
     except (ValueError, KeyError, TypeError):
-        return ServiceError(
-            f"{response.request.url} answered {response.status_code}, and not as the lab's API "
-            "does; see what LAB_API_URL names."
-        )
+        return _stranger(response)
     if type(error) is LabError and response.status_code < 500:
         return InputError(str(error))
     if isinstance(error, RateLimitError):
         error.retry_after_s = float(response.headers.get("Retry-After", 1))
     return error
+
+
+def _stranger(response: httpx.Response) -> ServiceError:
+    return ServiceError(
+        f"{response.request.url} answered {response.status_code}, and not as the lab's API does; "
+        "see what LAB_API_URL names."
+    )

@@ -7,7 +7,6 @@ from typing import Any, Self
 from uuid import UUID
 
 import numpy as np
-from pydantic import ValidationError
 
 from lab.client.address import Address
 from lab.client.answer import Answer, raise_failure
@@ -15,8 +14,8 @@ from lab.client.conversations import Conversations
 from lab.client.evals import Evals, Schedules
 from lab.client.http import Http
 from lab.client.memories import Memories
+from lab.client.requests import checked
 from lab.client.settings import Keys, UserSettings
-from lab.errors import InputError
 from lab.protocols import FloatArray
 from lab.schemas.caller import Caller
 from lab.schemas.chat_message import ChatMessage
@@ -115,15 +114,21 @@ class Lab:
             Put memories before the model; by default the user's setting.
         **parameters
             Of `GenerationParameters`, e.g. `seed`, `temperature`, `max_new_tokens`.
+
+        Raises
+        ------
+        LabError
+            If the lab refuses the turn; what fails later is the last event.
         """
         if isinstance(message, str):
             message = [ChatMessage(role=Role.user, content=message)]
-        turn = ChatTurn(
+        turn = checked(
+            ChatTurn,
             profile=model,
-            messages=list(message),
+            messages=message,
             conversation_id=conversation,
             parameters=_parameters(parameters),
-            tools=list(tools),
+            tools=tools,
             store=store,
             memory=memory,
         )
@@ -138,7 +143,7 @@ class Lab:
     async def embed(self, texts: str | Sequence[str]) -> FloatArray:
         """Return unit vectors of shape (N, D), in the order of `texts`; D is the model's own."""
         given = [texts] if isinstance(texts, str) else list(texts)
-        request = EmbeddingsRequest(input=given)
+        request = checked(EmbeddingsRequest, input=given)
         found = await self._http.fetch("POST", "/v1/embeddings", EmbeddingList, request)
         return np.array([row.embedding for row in found.data], np.float32)
 
@@ -181,12 +186,4 @@ class Lab:
 
 def _parameters(given: dict[str, Any]) -> GenerationParameters | None:
     values = {name: value for name, value in given.items() if value is not None}
-    try:
-        return GenerationParameters.model_validate(values) if values else None
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = ".".join(map(str, problem["loc"]))
-        raise InputError(
-            f"`{name}` = {problem['input']!r}: {problem['msg']}. "
-            f"Parameters: {', '.join(GenerationParameters.model_fields)}."
-        ) from None
+    return checked(GenerationParameters, **values) if values else None

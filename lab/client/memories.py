@@ -4,6 +4,7 @@ import builtins
 from uuid import UUID
 
 from lab.client.http import Http
+from lab.client.requests import checked
 from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.memory_update import MemoryUpdate
@@ -31,7 +32,7 @@ class Memories:
 
     async def correct(self, memory_id: UUID, text: str) -> Memory:
         """Put another text in the place of a memory's; the message it came from stays."""
-        body = MemoryUpdate(text=text)
+        body = checked(MemoryUpdate, text=text)
         return await self._http.fetch("PATCH", f"{PATH}/{memory_id}", Memory, body)
 
     async def delete(self, memory_id: UUID) -> None:

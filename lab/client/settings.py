@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from lab.client.http import Http
+from lab.client.requests import checked
 from lab.schemas.api_key import ApiKey
 from lab.schemas.api_key_created import ApiKeyCreated
 from lab.schemas.api_key_request import ApiKeyRequest
@@ -51,7 +52,7 @@ class Keys:
     ) -> ApiKeyCreated:
         """Make a key; its secret is shown this once. Without scopes it may ask and remember."""
         given = {"scopes": list(scopes)} if scopes else {}
-        request = ApiKeyRequest(name=name, expires_at=expires_at, **given)
+        request = checked(ApiKeyRequest, name=name, expires_at=expires_at, **given)
         return await self._http.fetch("POST", KEYS, ApiKeyCreated, body=request)
 
     async def list(self) -> list[ApiKey]:

@@ -42,6 +42,7 @@ async def _serve(settings: Settings) -> None:
         port=server.port,
         lifespan="off",
         log_level=settings.config.logging.level.value,
+        access_log=False,  # the app writes a line of its own for a request
         timeout_graceful_shutdown=round(server.drain_timeout_s),
     )
     async with api.router.lifespan_context(api):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from lab.errors import ServiceError
 
@@ -23,13 +23,13 @@ class GuestServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, port: int = 0) -> AsyncIterator[str]:
+async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     """
     Serve an app that is already running, and yield its URL.
 
     Parameters
     ----------
-    app : FastAPI
+    app : ASGIApp
         Its lifespan is left alone.
     port : int
         Where to listen; 0 takes any free one.

@@ -40,9 +40,23 @@ def notebook_account(settings: Settings) -> OsAccount | None:
 
 
 def own_folder(folder: Path, account: OsAccount | None) -> Path:
-    """Return the folder, made if missing, closed to everybody but the account (or us)."""
+    """
+    Return the folder, made if missing, closed to everybody but the account (or us).
+
+    What another account had in a folder of its own goes over with the folder: the numbers of
+    accounts are others on another machine.
+    """
     folder.parent.mkdir(mode=0o755, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
-    if account:
-        os.chown(folder, account.uid, account.gid)
+    if account and (former := folder.stat().st_uid) != account.uid:
+        _hand_over(folder, former, account)
     return folder
+
+
+def _hand_over(folder: Path, former: int, account: OsAccount) -> None:
+    """Give an account what is another's in a folder, the folder last; follows no link."""
+    for _, folders, files, at in os.fwalk(folder, topdown=False):
+        for name in (*folders, *files):
+            if os.stat(name, dir_fd=at, follow_symlinks=False).st_uid == former:
+                os.chown(name, account.uid, account.gid, dir_fd=at, follow_symlinks=False)
+    os.chown(folder, account.uid, account.gid)

@@ -79,6 +79,7 @@ def _api(settings: Settings, service: HubService, trusted: dict[str, str]) -> Pr
         *("--host", LOOPBACK, "--port", str(server.api_port)),
         *("--timeout-graceful-shutdown", str(round(server.drain_timeout_s))),
         *("--log-level", settings.config.logging.level.value),
+        "--no-access-log",  # the app writes a line of its own for a request
     )
     return ProcessSpec(
         name=service.name,
@@ -146,7 +147,8 @@ def _hub(settings: Settings, trusted: dict[str, str]) -> ProcessSpec:
         command=(sys.executable, "-m", "jupyterhub", "--config", str(config)),
         environment=trusted
         | {"CONFIGPROXY_AUTH_TOKEN": credentials.proxy, "JPY_COOKIE_SECRET": credentials.cookie},
-        ready=answers(f"{at.public}/hub/health"),
+        # Not through the proxy, which writes a stack for each look at a hub that is not up yet.
+        ready=answers(f"{at.hub}/hub/health"),
         port=settings.config.server.hub_port,
     )
 

@@ -5,13 +5,12 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import aclosing
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from lab.client import Lab
 from lab.errors import LabError, NotFoundError
 from lab.schemas.message import Message
 from lab.schemas.task import Task
-from lab.widgets.markdown import to_html
 from lab.widgets.parts import parts_html
 from lab.widgets.receipt import receipt_html
 from lab.widgets.reply import Reply
@@ -53,6 +52,10 @@ class ChatDashboard(ChatView):
         self._lab = lab
         self._first = conversation
         self._replies: dict[UUID, Reply] = {}
+        # The one that the page shows; a first message has no conversation for a while.
+        self._reply: Reply | None = None
+        # Replaced by whatever changes the page: what was loaded for an older one came too late.
+        self._wanted = object()
         self._failed: Reply | None = None
         self._earliest = 0
         # JupyterLab's messages may arrive in another thread; everything is done on this loop.
@@ -135,9 +138,14 @@ class ChatDashboard(ChatView):
         self._show("", [])
 
     async def _open(self, id: str) -> None:
-        self._show(id, await self._lab.conversations.messages(UUID(id), limit=PAGE))
+        self._wanted = wanted = object()
+        messages = await self._lab.conversations.messages(UUID(id), limit=PAGE)
+        if self._wanted is wanted:
+            self._show(id, messages)
 
     def _show(self, id_: str, messages: list[Message]) -> None:
+        self._wanted = object()
+        self._reply = self._replies.get(UUID(id_)) if id_ else None
         with self.hold_sync():
             self.problem = {}
             self.conversation = id_
@@ -150,49 +158,70 @@ class ChatDashboard(ChatView):
         self.has_earlier = self._earliest > 0
 
     async def _show_earlier(self) -> None:
+        asked = (self.conversation, self._earliest)
         found = await self._lab.conversations.messages(
             UUID(self.conversation), limit=PAGE, before_position=self._earliest
         )
+        if asked != (self.conversation, self._earliest):
+            return
         with self.hold_sync():
             self.messages = [*map(_bubble, found), *self.messages]
             self._set_earliest(found)
 
     async def _ask(self, text: str) -> None:
-        """Ask, and draw the answer while it streams."""
-        is_new = not self.conversation
-        if is_new:
-            self.conversation = str((await self._lab.conversations.create()).id)
-            await self._refresh()
-        reply = Reply(UUID(self.conversation), text)
-        if reply.conversation_id in self._replies:
-            return
-        self._replies[reply.conversation_id] = reply
-        with self.hold_sync():
-            self.problem = {}
-            self.messages = [*self.messages, _said(text)]
-            self._draw()
-        await self._answer(reply)
-        await self._refresh()
-        if is_new:
-            await self._await_title(str(reply.conversation_id))
+        """Ask in the open conversation, or begin one."""
+        await self._answer(Reply(UUID(self.conversation) if self.conversation else None, text))
 
     async def _answer(self, reply: Reply) -> None:
+        """Draw an answer while it streams; an open conversation has one at a time."""
+        if self._reply is not None:
+            return
+        self._reply = reply
+        is_new = reply.conversation_id is None
+        if reply.conversation_id is not None:
+            self._replies[reply.conversation_id] = reply
+        with self.hold_sync():
+            self.problem = {}
+            self.messages = [*self.messages, reply.asked]
+            self._draw()
         reply.task = asyncio.create_task(self._follow(reply))
         drawing = asyncio.create_task(self._draw_regularly(reply))
         try:
             await asyncio.wait({reply.task})
         finally:
             drawing.cancel()
-            del self._replies[reply.conversation_id]
             self._conclude(reply)
         if not reply.task.cancelled():
             reply.task.result()
+        await self._refresh()
+        if is_new and reply.conversation_id is not None:
+            await self._await_title(str(reply.conversation_id))
+
+    async def _begin(self, reply: Reply) -> UUID:
+        """Make the conversation of a first message; who looks elsewhere by now stays there."""
+        id_ = (await self._lab.conversations.create()).id
+        reply.conversation_id = id_
+        self._replies[id_] = reply
+        if self._reply is reply:
+            self.conversation = str(id_)
+        await self._refresh()
+        return id_
+
+    async def _withdraw(self, failed: Reply) -> None:
+        """Delete what a failed answer stored."""
+        if (id_ := failed.conversation_id) is None:
+            return
+        for message in failed.left(await self._lab.conversations.messages(id_, limit=PAGE)):
+            await self._lab.conversations.delete_message(id_, message.id)
 
     async def _follow(self, reply: Reply) -> None:
-        events = self._lab.stream(
-            reply.question, conversation=reply.conversation_id, model=self.profile
-        )
+        profile = self.profile
         try:
+            if reply.instead_of:
+                await self._withdraw(reply.instead_of)
+                reply.instead_of = None
+            id_ = reply.conversation_id or await self._begin(reply)
+            events = self._lab.stream(reply.question, conversation=id_, model=profile)
             async with aclosing(events):
                 async for event in events:
                     reply.add(event)
@@ -208,16 +237,18 @@ class ChatDashboard(ChatView):
 
     def _draw(self) -> None:
         """Show the answer that streams in the open conversation, if one does."""
-        reply = self._replies.get(UUID(self.conversation)) if self.conversation else None
-        self.busy = reply is not None
-        self.live = reply.html if reply else ""
+        self.busy = self._reply is not None
+        self.live = self._reply.html if self._reply else ""
 
     def _conclude(self, reply: Reply) -> None:
         """Put the answer, whole or not, among the messages."""
+        if reply.conversation_id is not None:
+            self._replies.pop(reply.conversation_id, None)
+        if self._reply is not reply:
+            return
+        self._reply = None
         with self.hold_sync():
             self._draw()
-            if self.conversation != str(reply.conversation_id):
-                return
             if reply.html:
                 self.messages = [*self.messages, reply.bubble()]
             if reply.problem:
@@ -237,21 +268,19 @@ class ChatDashboard(ChatView):
         return next((c["title"] for c in self.conversations if c["id"] == id_), None)
 
     async def _stop(self) -> None:
-        reply = self._replies.get(UUID(self.conversation)) if self.conversation else None
-        if reply is not None and reply.task is not None:
-            reply.task.cancel()
+        if self._reply is not None and self._reply.task is not None:
+            self._reply.task.cancel()
 
     async def _retry(self) -> None:
-        """Ask again; what the failed run stored goes first."""
+        """Ask again, in the place of what failed."""
         failed, self._failed = self._failed, None
         if failed is None:
             return await self._look("")
-        id_ = failed.conversation_id
-        for message in await self._lab.conversations.messages(id_, limit=PAGE):
-            if message.run_id is not None and message.run_id == failed.run_id:
-                await self._lab.conversations.delete_message(id_, message.id)
-        await self._open(str(id_))
-        await self._ask(failed.question)
+        gone = {failed.asked["id"], failed.bubble()["id"]}
+        self.messages = [message for message in self.messages if message["id"] not in gone]
+        await self._answer(
+            Reply(failed.conversation_id, failed.question, failed.instead_of or failed)
+        )
 
     async def _dismiss(self) -> None:
         self.problem = {}
@@ -281,8 +310,3 @@ def _bubble(message: Message) -> dict[str, str]:
         "html": parts_html(message.parts),
         "run_id": str(message.run_id or ""),
     }
-
-
-def _said(text: str) -> dict[str, str]:
-    """Return what was just said; it has no id of the lab's yet."""
-    return {"id": f"said-{uuid4()}", "role": "user", "html": to_html(text), "run_id": ""}

@@ -1,15 +1,19 @@
 """An answer while it streams."""
 
 import asyncio
-from uuid import UUID
+from collections.abc import Sequence
+from uuid import UUID, uuid4
 
+from lab.messages import text_of
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
 from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_part import ToolCallPart
+from lab.widgets.markdown import to_html
 from lab.widgets.parts import Part, parts_html
 
 
@@ -19,15 +23,21 @@ class Reply:
 
     Parameters
     ----------
-    conversation_id : UUID
-        The conversation that is answered.
+    conversation_id : UUID or None
+        The conversation that is answered; None until it is made.
     question : str
         What was asked, to ask again.
+    instead_of : Reply, optional
+        The failed answer whose place this one takes.
     """
 
-    def __init__(self, conversation_id: UUID, question: str) -> None:
+    def __init__(
+        self, conversation_id: UUID | None, question: str, instead_of: "Reply | None" = None
+    ) -> None:
         self.conversation_id = conversation_id
         self.question = question
+        self.instead_of = instead_of
+        self.asked = _said(question)
         self.task: asyncio.Task[None] | None = None
         self.run_id: UUID | None = None
         self.message_id: str | None = None
@@ -63,6 +73,17 @@ class Reply:
             parts.append(TextPart(text=self._content))
         return parts_html([*parts, *(ToolCallPart(tool_call=call) for call in self._calls)])
 
+    def left(self, messages: Sequence[Message]) -> list[Message]:
+        """Return what this answer, having failed, left among the messages of its conversation."""
+        if self.run_id is not None:
+            return [message for message in messages if message.run_id == self.run_id]
+        # It failed before it told its run: at most the question was stored.
+        return [
+            message
+            for message in messages[-1:]
+            if message.role is Role.user and text_of(message.parts) == self.question
+        ]
+
     def bubble(self) -> dict[str, str]:
         """Return the answer as a message of the page."""
         return {
@@ -71,3 +92,8 @@ class Reply:
             "html": self.html,
             "run_id": str(self.run_id or ""),
         }
+
+
+def _said(text: str) -> dict[str, str]:
+    """Return what was just said as a message of the page; it has no id of the lab's yet."""
+    return {"id": f"said-{uuid4()}", "role": "user", "html": to_html(text), "run_id": ""}

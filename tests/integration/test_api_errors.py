@@ -1,7 +1,10 @@
 """What the API answers to bad requests: one clear message and the right status."""
 
+import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +12,14 @@ import pytest
 from lab.db import Database
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.api_server import Api, ann, api, api_app, hello, key_of
+from tests.api_server import Api, ann, api, api_app, hello, key_of, running_api
 
 __all__ = ["ann", "api", "api_app"]
 
 pytestmark = pytest.mark.integration
 
 CHAT = "/v1/chat/completions"
+TURNS = "/v1/turns"
 UNANSWERED = {"role": "tool", "content": "09:30", "tool_call_id": ""}
 
 
@@ -62,6 +66,44 @@ async def test_a_bad_chat_request_is_refused(
     assert error.keys() == {"message", "type", "param", "code"}
 
 
+async def test_a_turn_that_is_refused_is_no_stream(api: Api, ann: str) -> None:
+    turn = {"messages": [{"role": "user", "content": "word " * 3000}]}
+    async with api.client(ann) as client:
+        response = await client.post(TURNS, json=turn)
+
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+
+
+@pytest.fixture
+async def narrow_api(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    """Return a server that generates one answer at a time and lets nobody wait."""
+    folder = str(tmp_path / "data")
+    async with running_api(
+        database_url, LAB_DATA_FOLDER=folder, LAB_CHAT_MAX_STREAMS="1", LAB_CHAT_MAX_QUEUE="0"
+    ) as api:
+        yield api
+
+
+async def test_a_full_queue_is_429_with_a_time_to_come_back(narrow_api: Api, ann: str) -> None:
+    long = hello("Tell me a long story.") | {"max_tokens": 900, "temperature": 1.5}
+    turn = {"profile": "lab-tiny", "messages": hello()["messages"]}
+    async with narrow_api.client(ann) as client:
+        asking = asyncio.create_task(client.post(CHAT, json=long))
+        async with asyncio.timeout(60):
+            while not narrow_api.load().active_streams:
+                await asyncio.sleep(0.01)
+        refused = [
+            await client.post(path, json=body) for path, body in ((CHAT, hello()), (TURNS, turn))
+        ]
+        asking.cancel()
+        await asyncio.wait([asking])
+        await narrow_api.until_idle()
+
+    assert [answer.status_code for answer in refused] == [429, 429]
+    assert [answer.headers["Retry-After"] for answer in refused] == ["1", "1"]
+
+
 async def test_what_changes_nothing_is_accepted(api: Api, ann: str) -> None:
     body = hello(user="u", metadata={"a": "b"}, n=1, presence_penalty=0, tool_choice="auto")
     body["response_format"] = {"type": "text"}
@@ -76,7 +118,7 @@ async def test_a_tool_result_names_its_call(api: Api, ann: str) -> None:
         conversation = (await client.post("/v1/conversations", json={})).json()["id"]
         path = f"/v1/conversations/{conversation}/messages"
         stored = await client.post(path, json={"messages": [UNANSWERED]})
-        asked = await client.post("/v1/turns", json={"messages": [UNANSWERED]})
+        asked = await client.post(TURNS, json={"messages": [UNANSWERED]})
 
     assert (stored.status_code, asked.status_code) == (400, 400)
     assert "tool_call_id" in stored.json()["error"]["message"]
@@ -139,7 +181,7 @@ async def test_every_route_but_the_public_ones_asks_who_it_is_and_what_they_may(
     api: Api, database: Database, owner: User, scopes: list[Scope] | None, status: int
 ) -> None:
     key = None if scopes is None else await key_of(database, owner, scopes)
-    bodies = {CHAT: hello(), "/v1/turns": {"messages": hello()["messages"]}}
+    bodies = {CHAT: hello(), TURNS: {"messages": hello()["messages"]}}
     answers: dict[str, int] = {}
     async with api.client(key) as client:
         for path, operations in (await client.get("/openapi.json")).json()["paths"].items():

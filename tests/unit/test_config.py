@@ -155,6 +155,38 @@ def test_a_child_process_gets_the_same_settings() -> None:
     assert child.config == parent.config
 
 
+@pytest.mark.parametrize("key", ["chat.model", "embedding.model"])
+def test_a_relative_model_folder_is_the_same_in_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    parent = settings({env_name(key): "models/mine"})
+
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    child = settings(parent.environment())
+
+    assert child.explain(key)[0].value == str(tmp_path / "models" / "mine")
+
+
+def test_a_relative_folder_in_a_file_begins_at_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    (folder / "mine").mkdir(parents=True)
+    (folder / "lab.toml").write_text("[chat]\nmodel = 'mine'\n[data]\nfolder = 'data'\n")
+
+    found = settings({"LAB_CONFIG_FILE": "etc/lab.toml"})
+
+    assert found.config.chat.model == str(folder / "mine")
+    assert found.data_folder == folder / "data"
+
+
+@pytest.mark.parametrize("name", ["lab-tiny", "Qwen/Qwen3-0.6B"])
+def test_the_name_of_a_model_stays_a_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "lab-tiny").mkdir()
+
+    assert settings({"LAB_CHAT_MODEL": name}).config.chat.model == name
+
+
 def test_a_broken_file_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "lab.toml").write_text("port = = 1")
     with pytest.raises(ConfigError, match=r"not valid TOML"):

@@ -1,3 +1,4 @@
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hub_config.dashboards import TOKEN_HEADER, configuration
 from hub_config.notebooks import copy_missing
 from hub_config.roles import ADMINS, custom_scopes, roles, server_token_scopes
 from hub_config.services import services
-from hub_config.spawner import LabSpawner
+from hub_config.spawner import LabSpawner, account_name
 from lab.config import load_settings
 from lab.schemas.scope import Scope
 from lab.supervisor.services import hub_services
@@ -119,6 +120,13 @@ def test_only_an_admins_server_may_administer(is_admin: bool, expected: bool) ->
 
     assert ("custom:lab:admin" in asked) is expected
     assert "custom:lab:infer" in asked
+
+
+def test_everybody_has_an_os_account_whose_name_the_system_takes() -> None:
+    names = {account_name("labuser", person) for person in ("ada", "ada.l", "a" * 64, "a@b.c")}
+
+    assert len(names) == 4
+    assert all(re.fullmatch("[a-z][a-z0-9-]{0,31}", name) for name in names)
 
 
 def test_a_changed_notebook_is_never_overwritten(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import psutil
 import pytest
 
 from lab.config import load_settings
+from lab.db.os_account import OsAccount
 from lab.errors import ConfigError, ConflictError, ServiceError
+from lab.supervisor.accounts import own_folder
 from lab.supervisor.addresses import addresses, check_port, check_ports
 from lab.supervisor.credentials import FILE, load_credentials
 from lab.supervisor.databases import hub_database_url
@@ -180,3 +182,27 @@ def test_the_hub_gets_a_database_of_its_own_on_the_same_server() -> None:
 
     assert url.startswith("postgresql+psycopg://lab:p%40ss@/jupyterhub?")
     assert "host=" in url
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to another account")
+def test_a_folder_of_another_account_goes_over_with_what_was_its_own(tmp_path: Path) -> None:
+    home, foreign = tmp_path / "homes" / "ada", tmp_path / "foreign.txt"
+    before, now = OsAccount("before", 54_321, 54_321), OsAccount("now", 54_322, 54_322)
+    foreign.write_text("not hers")
+    os.chown(foreign, before.uid, before.gid)
+    own_folder(home, before)
+    (home / "notes").mkdir()
+    (home / "notes" / "dog.txt").write_text("Zamiko")
+    (home / "link").symlink_to(foreign)
+    for path in (home / "notes", home / "notes" / "dog.txt", home / "link"):
+        os.chown(path, before.uid, before.gid, follow_symlinks=False)
+    (home / "operators.txt").write_text("root's")
+
+    own_folder(home, now)
+
+    owners = {path.name: path.lstat().st_uid for path in (home, *home.rglob("*"), foreign)}
+    assert owners == {
+        **dict.fromkeys(("ada", "notes", "dog.txt", "link"), now.uid),
+        "foreign.txt": before.uid,
+        "operators.txt": 0,
+    }

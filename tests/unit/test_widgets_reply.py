@@ -2,8 +2,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+from lab.schemas.message import Message
+from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
 from lab.schemas.tool_result_part import ToolResultPart
 from lab.widgets.parts import parts_html
@@ -60,6 +64,45 @@ def test_a_failed_run_says_why() -> None:
     failed = event(EventType.run_failed, code="model_unavailable", status=503, message="No model.")
 
     assert reply_of(failed).problem == "No model."
+
+
+def message(role: Role, text: str, run_id: UUID | None) -> Message:
+    return Message(
+        id=UUID(int=3),
+        owner_id=UUID(int=4),
+        conversation_id=CONVERSATION,
+        position=0,
+        role=role,
+        parts=[TextPart(text=text)],
+        run_id=run_id,
+        created_at=datetime.now(UTC),
+    )
+
+
+def test_a_failed_answer_left_what_its_run_stored() -> None:
+    stored = [
+        message(Role.user, "What is 12 + 30?", None),
+        message(Role.user, "What is 12 + 30?", RUN),
+        message(Role.assistant, "4", RUN),
+    ]
+
+    assert reply_of(event(EventType.content, text="4")).left(stored) == stored[1:]
+
+
+@pytest.mark.parametrize(
+    ("role", "text", "n_left"),
+    [
+        (Role.user, "What is 12 + 30?", 1),
+        (Role.user, "Hello.", 0),
+        (Role.assistant, "What is 12 + 30?", 0),
+    ],
+)
+def test_an_answer_refused_before_it_had_a_run_left_its_question_at_most(
+    role: Role, text: str, n_left: int
+) -> None:
+    stored = [message(Role.user, "What is 12 + 30?", RUN), message(role, text, RUN)]
+
+    assert reply_of().left(stored) == stored[2 - n_left :]
 
 
 def test_tool_results_are_shown_as_text() -> None:

@@ -1,0 +1,218 @@
+"""The chat dashboard while answers of the API are slow: nothing lands in another conversation."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lab.client import Lab, connect
+from lab.evals.serving import serving
+from lab.messages import text_of
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.role import Role
+from lab.widgets import ChatDashboard
+from lab.widgets import chat as chat_module
+from tests.api_server import Api, ann, api, api_app
+
+__all__ = ["ann", "api", "api_app"]
+
+pytestmark = pytest.mark.integration
+
+CREATE = "POST /v1/conversations"
+
+
+class Gate:
+    """The API behind a gate that holds some requests back until it opens."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._held = re.compile("(?!)")
+        self._open = asyncio.Event()
+        self.reached = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = f"{scope['method']} {scope['path']}"
+        if self._held.fullmatch(request):
+            self._held = re.compile("(?!)")
+            self.reached.set()
+            await self._open.wait()
+        await self._app(scope, receive, send)
+
+    @contextmanager
+    def holding(self, request: str) -> Iterator[None]:
+        """Hold the next such request until the end of the block."""
+        self._held = re.compile(request)
+        self._open.clear()
+        self.reached.clear()
+        yield
+        self._open.set()
+
+
+@pytest.fixture
+def gate(api: Api) -> Gate:
+    return Gate(api.app)
+
+
+@pytest.fixture
+async def lab(gate: Gate, ann: str) -> AsyncIterator[Lab]:
+    async with serving(gate) as url, connect(url, ann) as lab:
+        yield lab
+
+
+@pytest.fixture
+async def page(lab: Lab) -> "Page":
+    page = Page(ChatDashboard(lab, profile="lab-tiny"))
+    page.does("look", conversation="")
+    await page.until(lambda: page.chat.ready)
+    return page
+
+
+class Page:
+    """The dashboard as its page in a browser drives it."""
+
+    def __init__(self, chat: ChatDashboard) -> None:
+        self.chat = chat
+
+    def does(self, action: str, **values: str) -> None:
+        """Tell the dashboard what a person does."""
+        self.chat._handle_custom_msg({"action": action, **values}, [])
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(60):
+            while not holds():
+                await asyncio.sleep(0.01)
+
+    async def until_answered(self) -> None:
+        """Wait until nothing that was sent waits for its answer any more."""
+        await self.until(lambda: not self.chat._replies and not self.chat.busy)
+
+    def roles(self) -> list[str]:
+        return [message["role"] for message in self.chat.messages]
+
+
+async def said(lab: Lab, conversation: str | UUID) -> list[str]:
+    """Return what people said in a stored conversation."""
+    messages = await lab.conversations.messages(UUID(str(conversation)))
+    return [text_of(m.parts) for m in messages if m.role is Role.user]
+
+
+async def conversation_of(lab: Lab, *texts: str) -> str:
+    """Return a conversation in which somebody said this."""
+    made = await lab.conversations.create("Older")
+    if texts:
+        messages = [ChatMessage(role=Role.user, content=text) for text in texts]
+        await lab.conversations.add(made.id, messages)
+    return str(made.id)
+
+
+async def test_a_first_message_stays_out_of_a_conversation_that_is_opened_meanwhile(
+    gate: Gate, lab: Lab, page: Page
+) -> None:
+    other = await conversation_of(lab)
+
+    with gate.holding(CREATE):
+        page.does("send", text="My dog is called Zamiko.")
+        await gate.reached.wait()
+        assert page.chat.busy
+        assert page.roles() == ["user"]
+        page.does("open", id=other)
+        await page.until(lambda: page.chat.conversation == other)
+        assert not page.chat.busy
+    await page.until(lambda: len(page.chat.conversations) == 2)
+    await page.until_answered()
+
+    (new,) = (c["id"] for c in page.chat.conversations if c["id"] != other)
+    assert await said(lab, new) == ["My dog is called Zamiko."]
+    assert await said(lab, other) == []
+    assert (page.chat.conversation, page.chat.messages) == (other, [])
+
+
+async def test_a_chat_that_is_begun_meanwhile_stays_open(gate: Gate, lab: Lab, page: Page) -> None:
+    with gate.holding(CREATE):
+        page.does("send", text="My dog is called Zamiko.")
+        await gate.reached.wait()
+        page.does("new")
+        await page.until(lambda: not page.chat.busy)
+    await page.until(lambda: page.chat.conversations)
+    await page.until_answered()
+
+    assert (page.chat.conversation, page.chat.messages) == ("", [])
+
+
+async def test_a_second_enter_makes_no_second_conversation(
+    gate: Gate, lab: Lab, page: Page
+) -> None:
+    with gate.holding(CREATE):
+        page.does("send", text="My dog is called Zamiko.")
+        page.does("send", text="My dog is called Zamiko.")
+        await gate.reached.wait()
+    await page.until(lambda: page.chat.conversation)
+    await page.until_answered()
+
+    (conversation,) = await lab.conversations.list()
+    assert await said(lab, conversation.id) == ["My dog is called Zamiko."]
+    assert page.chat.conversation == str(conversation.id)
+    assert page.roles() == ["user", "assistant"]
+
+
+async def test_the_conversation_that_was_clicked_last_is_shown(
+    gate: Gate, lab: Lab, page: Page
+) -> None:
+    slow = await conversation_of(lab, "slow")
+    quick = await conversation_of(lab, "quick")
+
+    with gate.holding(f"GET /v1/conversations/{slow}/messages"):
+        page.does("open", id=slow)
+        await gate.reached.wait()
+        page.does("open", id=quick)
+        await page.until(lambda: page.chat.conversation == quick)
+    await page.until(lambda: not page.chat._running)
+
+    assert page.chat.conversation == quick
+    assert "quick" in page.chat.messages[0]["html"]
+
+
+async def test_earlier_messages_stay_out_of_another_conversation(
+    gate: Gate, lab: Lab, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_module, "PAGE", 2)
+    long = await conversation_of(lab, "one", "two", "three", "four")
+    other = await conversation_of(lab, "other")
+    page.does("open", id=long)
+    await page.until(lambda: page.chat.has_earlier)
+
+    with gate.holding(f"GET /v1/conversations/{long}/messages"):
+        page.does("earlier")
+        await gate.reached.wait()
+        page.does("open", id=other)
+        await page.until(lambda: page.chat.conversation == other)
+    await page.until(lambda: not page.chat._running)
+
+    assert len(page.chat.messages) == 1
+    assert not page.chat.has_earlier
+    page.does("open", id=long)
+    await page.until(lambda: page.chat.has_earlier)
+    page.does("earlier")
+    page.does("earlier")
+    await page.until(lambda: not page.chat._running)
+    assert len(page.chat.messages) == 4
+
+
+async def test_what_was_refused_and_is_tried_again_stands_there_once(lab: Lab, page: Page) -> None:
+    question = "word " * 3000
+
+    page.does("send", text=question)
+    await page.until(lambda: page.chat.problem)
+    await page.until_answered()
+    page.does("retry")
+    await page.until(lambda: not page.chat.problem)
+    await page.until(lambda: page.chat.problem)
+    await page.until_answered()
+
+    assert "the window holds 1024" in page.chat.problem["text"]
+    assert page.roles() == ["user"]
+    assert len(await said(lab, page.chat.conversation)) == 1
