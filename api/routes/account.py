@@ -36,11 +36,11 @@ async def change_config(
     values: dict[str, dict[str, Any]], runtime: RuntimeDep, owner: MemoryDep
 ) -> list[ExplainedSetting]:
     """Set some of the caller's own settings, e.g. `{"memory": {"enabled": false}}`."""
+    runtime.settings.overlay("user", values)  # refuses what is wrong or locked
     async with runtime.database.stores(owner.id) as stores:
-        changed = {s: dict(v) for s, v in (await stores.config.get()).items()}
+        changed = await stores.config.get_for_change()
         for section, section_values in values.items():
-            changed.setdefault(section, {}).update(section_values)
-        runtime.settings.overlay("user", values)  # refuses what is wrong or locked
+            changed[section] = {**changed.get(section, {}), **section_values}
         await stores.config.set(changed)
     return _explained(runtime.settings.under_user(changed), None)
 
@@ -52,7 +52,7 @@ async def reset_config(key: str, runtime: RuntimeDep, owner: MemoryDep) -> list[
         raise UnknownKeyError(key, user_keys(), "the settings of users")
     section, name = key.split(".")
     async with runtime.database.stores(owner.id) as stores:
-        changed = {s: dict(v) for s, v in (await stores.config.get()).items()}
+        changed = await stores.config.get_for_change()
         changed.get(section, {}).pop(name, None)
         await stores.config.set(changed)
     return _explained(runtime.settings.under_user(changed), None)

@@ -1,6 +1,7 @@
 """The settings of a user, over HTTP and with the client; what the operator locked stays."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,37 @@ async def test_keys_are_made_listed_and_revoked(lab: Lab, api: Api) -> None:
 
     assert "laptop" in names
     assert (works.status_code, revoked.status_code) == (200, 401)
+
+
+async def test_settings_that_are_changed_at_the_same_time_are_all_kept(api: Api, ann: str) -> None:
+    wanted = {
+        "memory.top_k": 3,
+        "memory.min_score": 0.5,
+        "memory.enabled": False,
+        "generation.temperature": 0.25,
+        "generation.top_p": 0.5,
+        "generation.seed": 7,
+        "context.answer_tokens": 64,
+    }
+
+    async with api.client(ann) as client:
+        for _ in range(3):
+            await asyncio.gather(*(client.patch("/v1/config", json=body) for body in each(wanted)))
+            shown = {s["key"]: s["value"] for s in (await client.get("/v1/config")).json()}
+            resets = (client.delete(f"/v1/config/{key}") for key in wanted)
+            answers = await asyncio.gather(*resets)
+
+            assert {key: shown[key] for key in wanted} == wanted
+            assert {answer.status_code for answer in answers} == {200}
+            left = (await client.get("/v1/config")).json()
+            assert [s["key"] for s in left if s["layer"] == "user"] == []
+
+
+def each(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a request for each setting alone."""
+    for key, value in values.items():
+        section, name = key.split(".")
+        yield {section: {name: value}}
 
 
 @pytest.mark.parametrize(
