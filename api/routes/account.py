@@ -1,5 +1,6 @@
 """The caller: who they are, their settings and their keys."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -7,12 +8,13 @@ from fastapi import APIRouter
 
 from api.deps import CallerDep, MemoryDep, RuntimeDep
 from lab.config import Settings, user_keys
-from lab.errors import PermissionDeniedError, UnknownKeyError
+from lab.errors import InputError, PermissionDeniedError, UnknownKeyError
 from lab.schemas.api_key import ApiKey
 from lab.schemas.api_key_created import ApiKeyCreated
 from lab.schemas.api_key_request import ApiKeyRequest
 from lab.schemas.caller import Caller
 from lab.schemas.explained_setting import ExplainedSetting
+from lab.schemas.scope import Scope
 
 router = APIRouter(prefix="/v1", tags=["account"])
 
@@ -70,10 +72,9 @@ async def create_key(
     request: ApiKeyRequest, runtime: RuntimeDep, caller: CallerDep, owner: MemoryDep
 ) -> ApiKeyCreated:
     """Make an API key; its secret is shown this once."""
-    if missing := [scope for scope in request.scopes if scope not in caller.scopes]:
-        raise PermissionDeniedError(f"Your token lacks {', '.join(missing)}; a key cannot have it.")
+    scopes, ends = _scopes(request, caller), _end(request, caller)
     async with runtime.database.stores(owner.id) as stores:
-        key, secret = await stores.api_keys.create(request.name, request.scopes, request.expires_at)
+        key, secret = await stores.api_keys.create(request.name, scopes, ends)
     return ApiKeyCreated(api_key=key, secret=secret)
 
 
@@ -82,6 +83,33 @@ async def revoke_key(key_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Non
     """Revoke an API key at once."""
     async with runtime.database.stores(owner.id) as stores:
         await stores.api_keys.delete(key_id)
+
+
+def _scopes(request: ApiKeyRequest, caller: Caller) -> list[Scope]:
+    """Return what a new key may do: what was asked for, or the usual as far as the caller may."""
+    missing = [scope for scope in request.scopes if scope not in caller.scopes]
+    if missing and "scopes" in request.model_fields_set:
+        raise PermissionDeniedError(f"Your token lacks {', '.join(missing)}; a key cannot have it.")
+    return [scope for scope in request.scopes if scope not in missing]
+
+
+def _end(request: ApiKeyRequest, caller: Caller) -> datetime | None:
+    """Return when a new key ends: as was asked for, or together with the caller's."""
+    if "expires_at" not in request.model_fields_set:
+        return caller.expires_at
+    asked, now = request.expires_at, datetime.now(UTC)
+    if asked is not None and asked <= now:
+        raise InputError(
+            f"`expires_at` is {asked.isoformat()}, which has passed; now is "
+            f"{now.isoformat(timespec='seconds')}. Give a later time, or null for a key that stays."
+        )
+    if caller.expires_at is not None and (asked is None or asked > caller.expires_at):
+        raise PermissionDeniedError(
+            f"Your token ends at {caller.expires_at.isoformat()}, and a key made with it cannot "
+            f"outlive it, as `expires_at` = {asked.isoformat() if asked else 'null'} would. Leave "
+            "`expires_at` out, or make the key with a token that lasts longer."
+        )
+    return asked
 
 
 def _explained(settings: Settings, key: str | None) -> list[ExplainedSetting]:

@@ -52,8 +52,8 @@ def app(database: Database) -> FastAPI:
     @app.get("/whose/{secret}")
     async def whose(secret: str, request: Request) -> dict[str, str]:
         async with database.accounts() as accounts:
-            user, _ = await accounts.user_of_key(secret)
-        return {"owner": user.name}
+            caller = await accounts.user_of_key(secret)
+        return {"owner": caller.user.name}
 
     return app
 
