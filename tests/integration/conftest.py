@@ -7,10 +7,12 @@ database            an open, empty `Database`
 owner, other_owner  two users in it
 """
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psycopg
 import pytest
@@ -57,6 +59,16 @@ async def owner(database: Database) -> User:
 async def other_owner(database: Database) -> User:
     async with database.accounts() as accounts:
         return await accounts.get_or_create("bob")
+
+
+async def until_somebody_waits(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Wait until a transaction waits for a lock that another one holds."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await connection.execute("SELECT FROM pg_locks WHERE NOT granted")
+            if found.rowcount:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def hurry(url: str) -> None:
