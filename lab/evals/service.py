@@ -17,12 +17,14 @@ from lab.errors import ConflictError, LabError, NotFoundError
 from lab.evals.catalog import check_parameters, find_evaluation, list_evaluations
 from lab.evals.runner import Outcome, run_notebook
 from lab.evals.serving import serving
+from lab.evals.workplace import Workplace
 from lab.schemas.eval_request import EvalRequest
 from lab.schemas.eval_run import EvalRun
 from lab.schemas.evaluation import Evaluation
 from lab.schemas.run_status import RunStatus
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
+from lab.supervisor.accounts import evaluation_account
 
 Form = Literal["ipynb", "html"]
 
@@ -163,17 +165,19 @@ class Evaluations:
 
     async def _execute(self, run: EvalRun) -> Outcome:
         async with self._turns:
-            target = Path("evals", str(run.id), f"{run.name}.ipynb")
+            target = self._results() / str(run.id) / f"{run.name}.ipynb"
             await self._update(
                 run,
                 status=RunStatus.running,
                 started_at=datetime.now(UTC),
-                executed_notebook=str(target),
+                executed_notebook=str(target.relative_to(self._settings.data_folder)),
             )
+            source = self._settings.notebooks_folder / run.notebook
+            account = await asyncio.to_thread(evaluation_account, self._settings, source)
             async with self._key(run) as secret, serving(self._app) as url:
                 return await run_notebook(
-                    self._settings.notebooks_folder / run.notebook,
-                    self._settings.data_folder / target,
+                    source,
+                    Workplace(target, account),
                     run.parameters,
                     cell_timeout_s=self._settings.config.evaluation.cell_timeout_s,
                     environment={"LAB_API_URL": url, "LAB_API_KEY": secret},
@@ -181,6 +185,13 @@ class Evaluations:
                         run, cells_done=done, cells_total=total
                     ),
                 )
+
+    def _results(self) -> Path:
+        """Return the folder of executed notebooks, closed to every other OS account."""
+        folder = self._settings.data_folder / "evals"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)  # a lab of before left it open
+        return folder
 
     @asynccontextmanager
     async def _key(self, run: EvalRun) -> AsyncIterator[str]:

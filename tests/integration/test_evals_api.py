@@ -27,14 +27,14 @@ NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "evaluation": "double"}
 
 
 @pytest.fixture
-async def app(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[FastAPI]:
+async def app(database: Database, database_url: str, open_folder: Path) -> AsyncIterator[FastAPI]:
     for name, cell in (("double", RECORD), ("sleep", SLEEP)):
-        write(tmp_path / "notebooks" / "evals" / f"{name}.ipynb", cell)
+        write(open_folder / "notebooks" / "evals" / f"{name}.ipynb", cell)
     settings = load_settings(
         environ={
             "LAB_DATABASE_URL": database_url,
-            "LAB_DATA_FOLDER": str(tmp_path / "data"),
-            "LAB_DATA_NOTEBOOKS_FOLDER": str(tmp_path / "notebooks"),
+            "LAB_DATA_FOLDER": str(open_folder / "data"),
+            "LAB_DATA_NOTEBOOKS_FOLDER": str(open_folder / "notebooks"),
         }
     )
     app = create_app(settings)

@@ -1,6 +1,7 @@
 """Evaluation runs from request to result, on a real database, with real kernels."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,15 +37,22 @@ answer = httpx.get(f"{url}/whose/{key}", trust_env=False).json()
 record({"owner": answer["owner"], "n": n})
 """
 SLEEP = "import time\n\ntime.sleep(60)"
+IDS = """\
+import os
+
+from lab.evals import record
+
+record({"root": 0 in {*os.getresuid(), *os.getresgid(), *os.getgroups()}})
+"""
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    for name, cell in (("ask", ASK), ("sleep", SLEEP)):
-        write(tmp_path / "notebooks" / "evals" / f"{name}.ipynb", cell)
+def settings(open_folder: Path) -> Settings:
+    for name, cell in (("ask", ASK), ("sleep", SLEEP), ("ids", IDS)):
+        write(open_folder / "notebooks" / "evals" / f"{name}.ipynb", cell)
     environ = {
-        "LAB_DATA_FOLDER": str(tmp_path / "data"),
-        "LAB_DATA_NOTEBOOKS_FOLDER": str(tmp_path / "notebooks"),
+        "LAB_DATA_FOLDER": str(open_folder / "data"),
+        "LAB_DATA_NOTEBOOKS_FOLDER": str(open_folder / "notebooks"),
     }
     return load_settings(environ=environ)
 
@@ -138,6 +146,45 @@ async def test_runs_of_a_process_that_ends_say_so(
     assert run.finished_at is not None
     async with database.stores(owner.id) as stores:
         assert await stores.api_keys.list() == []
+
+
+async def test_an_evaluation_never_runs_as_root(
+    evaluations: Evaluations, database: Database, owner: User
+) -> None:
+    run = await evaluations.start(owner, EvalRequest(evaluation="ids"))
+
+    run = await until(database, run, RunStatus.completed, RunStatus.failed)
+
+    assert (run.error, run.metrics) == (None, {"root": False})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root executes as another account")
+async def test_a_notebook_that_the_account_cannot_read_is_named(
+    evaluations: Evaluations, database: Database, settings: Settings, owner: User
+) -> None:
+    notebook = settings.notebooks_folder / "evals" / "ids.ipynb"
+    notebook.chmod(0o600)
+    run = await evaluations.start(owner, EvalRequest(evaluation="ids"))
+
+    run = await until(database, run, RunStatus.completed, RunStatus.failed)
+
+    assert run.status is RunStatus.failed
+    assert f"may not read `{notebook}`" in str(run.error)
+    assert f"chmod o+rX {notebook}" in str(run.error)
+
+
+async def test_executed_notebooks_are_closed_to_other_accounts(
+    evaluations: Evaluations, database: Database, settings: Settings, owner: User
+) -> None:
+    (results := settings.data_folder / "evals").mkdir(mode=0o755)
+    run = await evaluations.start(owner, EvalRequest(evaluation="ids"))
+
+    await until(database, run, RunStatus.completed, RunStatus.failed)
+
+    kept = [results, *results.rglob("*")]
+    assert len(kept) == 4  # two folders, the notebook and its page
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
+    assert {path.stat().st_uid for path in kept} == {os.geteuid()}
 
 
 async def test_a_run_that_ends_while_it_is_stopped_keeps_its_result(
