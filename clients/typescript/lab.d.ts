@@ -1802,6 +1802,10 @@ export interface Schedule {
    * When it is due.
    */
   next_run_at?: string | null;
+  /**
+   * Why nothing starts it when it is due, for people; null when all is well.
+   */
+  warning?: string | null;
 }
 /**
  * Asks for a new schedule.

@@ -168,6 +168,21 @@ def _add_job(scheduler: AsyncIOScheduler, schedule: Schedule) -> Job | None:
     )
 
 
+async def is_ticking(database: Database) -> bool:
+    """Return whether a clock holds the lock, here or elsewhere, so that schedules fire."""
+    with database.guarded():
+        async with database.pool.connection() as connection:
+            found = await connection.execute(
+                """
+                SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND (classid::bigint << 32) + objid::bigint = %s
+                """,
+                [LOCK],
+            )
+            return found.rowcount > 0
+
+
 async def _try_lock(connection: psycopg.AsyncConnection[Any]) -> bool:
     cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
     row = await cursor.fetchone()

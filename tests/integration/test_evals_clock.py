@@ -16,7 +16,7 @@ import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from lab.db import Database
-from lab.evals.clock import Clock
+from lab.evals.clock import Clock, is_ticking
 from lab.schemas.evaluation_config import EvaluationConfig
 from lab.schemas.schedule import Schedule
 from lab.schemas.user import User
@@ -155,6 +155,17 @@ async def test_a_schedule_that_is_deleted_under_the_clock_does_not_stop_it(
             await other.commit()
 
             await until(lambda: clock.ticks)
+
+
+async def test_whether_a_clock_ticks_anywhere_is_known(
+    database: Database, database_url: str
+) -> None:
+    before = await is_ticking(database)
+    async with ticking(database, database_url, Fired()) as clock:
+        await until(lambda: clock.ticks)
+        during = await is_ticking(database)
+
+    assert (before, during, await is_ticking(database)) == (False, True, False)
 
 
 async def test_a_new_expression_changes_the_time(
