@@ -31,8 +31,7 @@ class KeyIdentity:
                 "key (`lab keys create NAME`) or a token of the hub."
             )
         async with database.accounts() as accounts:
-            user, scopes = await accounts.user_of_key(token)
-        return Caller(user=user, scopes=scopes)
+            return await accounts.user_of_key(token)
 
 
 class LocalIdentity:

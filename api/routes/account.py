@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import IO, Any
 from uuid import UUID
 
@@ -10,12 +11,13 @@ from fastapi.responses import StreamingResponse
 
 from api.deps import CallerDep, InferDep, MemoryDep, RuntimeDep
 from lab.config import Settings, user_keys
-from lab.errors import PermissionDeniedError, UnknownKeyError
+from lab.errors import InputError, PermissionDeniedError, UnknownKeyError
 from lab.schemas.api_key import ApiKey
 from lab.schemas.api_key_created import ApiKeyCreated
 from lab.schemas.api_key_request import ApiKeyRequest
 from lab.schemas.caller import Caller
 from lab.schemas.explained_setting import ExplainedSetting
+from lab.schemas.scope import Scope
 
 router = APIRouter(prefix="/v1", tags=["account"])
 
@@ -61,11 +63,11 @@ async def change_config(
     values: dict[str, dict[str, Any]], runtime: RuntimeDep, owner: MemoryDep
 ) -> list[ExplainedSetting]:
     """Set some of the caller's own settings, e.g. `{"memory": {"enabled": false}}`."""
+    runtime.settings.overlay("user", values)  # refuses what is wrong or locked
     async with runtime.database.stores(owner.id) as stores:
-        changed = {s: dict(v) for s, v in (await stores.config.get()).items()}
+        changed = await stores.config.get_for_change()
         for section, section_values in values.items():
-            changed.setdefault(section, {}).update(section_values)
-        runtime.settings.overlay("user", values)  # refuses what is wrong or locked
+            changed[section] = {**changed.get(section, {}), **section_values}
         await stores.config.set(changed)
     return _explained(runtime.settings.under_user(changed), None)
 
@@ -77,7 +79,7 @@ async def reset_config(key: str, runtime: RuntimeDep, owner: MemoryDep) -> list[
         raise UnknownKeyError(key, user_keys(), "the settings of users")
     section, name = key.split(".")
     async with runtime.database.stores(owner.id) as stores:
-        changed = {s: dict(v) for s, v in (await stores.config.get()).items()}
+        changed = await stores.config.get_for_change()
         changed.get(section, {}).pop(name, None)
         await stores.config.set(changed)
     return _explained(runtime.settings.under_user(changed), None)
@@ -95,10 +97,9 @@ async def create_key(
     request: ApiKeyRequest, runtime: RuntimeDep, caller: CallerDep, owner: MemoryDep
 ) -> ApiKeyCreated:
     """Make an API key; its secret is shown this once."""
-    if missing := [scope for scope in request.scopes if scope not in caller.scopes]:
-        raise PermissionDeniedError(f"Your token lacks {', '.join(missing)}; a key cannot have it.")
+    scopes, ends = _scopes(request, caller), _end(request, caller)
     async with runtime.database.stores(owner.id) as stores:
-        key, secret = await stores.api_keys.create(request.name, request.scopes, request.expires_at)
+        key, secret = await stores.api_keys.create(request.name, scopes, ends)
     return ApiKeyCreated(api_key=key, secret=secret)
 
 
@@ -114,6 +115,33 @@ def _blocks(archive: IO[bytes]) -> Iterator[bytes]:
         archive.seek(0)
         while block := archive.read(BLOCK):
             yield block
+
+
+def _scopes(request: ApiKeyRequest, caller: Caller) -> list[Scope]:
+    """Return what a new key may do: what was asked for, or the usual as far as the caller may."""
+    missing = [scope for scope in request.scopes if scope not in caller.scopes]
+    if missing and "scopes" in request.model_fields_set:
+        raise PermissionDeniedError(f"Your token lacks {', '.join(missing)}; a key cannot have it.")
+    return [scope for scope in request.scopes if scope not in missing]
+
+
+def _end(request: ApiKeyRequest, caller: Caller) -> datetime | None:
+    """Return when a new key ends: as was asked for, or together with the caller's."""
+    if "expires_at" not in request.model_fields_set:
+        return caller.expires_at
+    asked, now = request.expires_at, datetime.now(UTC)
+    if asked is not None and asked <= now:
+        raise InputError(
+            f"`expires_at` is {asked.isoformat()}, which has passed; now is "
+            f"{now.isoformat(timespec='seconds')}. Give a later time, or null for a key that stays."
+        )
+    if caller.expires_at is not None and (asked is None or asked > caller.expires_at):
+        raise PermissionDeniedError(
+            f"Your token ends at {caller.expires_at.isoformat()}, and a key made with it cannot "
+            f"outlive it, as `expires_at` = {asked.isoformat() if asked else 'null'} would. Leave "
+            "`expires_at` out, or make the key with a token that lasts longer."
+        )
+    return asked
 
 
 def _explained(settings: Settings, key: str | None) -> list[ExplainedSetting]:

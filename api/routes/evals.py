@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse
 
 from api.deps import InferDep, RuntimeDep
+from lab.evals.clock import is_ticking
 from lab.evals.cron import next_time
 from lab.evals.service import Evaluations, Form
 from lab.schemas.eval_request import EvalRequest
@@ -21,6 +22,7 @@ router = APIRouter(prefix="/v1", tags=["evaluations"])
 Limit = Annotated[int, Query(ge=1, le=200, description="Most rows to return.")]
 Before = Annotated[UUID | None, Query(description="Only rows older than this one.")]
 
+NO_SCHEDULER = "No scheduler is alive to start it; `lab up` runs one."
 MEDIA_TYPES = {"ipynb": "application/x-ipynb+json", "html": "text/html"}
 # A notebook's page may hold scripts; they get no origin, so no cookies of the hub.
 SANDBOX = {"Content-Security-Policy": "sandbox allow-scripts"}
@@ -33,6 +35,14 @@ def get_evaluations(request: Request) -> Evaluations:
 
 
 EvaluationsDep = Annotated[Evaluations, Depends(get_evaluations)]
+
+
+async def get_warning(runtime: RuntimeDep) -> str | None:
+    """Return what keeps schedules from being fired, if anything does."""
+    return None if await is_ticking(runtime.database) else NO_SCHEDULER
+
+
+WarningDep = Annotated[str | None, Depends(get_warning)]
 
 
 @router.get("/evals")
@@ -92,22 +102,31 @@ async def get_executed_notebook(
 
 @router.get("/schedules")
 async def list_schedules(
-    runtime: RuntimeDep, owner: InferDep, limit: Limit = 50, before: Before = None
+    runtime: RuntimeDep,
+    owner: InferDep,
+    warning: WarningDep,
+    limit: Limit = 50,
+    before: Before = None,
 ) -> list[Schedule]:
     """Return schedules, newest first."""
     async with runtime.database.stores(owner.id) as stores:
-        return await stores.schedules.list(limit, before)
+        schedules = await stores.schedules.list(limit, before)
+    return [_with(warning, schedule) for schedule in schedules]
 
 
 @router.post("/schedules", status_code=201)
 async def create_schedule(
-    request: ScheduleRequest, runtime: RuntimeDep, evaluations: EvaluationsDep, owner: InferDep
+    request: ScheduleRequest,
+    runtime: RuntimeDep,
+    evaluations: EvaluationsDep,
+    owner: InferDep,
+    warning: WarningDep,
 ) -> Schedule:
-    """Run an evaluation by the clock."""
+    """Run an evaluation by the clock; `warning` says when no scheduler is alive to do so."""
     parameters = evaluations.check(request.evaluation, request.parameters)
     due = next_time(request.cron) if request.enabled else None
     async with runtime.database.stores(owner.id) as stores:
-        return await stores.schedules.create(
+        schedule = await stores.schedules.create(
             request.name,
             request.cron,
             request.evaluation,
@@ -115,13 +134,16 @@ async def create_schedule(
             enabled=request.enabled,
             next_run_at=due,
         )
+    return _with(warning, schedule)
 
 
 @router.get("/schedules/{schedule_id}")
-async def get_schedule(schedule_id: UUID, runtime: RuntimeDep, owner: InferDep) -> Schedule:
+async def get_schedule(
+    schedule_id: UUID, runtime: RuntimeDep, owner: InferDep, warning: WarningDep
+) -> Schedule:
     """Return one schedule."""
     async with runtime.database.stores(owner.id) as stores:
-        return await stores.schedules.get(schedule_id)
+        return _with(warning, await stores.schedules.get(schedule_id))
 
 
 @router.patch("/schedules/{schedule_id}")
@@ -131,6 +153,7 @@ async def change_schedule(
     runtime: RuntimeDep,
     evaluations: EvaluationsDep,
     owner: InferDep,
+    warning: WarningDep,
 ) -> Schedule:
     """Pause a schedule, go on with it, or change its times or parameters."""
     async with runtime.database.stores(owner.id) as stores:
@@ -140,7 +163,8 @@ async def change_schedule(
             changes["parameters"] = evaluations.check(schedule.evaluation, changes["parameters"])
         changed = schedule.model_copy(update=changes)
         due = next_time(changed.cron) if changed.enabled else None
-        return await stores.schedules.update(schedule_id, **changes, next_run_at=due)
+        schedule = await stores.schedules.update(schedule_id, **changes, next_run_at=due)
+    return _with(warning, schedule)
 
 
 @router.delete("/schedules/{schedule_id}", status_code=204)
@@ -148,3 +172,7 @@ async def delete_schedule(schedule_id: UUID, runtime: RuntimeDep, owner: InferDe
     """Delete a schedule; the runs it started stay."""
     async with runtime.database.stores(owner.id) as stores:
         await stores.schedules.delete(schedule_id)
+
+
+def _with(warning: str | None, schedule: Schedule) -> Schedule:
+    return schedule.model_copy(update={"warning": warning}) if schedule.enabled else schedule

@@ -116,11 +116,13 @@ export interface ApiKeyRequest {
    */
   name: string;
   /**
-   * What it may do; not more than the caller.
+   * What it may do; not more than the caller. Unset: ask and remember, as far as the caller may.
+   *
+   * @minItems 1
    */
-  scopes?: Scope[];
+  scopes?: [Scope, ...Scope[]];
   /**
-   * When it ends; null for never.
+   * When it ends; null for never. Unset: with the token that makes it.
    */
   expires_at?: string | null;
 }
@@ -133,6 +135,10 @@ export interface Caller {
    * What the token may do.
    */
   scopes: Scope[];
+  /**
+   * When the key ends; null for never and for tokens of the hub, which knows.
+   */
+  expires_at?: string | null;
 }
 /**
  * A person or service that owns rows.
@@ -1807,6 +1813,10 @@ export interface Schedule {
    * When it is due.
    */
   next_run_at?: string | null;
+  /**
+   * Why nothing starts it when it is due, for people; null when all is well.
+   */
+  warning?: string | null;
 }
 /**
  * Asks for a new schedule.

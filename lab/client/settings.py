@@ -50,9 +50,14 @@ class Keys:
     async def create(
         self, name: str, scopes: Sequence[Scope] = (), expires_at: datetime | None = None
     ) -> ApiKeyCreated:
-        """Make a key; its secret is shown this once. Without scopes it may ask and remember."""
-        given = {"scopes": list(scopes)} if scopes else {}
-        request = checked(ApiKeyRequest, name=name, expires_at=expires_at, **given)
+        """
+        Make a key; its secret is shown this once.
+
+        Without scopes it may ask and remember; without an end it ends with the token that makes it.
+        """
+        asked = {"scopes": list(scopes), "expires_at": expires_at}
+        given = {key: value for key, value in asked.items() if value}
+        request = checked(ApiKeyRequest, name=name, **given)
         return await self._http.fetch("POST", KEYS, ApiKeyCreated, body=request)
 
     async def list(self) -> list[ApiKey]:

@@ -102,7 +102,11 @@ def add(
     Example: `lab eval schedule add nightly "0 3 * * *" long_memory`
     """
     made = asyncio.run(_schedule(name, cron, evaluation, _parse(parameter)))
-    notes.print(f"`{made.name}` runs next at {made.next_run_at or 'its time'}.")
+    due = made.next_run_at or "its time"
+    if made.warning:
+        notes.print(f"`{made.name}` is kept and due at {due}. {made.warning}", soft_wrap=True)
+    else:
+        notes.print(f"`{made.name}` runs next at {due}.")
     typer.echo(made.id)
 
 
@@ -124,6 +128,8 @@ def list_schedules(as_json: AsJson = False) -> None:
             for s in schedules
         ],
     )
+    for warning in sorted({s.warning for s in schedules if s.warning}):
+        notes.print(warning, soft_wrap=True)
 
 
 @schedule.command()

@@ -18,6 +18,7 @@ from lab.db.lost import LOST
 from lab.db.passwords import hash_password, password_fits
 from lab.db.tables import ApiKeyRow, EvalRunRow, RunRow, ScheduleRow, UserRow
 from lab.errors import AuthenticationError, ConflictError, InputError, NotFoundError
+from lab.schemas.caller import Caller
 from lab.schemas.run_status import RunStatus
 from lab.schemas.schedule import Schedule
 from lab.schemas.scope import Scope
@@ -138,7 +139,7 @@ class Accounts:
         fits = await password_fits(password, stored)
         return _user(row, name) if fits and row.is_active else None
 
-    async def user_of_key(self, secret: str) -> tuple[User, builtins.list[Scope]]:
+    async def user_of_key(self, secret: str) -> Caller:
         """Return whose key that is and what it may do, or raise `AuthenticationError`."""
         digest = hash_secret(secret)
         found = await self._session.execute(
@@ -157,7 +158,11 @@ class Accounts:
             raise AuthenticationError(f"The user `{user.name}` may not log in any more.")
         if key.last_used_at is None or now - key.last_used_at > USE_RESOLUTION:
             key.last_used_at = now
-        return _user(user, user.name), [Scope(scope) for scope in key.scopes]
+        return Caller(
+            user=_user(user, user.name),
+            scopes=[Scope(scope) for scope in key.scopes],
+            expires_at=key.expires_at,
+        )
 
     async def mark_interrupted(self) -> int:
         """Close the runs that a process left open when it was killed; return how many."""

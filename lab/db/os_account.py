@@ -24,10 +24,15 @@ class OsAccount:
 
     def blocked_at(self, path: Path) -> Path | None:
         """Return the first folder on the way to `path` that the account may not enter."""
-        return next((p for p in reversed([path, *path.parents]) if not self._enters(p)), None)
+        return next((p for p in reversed([path, *path.parents]) if not self._may("-x", p)), None)
 
-    def _enters(self, path: Path) -> bool:
-        return subprocess.run([*self.prefix(), "test", "-x", path], check=False).returncode == 0
+    def kept_from(self, file: Path) -> Path | None:
+        """Return what the account may not pass on the way to reading `file`: a folder or itself."""
+        return self.blocked_at(file.parent) or (None if self._may("-r", file) else file)
+
+    def _may(self, permission: str, path: Path) -> bool:
+        command = [*self.prefix(), "test", permission, str(path)]
+        return subprocess.run(command, check=False).returncode == 0
 
 
 def unprivileged_account(name: str) -> OsAccount | None:

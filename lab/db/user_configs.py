@@ -34,6 +34,15 @@ class UserConfigStore:
         )
         return values or {}
 
+    async def get_for_change(self) -> dict[str, Any]:
+        """Return what `get` does; whoever else asks to change it waits for this transaction."""
+        row = insert(UserConfigRow).values(owner_id=self._owner_id, values={})
+        # An update that changes nothing locks the row, which the insert made where it was missing.
+        statement = row.on_conflict_do_update(
+            index_elements=[UserConfigRow.owner_id], set_={"values": UserConfigRow.values}
+        )
+        return (await self._session.scalars(statement.returning(UserConfigRow.values))).one()
+
     async def set(self, values: Mapping[str, Any]) -> None:
         """Replace the changed settings."""
         statement = insert(UserConfigRow).values(owner_id=self._owner_id, values=dict(values))

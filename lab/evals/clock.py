@@ -24,7 +24,7 @@ from sqlalchemy import create_engine
 from lab.db import Database
 from lab.db.connection import connect, conninfo, place
 from lab.db.failures import translated
-from lab.errors import DatabaseError, InputError
+from lab.errors import DatabaseError, InputError, NotFoundError
 from lab.evals.cron import parse_cron
 from lab.schemas.evaluation_config import EvaluationConfig
 from lab.schemas.schedule import Schedule
@@ -129,8 +129,9 @@ class Clock:
                 job = _add_job(scheduler, schedule)
             due = job.next_run_time if job and schedule.enabled else None
             if due != schedule.next_run_at:
-                async with self._database.stores(schedule.owner_id) as stores:
-                    await stores.schedules.update(schedule.id, next_run_at=due)
+                with contextlib.suppress(NotFoundError):  # deleted since it was listed
+                    async with self._database.stores(schedule.owner_id) as stores:
+                        await stores.schedules.update(schedule.id, next_run_at=due)
 
     def _scheduler(self) -> AsyncIOScheduler:
         # SQLAlchemy's own URL would lose what a libpq URL can say, such as a socket's folder.
@@ -165,6 +166,21 @@ def _add_job(scheduler: AsyncIOScheduler, schedule: Schedule) -> Job | None:
         name=schedule.cron,
         replace_existing=True,
     )
+
+
+async def is_ticking(database: Database) -> bool:
+    """Return whether a clock holds the lock, here or elsewhere, so that schedules fire."""
+    with database.guarded():
+        async with database.pool.connection() as connection:
+            found = await connection.execute(
+                """
+                SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND (classid::bigint << 32) + objid::bigint = %s
+                """,
+                [LOCK],
+            )
+            return found.rowcount > 0
 
 
 async def _try_lock(connection: psycopg.AsyncConnection[Any]) -> bool:

@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lab.errors import ServiceError
 from lab.evals.metrics import read_metrics
+from lab.evals.workplace import Workplace
 
 OnProgress = Callable[[int, int], Awaitable[None]]
 
@@ -41,7 +42,7 @@ class Outcome:
 
 async def run_notebook(
     source: Path,
-    target: Path,
+    workplace: Workplace,
     parameters: Mapping[str, object],
     *,
     cell_timeout_s: int,
@@ -49,12 +50,14 @@ async def run_notebook(
     on_progress: OnProgress,
 ) -> Outcome:
     """
-    Execute `source` into `target`, with its page beside it.
+    Execute `source`; the executed copy is kept with its page beside it.
 
     Parameters
     ----------
-    source, target : Path
-        The notebook and where the executed copy goes.
+    source : Path
+        The notebook.
+    workplace : Workplace
+        Where the executed copy goes, and who executes.
     parameters : mapping
         Values for its parameters cell.
     cell_timeout_s : int
@@ -69,28 +72,48 @@ async def run_notebook(
     Outcome
         Judged by the exit status of the process. Cancelling this call ends the process.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "lab.evals.execute", str(source), str(target),
-        "--parameters", json.dumps(dict(parameters)), "--cell-timeout", str(cell_timeout_s),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={name: os.environ[name] for name in PASSED_ON if name in os.environ}  # noqa: TID251
-        | dict(environment),
-    )  # fmt: skip
-    try:
-        said, complaint = await asyncio.gather(_follow(process, on_progress), _read_all(process))
-        status = await process.wait()
-    finally:
-        await _end(process)
+    with workplace.opened() as draft:
+
+        async def keep_and_tell(done: int, total: int) -> None:
+            workplace.keep(draft)
+            await on_progress(done, total)
+
+        command = (
+            *(sys.executable, "-m", "lab.evals.execute", str(source), str(draft)),
+            *("--parameters", json.dumps(dict(parameters)), "--cell-timeout", str(cell_timeout_s)),
+        )
+        process = await _start(command, workplace, draft, environment)
+        try:
+            said, complaint = await asyncio.gather(
+                _follow(process, keep_and_tell), _read_all(process)
+            )
+            status = await process.wait()
+        finally:
+            await _end(process)
     if status and "error" not in said:
         raise ServiceError(
             f"The process that executes `{source.name}` ended with status {status}: "
             f"{_last_line(complaint) or 'it said nothing'}."
         )
-    metrics = read_metrics(target) if target.exists() else {}
+    metrics = read_metrics(workplace.kept) if workplace.kept.exists() else {}
     return Outcome(str(said["error"]) if status else None, metrics)
+
+
+async def _start(
+    command: Sequence[str], workplace: Workplace, draft: Path, environment: Mapping[str, str]
+) -> asyncio.subprocess.Process:
+    ours = {name: os.environ[name] for name in PASSED_ON if name in os.environ}  # noqa: TID251
+    account = workplace.account
+    return await asyncio.create_subprocess_exec(
+        *(account.prefix() if account else ()),
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=draft.parent if account else None,  # it may not enter ours
+        umask=0o077,
+        env=ours | dict(environment) | workplace.environment(draft),
+    )
 
 
 async def _follow(process: asyncio.subprocess.Process, on_progress: OnProgress) -> dict[str, Any]:

@@ -51,13 +51,12 @@ class Starter:
             async with self._database.stores(owner_id) as stores:
                 schedule = await stores.schedules.get(schedule_id)
                 runs = await stores.eval_runs.list()
+                if any(run.schedule_id == schedule_id and run.status in GOING for run in runs):
+                    log.warning("the last run still goes on", schedule=schedule.name)
+                    return
+                await stores.schedules.update(schedule_id, last_run_at=datetime.now(UTC))
         except NotFoundError:
             return  # deleted since it became due
-        if any(run.schedule_id == schedule_id and run.status in GOING for run in runs):
-            log.warning("the last run still goes on", schedule=schedule.name)
-            return
-        async with self._database.stores(owner_id) as stores:
-            await stores.schedules.update(schedule_id, last_run_at=datetime.now(UTC))
         try:
             await self._ask(schedule)
         except LabError as error:

@@ -21,8 +21,13 @@ class ApiKeyRequest(BaseModel):
     )
     name: Annotated[str, Field(description='What it is for.', max_length=100, min_length=1)]
     scopes: Annotated[
-        list[scope.Scope], Field(description='What it may do; not more than the caller.')
+        list[scope.Scope],
+        Field(
+            description='What it may do; not more than the caller. Unset: ask and remember, as far as the caller may.',
+            min_length=1,
+        ),
     ] = [scope.Scope.custom_lab_infer, scope.Scope.custom_lab_memory]
     expires_at: Annotated[
-        AwareDatetime | None, Field(description='When it ends; null for never.')
+        AwareDatetime | None,
+        Field(description='When it ends; null for never. Unset: with the token that makes it.'),
     ] = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from . import scope
 from . import user as user_1
@@ -22,3 +22,9 @@ class Caller(BaseModel):
     )
     user: Annotated[user_1.User, Field(description='The user.')]
     scopes: Annotated[list[scope.Scope], Field(description='What the token may do.')]
+    expires_at: Annotated[
+        AwareDatetime | None,
+        Field(
+            description='When the key ends; null for never and for tokens of the hub, which knows.'
+        ),
+    ] = None

@@ -28,3 +28,9 @@ class Schedule(BaseModel):
     created_at: Annotated[AwareDatetime, Field(description='When it was made.')]
     last_run_at: Annotated[AwareDatetime | None, Field(description='When it last started.')] = None
     next_run_at: Annotated[AwareDatetime | None, Field(description='When it is due.')] = None
+    warning: Annotated[
+        str | None,
+        Field(
+            description='Why nothing starts it when it is due, for people; null when all is well.'
+        ),
+    ] = None

@@ -18,7 +18,39 @@ def notebook_account(settings: Settings) -> OsAccount | None:
     ServiceError
         If it cannot reach the interpreter, the package or the data folder.
     """
-    account = unprivileged_account(settings.config.hub.notebook_user)
+    account = _account(settings.config.hub.notebook_user)
+    if account and (blocked := account.blocked_at(settings.data_folder)):
+        raise ServiceError(
+            f"The account `{account.name}` may not enter `{blocked}`, which leads to the data "
+            f"folder `{settings.data_folder}`; run `chmod o+x {blocked}` or set LAB_DATA_FOLDER."
+        )
+    return account
+
+
+def evaluation_account(settings: Settings, notebook: Path) -> OsAccount | None:
+    """
+    Return the account that runs an evaluation, made when missing; None when we are not root.
+
+    It is not the one of the dashboards, whose kernels hold the tokens of people.
+
+    Raises
+    ------
+    ServiceError
+        If it cannot reach the interpreter or the package, or read the notebook.
+    """
+    account = _account(f"{settings.config.hub.notebook_user}-evals")
+    if account and (closed := account.kept_from(notebook)):
+        raise ServiceError(
+            f"The lab never runs notebooks as root, and the account `{account.name}` may not read "
+            f"`{notebook}`: `{closed}` is closed to it. Run `chmod o+rX {closed}`, or let "
+            "LAB_DATA_NOTEBOOKS_FOLDER name a folder that every account can read."
+        )
+    return account
+
+
+def _account(name: str) -> OsAccount | None:
+    """Return the account if it can run the lab's code; None when we are not root."""
+    account = unprivileged_account(name)
     if account is None:
         return None
     package = Path(__file__).resolve().parent
@@ -31,11 +63,6 @@ def notebook_account(settings: Settings) -> OsAccount | None:
                 "account can read it, with an interpreter such as /usr/bin/python3 "
                 "(`PYTHON=/usr/bin/python3 make up`), or start it as another account than root."
             )
-    if blocked := account.blocked_at(settings.data_folder):
-        raise ServiceError(
-            f"The account `{account.name}` may not enter `{blocked}`, which leads to the data "
-            f"folder `{settings.data_folder}`; run `chmod o+x {blocked}` or set LAB_DATA_FOLDER."
-        )
     return account
 
 

@@ -5,12 +5,15 @@ database_server     the embedded PostgreSQL of this test session
 database_url        URL of its migrated database
 database            an open, empty `Database`
 owner, other_owner  two users in it
+open_folder         a folder that every OS account may enter, which pytest's may not
 """
 
+import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psycopg
 import pytest
@@ -57,6 +60,23 @@ async def owner(database: Database) -> User:
 async def other_owner(database: Database) -> User:
     async with database.accounts() as accounts:
         return await accounts.get_or_create("bob")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="lab-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+async def until_somebody_waits(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Wait until a transaction waits for a lock that another one holds."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await connection.execute("SELECT FROM pg_locks WHERE NOT granted")
+            if found.rowcount:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def hurry(url: str) -> None:

@@ -1,6 +1,8 @@
 """The settings of a user, over HTTP and with the client; what the operator locked stays."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from lab.client import Lab, connect
 from lab.db import Database
 from lab.errors import ConfigError, LockedKeyError, UnknownKeyError
+from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.api_server import Api, ann, api, api_app, hello, running_api
 
@@ -77,6 +80,87 @@ async def test_keys_are_made_listed_and_revoked(lab: Lab, api: Api) -> None:
 
     assert "laptop" in names
     assert (works.status_code, revoked.status_code) == (200, 401)
+
+
+async def short_key(database: Database, owner: User, ends: datetime) -> str:
+    """Return a key that ends soon and may only remember."""
+    async with database.stores(owner.id) as stores:
+        _, secret = await stores.api_keys.create("short", [Scope.custom_lab_memory], ends)
+    return secret
+
+
+async def test_a_key_made_with_a_key_ends_with_it_and_may_do_no_more(
+    api: Api, database: Database, owner: User
+) -> None:
+    ends = datetime.now(UTC) + timedelta(minutes=5)
+    sooner = ends - timedelta(minutes=1)
+
+    async with connect(api.url, await short_key(database, owner, ends)) as lab:
+        open_ended = (await lab.keys.create("child")).api_key
+        limited = (await lab.keys.create("sooner", expires_at=sooner)).api_key
+
+    assert (open_ended.expires_at, limited.expires_at) == (ends, sooner)
+    assert open_ended.scopes == limited.scopes == [Scope.custom_lab_memory]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "says"),
+    [
+        ({"expires_at": None}, 403, "cannot outlive it"),
+        ({"expires_at": "2999-01-01T00:00:00Z"}, 403, "cannot outlive it"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, 400, "which has passed"),
+        ({"scopes": ["custom:lab:infer", "custom:lab:memory"]}, 403, "lacks custom:lab:infer"),
+        ({"scopes": []}, 400, "`scopes`"),
+    ],
+)
+async def test_a_key_that_would_last_longer_or_may_do_nothing_is_refused(
+    api: Api,
+    database: Database,
+    owner: User,
+    asked: dict[str, Any],
+    status: int,
+    says: str,
+) -> None:
+    secret = await short_key(database, owner, datetime.now(UTC) + timedelta(minutes=5))
+
+    async with api.client(secret) as client:
+        refused = await client.post("/v1/keys", json={"name": "forever", **asked})
+        keys = (await client.get("/v1/keys")).json()
+
+    assert refused.status_code == status
+    assert says in refused.json()["error"]["message"]
+    assert [key["name"] for key in keys] == ["short"]
+
+
+async def test_settings_that_are_changed_at_the_same_time_are_all_kept(api: Api, ann: str) -> None:
+    wanted = {
+        "memory.top_k": 3,
+        "memory.min_score": 0.5,
+        "memory.enabled": False,
+        "generation.temperature": 0.25,
+        "generation.top_p": 0.5,
+        "generation.seed": 7,
+        "context.answer_tokens": 64,
+    }
+
+    async with api.client(ann) as client:
+        for _ in range(3):
+            await asyncio.gather(*(client.patch("/v1/config", json=body) for body in each(wanted)))
+            shown = {s["key"]: s["value"] for s in (await client.get("/v1/config")).json()}
+            resets = (client.delete(f"/v1/config/{key}") for key in wanted)
+            answers = await asyncio.gather(*resets)
+
+            assert {key: shown[key] for key in wanted} == wanted
+            assert {answer.status_code for answer in answers} == {200}
+            left = (await client.get("/v1/config")).json()
+            assert [s["key"] for s in left if s["layer"] == "user"] == []
+
+
+def each(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a request for each setting alone."""
+    for key, value in values.items():
+        section, name = key.split(".")
+        yield {section: {name: value}}
 
 
 @pytest.mark.parametrize(

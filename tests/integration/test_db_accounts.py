@@ -6,6 +6,7 @@ import pytest
 
 from lab.db import Database
 from lab.errors import AuthenticationError, InputError, NotFoundError
+from lab.schemas.caller import Caller
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.scope import Scope
@@ -79,10 +80,11 @@ async def test_a_key_names_its_user_and_scopes(database: Database, owner: User) 
     async with database.stores(owner.id) as stores:
         key, secret = await stores.api_keys.create("mine", [Scope.custom_lab_memory])
     async with database.accounts() as accounts:
-        assert await accounts.user_of_key(secret) == (owner, [Scope.custom_lab_memory])
+        caller = await accounts.user_of_key(secret)
     async with database.stores(owner.id) as stores:
         used = await stores.api_keys.get(key.id)
 
+    assert caller == Caller(user=owner, scopes=[Scope.custom_lab_memory])
     assert secret.startswith(key.prefix)
     assert key.last_used_at is None
     assert used.last_used_at is not None

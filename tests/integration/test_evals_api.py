@@ -18,6 +18,7 @@ from lab.evals.serving import serving
 from lab.evals.starter import Starter
 from lab.schemas.user import User
 from tests.integration.conftest import free_port
+from tests.integration.test_evals_clock import Fired, ticking, until
 from tests.integration.test_evals_service import SLEEP, write
 
 pytestmark = pytest.mark.integration
@@ -27,14 +28,14 @@ NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "evaluation": "double"}
 
 
 @pytest.fixture
-async def app(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[FastAPI]:
+async def app(database: Database, database_url: str, open_folder: Path) -> AsyncIterator[FastAPI]:
     for name, cell in (("double", RECORD), ("sleep", SLEEP)):
-        write(tmp_path / "notebooks" / "evals" / f"{name}.ipynb", cell)
+        write(open_folder / "notebooks" / "evals" / f"{name}.ipynb", cell)
     settings = load_settings(
         environ={
             "LAB_DATABASE_URL": database_url,
-            "LAB_DATA_FOLDER": str(tmp_path / "data"),
-            "LAB_DATA_NOTEBOOKS_FOLDER": str(tmp_path / "notebooks"),
+            "LAB_DATA_FOLDER": str(open_folder / "data"),
+            "LAB_DATA_NOTEBOOKS_FOLDER": str(open_folder / "notebooks"),
         }
     )
     app = create_app(settings)
@@ -115,6 +116,21 @@ async def test_a_schedule_is_made_paused_changed_and_deleted(client: httpx.Async
     assert again.status_code == 409
     assert gone.status_code == 204
     assert (await client.get("/v1/schedules")).json() == []
+
+
+async def test_a_schedule_that_nothing_fires_says_so(
+    client: httpx.AsyncClient, database: Database, database_url: str
+) -> None:
+    made = (await client.post("/v1/schedules", json=NIGHTLY)).json()
+    url = f"/v1/schedules/{made['id']}"
+    async with ticking(database, database_url, Fired()) as clock:
+        await until(lambda: clock.ticks)
+        fired = (await client.get(url)).json()
+    (listed,) = (await client.get("/v1/schedules")).json()
+    paused = (await client.patch(url, json={"enabled": False})).json()
+
+    warning = "No scheduler is alive to start it; `lab up` runs one."
+    assert [s["warning"] for s in (made, fired, listed, paused)] == [warning, None, warning, None]
 
 
 async def test_nobody_sees_runs_and_schedules_of_others(

@@ -16,11 +16,11 @@ import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from lab.db import Database
-from lab.evals.clock import Clock
+from lab.evals.clock import Clock, is_ticking
 from lab.schemas.evaluation_config import EvaluationConfig
 from lab.schemas.schedule import Schedule
 from lab.schemas.user import User
-from tests.integration.conftest import free_port
+from tests.integration.conftest import free_port, until_somebody_waits
 
 pytestmark = pytest.mark.integration
 
@@ -143,6 +143,29 @@ async def test_what_was_paused_or_deleted_meanwhile_does_not_fire(
         await asyncio.sleep(0.5)
 
     assert fired == []
+
+
+async def test_a_schedule_that_is_deleted_under_the_clock_does_not_stop_it(
+    database: Database, database_url: str, schedule: Schedule
+) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("DELETE FROM schedules WHERE id = %s", [schedule.id])
+        async with ticking(database, database_url, Fired()) as clock:
+            await until_somebody_waits(other)  # it listed the schedule and wants to change it
+            await other.commit()
+
+            await until(lambda: clock.ticks)
+
+
+async def test_whether_a_clock_ticks_anywhere_is_known(
+    database: Database, database_url: str
+) -> None:
+    before = await is_ticking(database)
+    async with ticking(database, database_url, Fired()) as clock:
+        await until(lambda: clock.ticks)
+        during = await is_ticking(database)
+
+    assert (before, during, await is_ticking(database)) == (False, True, False)
 
 
 async def test_a_new_expression_changes_the_time(

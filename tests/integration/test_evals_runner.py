@@ -3,17 +3,31 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from lab.db.os_account import OsAccount, unprivileged_account
 from lab.evals.runner import Outcome, run_notebook
+from lab.evals.workplace import Workplace
 
 pytestmark = pytest.mark.integration
 
 PARAMETERS = "x: int = 1"
 RECORD = "from lab.evals import record\n\nrecord({'double': 2 * x})"
+WHO = """\
+import os
+from pathlib import Path
+
+from lab.evals import record
+
+Path("mine.txt").write_text("")
+Path.home().joinpath("mine.txt").write_text("")
+ids = [*os.getresuid(), *os.getresgid(), *os.getgroups()]
+record({"ids": " ".join(map(str, sorted(set(ids)))), "home": str(Path.home())})
+"""
 
 
 def write(folder: Path, *sources: str) -> Path:
@@ -29,6 +43,7 @@ async def run(
     *sources: str,
     timeout_s: int = 30,
     environment: dict[str, str] | None = None,
+    account: OsAccount | None = None,
     seen: list[tuple[int, int]] | None = None,
 ) -> Outcome:
     async def on_progress(done: int, total: int) -> None:
@@ -37,7 +52,7 @@ async def run(
 
     return await run_notebook(
         write(folder, *sources),
-        folder / "out" / "executed.ipynb",
+        Workplace(folder / "out" / "executed.ipynb", account),
         {"x": 21},
         cell_timeout_s=timeout_s,
         environment=environment or {},
@@ -92,6 +107,61 @@ async def test_a_kernel_sees_what_it_was_given_and_none_of_our_secrets(
 
     assert outcome.metrics == {"names": "LAB_API_KEY"}
     assert "given" not in (tmp_path / "out" / "executed.ipynb").read_text()
+
+
+async def test_what_is_kept_is_ours_alone(tmp_path: Path) -> None:
+    await run(tmp_path, RECORD)
+
+    kept = tmp_path / "out"
+    assert kept.stat().st_mode & 0o777 == 0o700
+    files = {file.name: file.stat().st_mode & 0o777 for file in kept.iterdir()}
+    assert files == {"executed.ipynb": 0o600, "executed.html": 0o600}
+
+
+@pytest.fixture
+def account() -> OsAccount:
+    if (account := unprivileged_account("labuser-evals")) is None:
+        pytest.skip("only root executes as another account")
+    return account
+
+
+async def test_an_account_executes_in_a_home_that_is_gone_afterwards(
+    open_folder: Path, account: OsAccount
+) -> None:
+    outcome = await run(open_folder, WHO, account=account)
+
+    assert outcome.metrics["ids"] == " ".join(map(str, sorted({account.uid, account.gid})))
+    assert not Path(outcome.metrics["home"]).exists()
+    kept = {file.name: file.stat() for file in (open_folder / "out").iterdir()}
+    assert kept.keys() == {"executed.ipynb", "executed.html"}
+    assert {(s.st_uid, s.st_mode & 0o777) for s in kept.values()} == {(os.geteuid(), 0o600)}
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_that_an_account_leaves_is_not_followed(
+    link: Callable[[Path, Path], None], tmp_path: Path, account: OsAccount
+) -> None:
+    (secret := tmp_path / "secret").write_text('{"secret": 1}')
+    workplace = Workplace(tmp_path / "out" / "executed.ipynb", account)
+
+    with workplace.opened() as draft:
+        link(secret, draft)
+
+    assert not workplace.kept.exists()
+
+
+def test_a_half_written_notebook_leaves_the_last_whole_one(
+    tmp_path: Path, account: OsAccount
+) -> None:
+    workplace = Workplace(tmp_path / "out" / "executed.ipynb", account)
+
+    with workplace.opened() as draft:
+        draft.write_text('{"cells": []}')
+        os.chown(draft, account.uid, account.gid)
+        workplace.keep(draft)
+        draft.write_text('{"cells": [')
+
+    assert workplace.kept.read_text() == '{"cells": []}'
 
 
 async def test_cancelling_ends_process_and_kernel(tmp_path: Path) -> None:

@@ -78,6 +78,18 @@ def test_a_database_of_another_kind_is_refused_without_its_password(folder: Path
     assert "hunter2" not in run.stdout + run.stderr
 
 
+def test_a_schedule_that_nothing_fires_is_kept_and_says_so(folder: Path) -> None:
+    environment = lab_environment(folder)
+    added = run_lab(environment, "eval", "schedule", "add", "nightly", "30 2 * * *", "long_memory")
+    listed = run_lab(environment, "eval", "schedule", "list")
+
+    assert added.returncode == 0, added.stderr
+    assert last_line(added).startswith("`nightly` is kept and due at ")
+    assert last_line(added).endswith("No scheduler is alive to start it; `lab up` runs one.")
+    assert added.stdout.strip() in listed.stdout
+    assert last_line(listed).startswith("No scheduler is alive")
+
+
 def test_a_port_in_use_is_named(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
