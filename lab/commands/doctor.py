@@ -12,6 +12,7 @@ import typer
 
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import Settings, load_settings
+from lab.db import embedded_server
 from lab.db.embedded import binary
 from lab.errors import LabError, ServiceError
 from lab.pipelines.catalog import MINILM, WEIGHTS_SHA256, minilm_folder, packaged
@@ -97,6 +98,9 @@ def ports(settings: Settings) -> str:
     record = read_record(settings.data_folder)
     if record and record.supervisor():
         return f"the lab runs at {record.url}"
+    if settings.config.database.url is None and (pid := embedded_server(settings).pid()):
+        check_ports(settings, used=["database.port"])
+        return f"all free; the lab's own PostgreSQL runs (process {pid})"
     check_ports(settings)
     return "all free"
 

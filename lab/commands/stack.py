@@ -12,6 +12,7 @@ from rich.panel import Panel
 
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import load_settings
+from lab.db import embedded_server
 from lab.errors import NotFoundError, ServiceError
 from lab.supervisor.detached import FORMAT, NAME, start_detached
 from lab.supervisor.logs import follow, last_lines, log_file, turn_over
@@ -58,7 +59,8 @@ def down() -> None:
 
     Example: `lab down`
     """
-    folder = load_settings().data_folder
+    settings = load_settings()
+    folder = settings.data_folder
     record = read_record(folder)
     supervisor = record.supervisor() if record else None
     if record and supervisor:
@@ -73,7 +75,12 @@ def down() -> None:
     with only_one(folder):
         cleared = clear_marked(folder)
         forget_record(folder)
-    notes.print(f"Ended {cleared} processes left behind." if cleared else "The lab does not run.")
+        if settings.config.database.url is None:
+            cleared += asyncio.run(embedded_server(settings).stop_unused())
+    if cleared:
+        notes.print(f"Ended {cleared} process{'es' if cleared > 1 else ''} left behind.")
+    else:
+        notes.print("The lab does not run.")
 
 
 @app.command()

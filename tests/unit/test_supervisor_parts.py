@@ -65,6 +65,17 @@ def test_a_port_in_use_names_port_setting_and_process(taken_port: int) -> None:
     assert f"process {os.getpid()}" in str(failed.value)
 
 
+def test_a_port_of_the_labs_own_may_be_in_use(taken_port: int) -> None:
+    server = ("", "_HUB", "_PROXY_API", "_API", "_DASHBOARDS", "_SCHEDULER")
+    free = zip(server, free_ports(len(server)), strict=True)
+    ports = {f"LAB_SERVER{name}_PORT": str(port) for name, port in free}
+    settings = load_settings(environ={**ports, "LAB_DATABASE_PORT": str(taken_port)})
+
+    check_ports(settings, used=["database.port"])
+    with pytest.raises(ServiceError, match=str(taken_port)):
+        check_ports(settings)
+
+
 def test_one_port_for_two_processes_is_refused() -> None:
     settings = load_settings(environ={"LAB_SERVER_HUB_PORT": "8000"})
 
