@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +18,7 @@ from lab.errors import NotFoundError, ServiceError
 from lab.supervisor.detached import FORMAT, NAME, start_detached
 from lab.supervisor.logs import follow, last_lines, log_file, turn_over
 from lab.supervisor.orphans import clear_marked
-from lab.supervisor.record import forget_record, only_one, read_record
+from lab.supervisor.record import SERVE, forget_record, living_record, only_one, read_record
 from lab.supervisor.stack import Welcome, run_stack
 
 STOP_TIMEOUT_S = 120.0
@@ -80,7 +81,7 @@ def down() -> None:
     if cleared:
         notes.print(f"Ended {cleared} process{'es' if cleared > 1 else ''} left behind.")
     else:
-        notes.print("The lab does not run.")
+        notes.print(f"The lab does not run. {_serving(folder)}".rstrip())
 
 
 @app.command()
@@ -103,6 +104,8 @@ def status(
             lost = record is not None
             hint = " Its supervisor was killed; `lab down` clears up." if lost else ""
             notes.print(f"The lab of {folder} does not run.{hint} Start it with `lab up`.")
+            if serving := _serving(folder):
+                notes.print(serving)
         raise typer.Exit(1)
     if as_json:
         print_json({"running": True, **asdict(record)})
@@ -148,6 +151,12 @@ def logs(
     if follow_it:
         for line in follow(list(chosen.values())):
             typer.echo(line)
+
+
+def _serving(folder: Path) -> str:
+    """Return where the API is served alone, in words; nothing when it is not."""
+    serve = living_record(folder, SERVE)
+    return f"`lab serve` runs at {serve.url} (process {serve.pid})." if serve else ""
 
 
 def _greet(welcome: Welcome) -> None:

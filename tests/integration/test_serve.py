@@ -15,9 +15,23 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lab.supervisor.record import SERVE, living_record, read_record
 from tests.stack import LAB, free_ports, lab_environment, run_lab, start_stack
 
 pytestmark = pytest.mark.integration
+
+PROGRAM = """
+import asyncio
+from lab import connect
+
+async def main():
+    async with connect() as lab:
+        models = await lab.models()
+        print(lab.openai()["base_url"], *(model.id for model in models))
+
+asyncio.run(main())
+"""
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -35,9 +49,13 @@ async def test_it_serves_until_told_to_end_and_leaves_no_database_behind(folder:
     environment = lab_environment(folder)
     async with serving(environment) as serve, api(environment) as client:
         ready = await until_answered(client, "/readyz")
+        recorded = living_record(folder, SERVE)
 
     assert ready.status_code == 200
+    assert recorded is not None
+    assert recorded.pid == serve.pid
     assert serve.returncode == 0
+    assert read_record(folder, SERVE) is None
     assert not postmaster(folder).exists()
 
 
@@ -99,6 +117,45 @@ async def test_a_command_that_was_first_leaves_the_database_to_it(folder: Path) 
         assert (await client.get("/readyz")).status_code == 200
 
 
+async def test_commands_and_programs_use_it(folder: Path) -> None:
+    environment = lab_environment(folder)
+    # A second lab would have another model.
+    own = environment | {"LAB_CHAT_MODEL": str(folder / "none")}
+    async with serving(environment), api(environment) as client:
+        await until_answered(client, "/readyz")
+        command = await asyncio.to_thread(run_lab, own, "models", "list", "--json")
+        program = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", PROGRAM],
+            env=own,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        keys = await asyncio.to_thread(run_lab, environment, "keys", "list", "--json")
+
+    assert command.returncode == 0, command.stderr
+    assert "lab-tiny" in command.stdout
+    assert program.returncode == 0, program.stderr
+    assert program.stdout.startswith(f"{client.base_url}".rstrip("/") + "/v1 ")
+    assert "lab-tiny" in program.stdout
+    assert json.loads(keys.stdout) == []
+
+
+async def test_what_a_killed_one_left_is_no_obstacle(folder: Path) -> None:
+    environment = lab_environment(folder)
+    await serve_killed(environment)
+
+    doctor = await asyncio.to_thread(run_lab, environment, "doctor", "--json")
+    listed = await asyncio.to_thread(run_lab, environment, "users", "list")
+
+    (ports,) = [f for f in json.loads(doctor.stdout) if f["check"] == "ports"]
+    assert ports["good"], ports
+    assert listed.returncode == 0, listed.stderr
+    assert not postmaster(folder).exists()
+
+
 async def serve_killed(environment: dict[str, str]) -> None:
     """Run `lab serve` and kill it once it answers."""
     async with serving(environment) as serve, api(environment) as client:
@@ -117,7 +174,7 @@ async def test_the_whole_lab_waits_for_it_and_clears_up_behind_it(folder: Path) 
         assert (await client.get("/readyz")).status_code == 200
         assert up.returncode == 1
         assert "`lab serve`" in last_line(up)
-        assert "does not run" in last_line(down)
+        assert f"process {serve.pid}" in last_line(down)
         os.kill(serve.pid, signal.SIGKILL)
         await serve.wait()
 
