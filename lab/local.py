@@ -1,4 +1,4 @@
-"""A lab for one program: the API in a child process that ends with it."""
+"""A lab for one program: the API, or a key to the one that runs, in a child that ends with it."""
 
 import atexit
 import json
@@ -16,10 +16,10 @@ STOP_S = 30
 
 class LocalLab:
     """
-    Start a lab and stop it.
+    Start a lab and stop it; where one runs on the data folder already, get a key to that one.
 
-    The child listens on loopback with a random key that it tells only us. It ends when its standard
-    input closes, so also when this program is killed.
+    The child listens on loopback with a random key that it tells only us, or makes a key that ends
+    with it. It ends when its standard input closes, so also when this program is killed.
     """
 
     def __init__(self) -> None:

@@ -208,8 +208,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     config = settings.config
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings))
-        async with database.accounts() as accounts:
-            await accounts.mark_interrupted()
+        await stack.enter_async_context(database.attended())
         pipelines = pipeline_factory(config.chat, config.embedding)
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)

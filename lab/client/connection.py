@@ -18,8 +18,9 @@ def connect(url: str | None = None, token: str | None = None) -> Lab:
     """
     Return the client of the lab.
 
-    In the lab's own notebooks and dashboards nothing needs to be given. Where no lab is named, one
-    starts for this program alone, on the same data, and ends with it.
+    In the lab's own notebooks and dashboards nothing needs to be given. Where no lab is named, the
+    one that runs on this data folder is used (`lab up`, `lab serve`); where none runs, one starts
+    for this program alone, on the same data, and ends with it.
 
     Parameters
     ----------

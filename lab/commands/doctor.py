@@ -12,6 +12,7 @@ import typer
 
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import Settings, load_settings
+from lab.db import embedded_server
 from lab.db.embedded import binary
 from lab.errors import LabError, ServiceError
 from lab.pipelines.catalog import MINILM, WEIGHTS_SHA256, minilm_folder, packaged
@@ -19,7 +20,7 @@ from lab.pipelines.loading import check_sha256, local_folder, torch_device
 from lab.supervisor.accounts import notebook_account
 from lab.supervisor.addresses import check_ports
 from lab.supervisor.proxy import node, script
-from lab.supervisor.record import read_record
+from lab.supervisor.record import SERVE, SUPERVISOR, living_record
 
 FREE_BYTES = 2 * 1024**3
 
@@ -94,9 +95,12 @@ def data(settings: Settings) -> str:
 
 def ports(settings: Settings) -> str:
     """See that every port is free, or the lab's own."""
-    record = read_record(settings.data_folder)
-    if record and record.supervisor():
-        return f"the lab runs at {record.url}"
+    for name in (SUPERVISOR, SERVE):
+        if record := living_record(settings.data_folder, name):
+            return f"the lab runs at {record.url}"
+    if settings.config.database.url is None and (pid := embedded_server(settings).pid()):
+        check_ports(settings, used=["database.port"])
+        return f"all free; the lab's own PostgreSQL runs (process {pid})"
     check_ports(settings)
     return "all free"
 

@@ -11,6 +11,7 @@ from lab.commands.printing import notes
 from lab.config import Settings, load_settings
 from lab.evals.serving import GuestServer
 from lab.supervisor.addresses import addresses, check_port
+from lab.supervisor.record import recorded_serving
 
 app = typer.Typer(add_completion=False)
 
@@ -49,4 +50,5 @@ async def _serve(settings: Settings) -> None:
         guest = GuestServer(config)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, guest.handle_exit, number, None)
-        await guest.serve()
+        with recorded_serving(settings.data_folder, addresses(settings).public):
+            await guest.serve()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,11 +13,12 @@ from rich.panel import Panel
 
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import load_settings
+from lab.db import embedded_server
 from lab.errors import NotFoundError, ServiceError
 from lab.supervisor.detached import FORMAT, NAME, start_detached
 from lab.supervisor.logs import follow, last_lines, log_file, turn_over
 from lab.supervisor.orphans import clear_marked
-from lab.supervisor.record import forget_record, only_one, read_record
+from lab.supervisor.record import SERVE, forget_record, living_record, only_one, read_record
 from lab.supervisor.stack import Welcome, run_stack
 
 STOP_TIMEOUT_S = 120.0
@@ -58,7 +60,8 @@ def down() -> None:
 
     Example: `lab down`
     """
-    folder = load_settings().data_folder
+    settings = load_settings()
+    folder = settings.data_folder
     record = read_record(folder)
     supervisor = record.supervisor() if record else None
     if record and supervisor:
@@ -73,7 +76,12 @@ def down() -> None:
     with only_one(folder):
         cleared = clear_marked(folder)
         forget_record(folder)
-    notes.print(f"Ended {cleared} processes left behind." if cleared else "The lab does not run.")
+        if settings.config.database.url is None:
+            cleared += asyncio.run(embedded_server(settings).stop_unused())
+    if cleared:
+        notes.print(f"Ended {cleared} process{'es' if cleared > 1 else ''} left behind.")
+    else:
+        notes.print(f"The lab does not run. {_serving(folder)}".rstrip())
 
 
 @app.command()
@@ -96,6 +104,8 @@ def status(
             lost = record is not None
             hint = " Its supervisor was killed; `lab down` clears up." if lost else ""
             notes.print(f"The lab of {folder} does not run.{hint} Start it with `lab up`.")
+            if serving := _serving(folder):
+                notes.print(serving)
         raise typer.Exit(1)
     if as_json:
         print_json({"running": True, **asdict(record)})
@@ -141,6 +151,12 @@ def logs(
     if follow_it:
         for line in follow(list(chosen.values())):
             typer.echo(line)
+
+
+def _serving(folder: Path) -> str:
+    """Return where the API is served alone, in words; nothing when it is not."""
+    serve = living_record(folder, SERVE)
+    return f"`lab serve` runs at {serve.url} (process {serve.pid})." if serve else ""
 
 
 def _greet(welcome: Welcome) -> None:

@@ -165,7 +165,7 @@ class Accounts:
         )
 
     async def mark_interrupted(self) -> int:
-        """Close the runs that a process left open when it was killed; return how many."""
+        """Close every open run; return how many. Only who knows that nobody runs them may."""
         return await self._interrupt(RunRow) + await self._interrupt(EvalRunRow)
 
     async def schedules(self) -> builtins.list[Schedule]:

@@ -1,7 +1,7 @@
 """The database: one pool of connections, and a transaction for each piece of work."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Self
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from lab.db.accounts import Accounts
 from lab.db.connection import connect, conninfo, place
 from lab.db.failures import heeded_cancellation, translated
 from lab.db.isolation import enter
+from lab.db.presence import present
 from lab.db.stores import Stores
 from lab.schemas.database_config import DatabaseConfig
 
@@ -101,6 +102,15 @@ class Database:
         async with self._transaction() as session:
             yield Accounts(session)
 
+    def attended(self) -> AbstractAsyncContextManager[None]:
+        """
+        Be at work on this database: close runs that others left open, and keep ours from others.
+
+        Runs are closed when no other lab, on any node, is at work: they can only be of processes
+        that are gone.
+        """
+        return present(self._url, timeout_s=self._timeout_s, when_alone=self._close_left_runs)
+
     async def check(self) -> None:
         """Ask the database for an answer; raise `DatabaseError` when there is none."""
         with self.guarded():
@@ -112,6 +122,10 @@ class Database:
         """Raise the lab's errors for what the database reports to a user of `pool`."""
         with translated(self._place), heeded_cancellation():
             yield
+
+    async def _close_left_runs(self) -> None:
+        async with self.accounts() as accounts:
+            await accounts.mark_interrupted()
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncSession]:

@@ -3,6 +3,13 @@ The embedded PostgreSQL: a server of the lab's own, from the binaries of a Pytho
 
 The lab supervises the server itself: the package's own `get_server()` opens folders to other
 users and may kill a process that inherited a stale pid.
+
+Many processes use one server. Two locks on files of its folder keep them apart, and the system lets
+go of both when a process is killed:
+
+lock    held by whoever starts or stops the server, meanwhile
+users   shared by all who use the server, so the last one knows that it is the last; held alone by
+        a supervisor, which starts and stops the server itself
 """
 
 import asyncio
@@ -13,24 +20,32 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 import psutil
 import psycopg
 from psycopg import sql
 
+from lab.db.connection import place
+from lab.db.failures import translated
 from lab.db.os_account import OsAccount, unprivileged_account
-from lab.errors import DatabaseError
+from lab.errors import ConflictError, DatabaseError
 
 MAJOR_VERSION = "18"
 ROLE = "lab"
 HOST = "127.0.0.1"
 SOCKET_PATH_LIMIT = 100
 """Bytes that the operating system allows for the path of a socket, less its file name."""
+PID_LINE, PORT_LINE = 0, 3
+"""Of `postmaster.pid`, counted from 0."""
+START_TIMEOUT_S = 60.0
+POLL_S = 0.05
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_permissions": "0770",
@@ -72,7 +87,8 @@ class EmbeddedPostgres:
             If the folder is not writable or not reachable, holds another PostgreSQL, or the
             port is taken.
         """
-        await asyncio.to_thread(self._prepare)
+        async with self._locked():
+            await self._prepare()
 
     def command(self) -> list[str]:
         """Return the command that runs the server in the foreground, as the right account."""
@@ -93,18 +109,20 @@ class EmbeddedPostgres:
 
     def url(self, database: str = "lab") -> str:
         """Return the URL of a database of this server, password included."""
-        return f"postgresql://{ROLE}:{self._password()}@{HOST}:{self.port}/{database}"
+        # One that was started before may listen elsewhere than we would.
+        port = (self.pid() and self._recorded(PORT_LINE)) or self.port
+        return f"postgresql://{ROLE}:{self._password()}@{HOST}:{port}/{database}"
 
     def pid(self) -> int | None:
         """Return the process id of the server that runs on this folder, or None."""
-        pid = self._recorded_pid()
+        pid = self._recorded(PID_LINE)
         return pid if pid is not None and self._is_ours(pid) else None
 
     async def ready(self) -> bool:
         """Return whether the server of this folder answers."""
         return self.pid() is not None and await self._refusal() is None
 
-    async def wait_ready(self, timeout_s: float = 60) -> None:
+    async def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """
         Wait until the server answers and its database `lab` is there.
 
@@ -113,71 +131,169 @@ class EmbeddedPostgres:
         DatabaseError
             If it does not answer in time, or another server answers on the port.
         """
+        await self._answers(lambda: True, timeout_s)
+
+    async def create_database(self, name: str) -> None:
+        """Create a database of that name when there is none."""
+        url = self.url("postgres")
+        with translated(place(url)):
+            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+                known = "SELECT FROM pg_database WHERE datname = %s"
+                if (await connection.execute(known, [name])).rowcount:
+                    return
+                make = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+                # Another process may make it in between.
+                with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                    await connection.execute(make)
+
+    async def stop(self, timeout_s: float = 20) -> None:
+        """
+        Stop the server of this folder, if one runs: open transactions are rolled back.
+
+        Raises
+        ------
+        DatabaseError
+            If it does not end.
+        """
+        pid = self.pid()
+        if pid is None:
+            return
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            if await self._gone(pid, timeout_s):
+                return
+        raise DatabaseError(
+            f"PostgreSQL (process {pid}) does not end; its log is {self.log}. End it by hand."
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["EmbeddedPostgres"]:
+        """
+        Use the server for a while: the first user starts it, the last one stops it.
+
+        One that a supervisor owns is waited for and left to it.
+
+        Raises
+        ------
+        DatabaseError
+            If it cannot be started.
+        """
+        with self._lock_file("users") as users:
+            try:
+                await self._join(users)
+                yield self
+            finally:
+                async with self._locked():
+                    if _try_lock(users, fcntl.LOCK_EX):
+                        await self.stop()
+                    users.close()  # before the next one comes in
+
+    @asynccontextmanager
+    async def owned(self, timeout_s: float = 10) -> AsyncIterator[None]:
+        """
+        Keep starting and stopping the server to this process; others use it meanwhile.
+
+        A server that a killed process left running is stopped first.
+
+        Raises
+        ------
+        ConflictError
+            If others use the server already and do not leave in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._lock_file("users") as users:
+            while not await self._own(users):
+                if time.monotonic() > deadline:
+                    raise ConflictError(
+                        f"Another process of the lab uses the database in {self.folder} "
+                        "(`lab serve`, a command, or a program with `connect()`); end it, "
+                        "and start again."
+                    )
+                await asyncio.sleep(POLL_S)
+            yield
+
+    async def stop_unused(self) -> bool:
+        """Stop a server that a killed process left running; return whether there was one."""
+        if self.pid() is None:
+            return False
+        async with self._locked():
+            with self._lock_file("users") as users:
+                if not _try_lock(users, fcntl.LOCK_EX):
+                    return False
+                await self.stop()
+                return True
+
+    async def _own(self, users: IO[str]) -> bool:
+        async with self._locked():
+            if owned := _try_lock(users, fcntl.LOCK_EX):
+                await self.stop()
+            return owned
+
+    async def _join(self, users: IO[str]) -> None:
+        """Become a user of the server, and start it if need be."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            async with self._locked():
+                if _try_lock(users, fcntl.LOCK_SH):
+                    await self._start()
+                    return
+            if await self.ready():
+                await self.create_database("lab")
+                return
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"The lab that owns the database in {self.folder} did not start it in "
+                    f"{START_TIMEOUT_S:g} s; see `lab status`."
+                )
+            await asyncio.sleep(POLL_S)
+
+    async def _start(self) -> None:
+        await self._prepare()
+        if self.pid() is not None and await self._answers(lambda: self.pid() is not None):
+            return
+        server = self._spawn()
+        if not await self._answers(lambda: server.returncode is None):
+            raise DatabaseError(f"PostgreSQL ended at once: {self._last_words()}")
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        """Start the server as a process that may outlive this one: others may use it still."""
+        with self.log.open("ab") as log:
+            server = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A session of its own, so that Ctrl-C stops the server after its users, not before.
+                start_new_session=True,
+            )
+        # Whoever stops it, no zombie stays while this process lives.
+        threading.Thread(target=server.wait, name="reap PostgreSQL", daemon=True).start()
+        return server
+
+    async def _answers(self, lives: Callable[[], bool], timeout_s: float = START_TIMEOUT_S) -> bool:
+        """Wait until the server answers and has the database `lab`; False if it ends before."""
         deadline = time.monotonic() + timeout_s
         while (refusal := await self._refusal()) is not None:
+            if not lives():
+                return False
             if time.monotonic() > deadline:
                 raise DatabaseError(
                     f"PostgreSQL on port {self.port} did not answer in {timeout_s:g} s "
                     f"({refusal}); its log is {self.log}."
                 )
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(POLL_S)
         await self.create_database("lab")
+        return True
 
-    async def create_database(self, name: str) -> None:
-        """Create a database of that name when there is none."""
-        async with await psycopg.AsyncConnection.connect(
-            self.url("postgres"), autocommit=True
-        ) as connection:
-            found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
-            if found.rowcount:
-                return
-            try:
-                await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-                return  # another process made it in between
-
-    async def stop(self, timeout_s: float = 20) -> None:
-        """Stop the server of this folder, if one runs: open transactions are rolled back."""
-        pid = self.pid()
-        if pid is None:
-            return
-        server = psutil.Process(pid)
-        server.send_signal(signal.SIGINT)
-        try:
-            await asyncio.to_thread(server.wait, timeout_s)
-        except psutil.TimeoutExpired:
-            server.send_signal(signal.SIGQUIT)
-            await asyncio.to_thread(server.wait, timeout_s)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["EmbeddedPostgres"]:
-        """Run the server for a while; one that runs on the folder already is used and left on."""
-        await self.prepare()
-        if self.pid() is not None:
-            await self.wait_ready()
-            yield self
-            return
-        with self.log.open("ab") as log:
-            # A session of its own, so that Ctrl-C stops the server after its users, not before.
-            server = await asyncio.create_subprocess_exec(
-                *self.command(), stdout=log, stderr=log, start_new_session=True
-            )
-        try:
-            await self._wait_started(server)
-            yield self
-        finally:
-            await self.stop()
-            await server.wait()
-
-    async def _wait_started(self, server: asyncio.subprocess.Process) -> None:
-        ready = asyncio.ensure_future(self.wait_ready())
-        ended = asyncio.ensure_future(server.wait())
-        await asyncio.wait([ready, ended], return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
-        if not ready.done():
-            ready.cancel()
-            raise DatabaseError(f"PostgreSQL ended at once: {self._last_words()}")
-        await ready
+    async def _gone(self, pid: int, timeout_s: float) -> bool:
+        """Return whether the server ended in time; as a zombie it has."""
+        deadline = time.monotonic() + timeout_s
+        while self._is_ours(pid):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
 
     async def _refusal(self) -> str | None:
         """Return why the server does not answer, or None when it does."""
@@ -195,26 +311,27 @@ class EmbeddedPostgres:
         await connection.close()
         return None
 
-    def _prepare(self) -> None:
+    async def _prepare(self) -> None:
+        work = asyncio.create_task(asyncio.to_thread(self._make))
+        try:
+            await asyncio.shield(work)
+        finally:
+            # A thread cannot be cancelled, and the lock holds for as long as it works.
+            await asyncio.wait([work])
+
+    def _make(self) -> None:
         account = unprivileged_account(self.os_user)
         self._make_folders(account)
-        with self._locked():
-            self._write_password()
-            self._initialise(account)
-            self._forget_stale_pid()
-            self._check_port()
+        self._write_password()
+        self._initialise(account)
+        self._forget_stale_pid()
+        self._check_port()
 
     def _make_folders(self, account: OsAccount | None) -> None:
-        try:
-            self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with self._writing():
             self.run.mkdir(mode=0o750, exist_ok=True)
             if account:
                 os.chown(self.run, account.uid, account.gid)
-        except OSError as error:
-            raise DatabaseError(
-                f"The data folder {self.folder} is not writable ({error.strerror}); make it "
-                "writable or choose another one (LAB_DATA_FOLDER)."
-            ) from error
         for needed in (self.folder, binary("postgres")):
             if account and (blocked := account.blocked_at(needed)):
                 raise DatabaseError(
@@ -222,19 +339,28 @@ class EmbeddedPostgres:
                     f"which leads to {needed}; run `chmod o+x {blocked}` or choose another place."
                 )
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
         """Keep other processes out of the folder."""
+        with self._lock_file("lock") as lock:
+            while not _try_lock(lock, fcntl.LOCK_EX):  # waiting inside could not be cancelled
+                await asyncio.sleep(POLL_S)
+            yield
+
+    def _lock_file(self, name: str) -> IO[str]:
+        with self._writing():
+            self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            return (self.folder / name).open("a")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            lock = (self.folder / "lock").open("w")
+            yield
         except OSError as error:
             raise DatabaseError(
                 f"The data folder {self.folder} is not writable ({error.strerror}); make it "
                 "writable or choose another one (LAB_DATA_FOLDER)."
             ) from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _write_password(self) -> None:
         path = self.folder / "password"
@@ -303,17 +429,18 @@ class EmbeddedPostgres:
         PostgreSQL itself handles the file of a dead process, and uses it to notice children that
         outlived their server; so the file stays unless it would stop the server for ever.
         """
-        pid = self._recorded_pid()
+        pid = self._recorded(PID_LINE)
         if pid is None or not psutil.pid_exists(pid) or self._is_ours(pid):
             return
         if any(self._is_ours(process.pid) for process in psutil.process_iter()):
             return
         (self.data / "postmaster.pid").unlink()
 
-    def _recorded_pid(self) -> int | None:
+    def _recorded(self, line: int) -> int | None:
+        """Return a number that the server wrote down when it started."""
         try:
-            return int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (FileNotFoundError, ValueError):
+            return int((self.data / "postmaster.pid").read_text().splitlines()[line])
+        except (FileNotFoundError, IndexError, ValueError):
             return None
 
     def _is_ours(self, pid: int) -> bool:
@@ -343,6 +470,15 @@ class EmbeddedPostgres:
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
         return " ".join(lines[-3:]) or "it said nothing."
+
+
+def _try_lock(file: IO[str], kind: int) -> bool:
+    """Return whether we hold the lock now; asking for another kind gives up the one we had."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def binary(name: str) -> Path:

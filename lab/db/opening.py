@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from lab.config import Settings
+from lab.db.connection import place
 from lab.db.database import Database
 from lab.db.embedded import EmbeddedPostgres
+from lab.db.failures import translated
 from lab.db.migrations import upgrade
 
 
@@ -18,7 +20,7 @@ def embedded_server(settings: Settings) -> EmbeddedPostgres:
 @asynccontextmanager
 async def running_database(settings: Settings) -> AsyncIterator[str]:
     """
-    Yield the URL of the database as it is; the embedded server is started when it does not run.
+    Yield the URL of the database as it is; the embedded server runs as long as anybody uses it.
 
     Raises
     ------
@@ -46,6 +48,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """
     config = settings.config.database
     async with running_database(settings) as url:
-        await upgrade(url, connect_timeout_s=config.connect_timeout_s)
+        with translated(place(url)):
+            await upgrade(url, connect_timeout_s=config.connect_timeout_s)
         async with Database(config, url) as database:
             yield database

@@ -1,6 +1,7 @@
 """Where each process of the lab listens, and whether it can."""
 
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import psutil
@@ -38,9 +39,16 @@ def addresses(settings: Settings) -> Addresses:
     )
 
 
-def check_ports(settings: Settings) -> None:
+def check_ports(settings: Settings, used: Collection[str] = ()) -> None:
     """
     Make sure that every port of the lab is free.
+
+    Parameters
+    ----------
+    settings : Settings
+        The settings of the lab.
+    used : collection of str
+        Settings of the ports on which the lab itself listens.
 
     Raises
     ------
@@ -51,7 +59,8 @@ def check_ports(settings: Settings) -> None:
     """
     check_no_port_twice(settings)
     for key in _ports(settings):
-        check_port(settings, key)
+        if key not in used:
+            check_port(settings, key)
 
 
 def check_no_port_twice(settings: Settings) -> None:

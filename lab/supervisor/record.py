@@ -1,7 +1,8 @@
-"""What the supervisor writes down for `lab status`, `lab down` and the next start."""
+"""What a running lab writes down: for commands, for programs, and for the next start."""
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ import psutil
 from lab.errors import ConflictError, ServiceError
 
 FOLDER = "run"
+SUPERVISOR = "supervisor"
+"""Name of the record of `lab up`."""
+SERVE = "serve"
+"""Name of the record of `lab serve`, which supervises nothing."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class ProcessRecord:
 
 @dataclass(frozen=True)
 class StackRecord:
-    """The supervisor and its processes."""
+    """A running lab: the process that wrote this, and those that it supervises."""
 
     pid: int
     started_at: float
@@ -38,7 +43,7 @@ class StackRecord:
     processes: tuple[ProcessRecord, ...]
 
     def supervisor(self) -> psutil.Process | None:
-        """Return the supervisor that wrote this, if it lives; a pid alone may be another's."""
+        """Return the process that wrote this, if it lives; a pid alone may be another's."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started_at) < 1
@@ -57,15 +62,15 @@ class StackRecord:
         return True
 
 
-def write_record(data_folder: Path, record: StackRecord) -> None:
+def write_record(data_folder: Path, record: StackRecord, name: str = SUPERVISOR) -> None:
     """Replace the record of this data folder."""
-    file = _file(data_folder)
+    file = _file(data_folder, name)
     draft = file.with_suffix(".new")
     draft.write_text(json.dumps(asdict(record), indent=2))
     draft.replace(file)
 
 
-def read_record(data_folder: Path) -> StackRecord | None:
+def read_record(data_folder: Path, name: str = SUPERVISOR) -> StackRecord | None:
     """
     Return the record of this data folder, or None when the lab never ran or was stopped.
 
@@ -74,7 +79,7 @@ def read_record(data_folder: Path) -> StackRecord | None:
     ServiceError
         If it cannot be read.
     """
-    file = _file(data_folder)
+    file = _file(data_folder, name)
     try:
         data = json.loads(file.read_text())
         processes = tuple(ProcessRecord(**process) for process in data.pop("processes"))
@@ -88,9 +93,29 @@ def read_record(data_folder: Path) -> StackRecord | None:
         ) from error
 
 
-def forget_record(data_folder: Path) -> None:
+def living_record(data_folder: Path, name: str = SUPERVISOR) -> StackRecord | None:
+    """Return the record of this data folder, or None when who wrote it is gone."""
+    record = read_record(data_folder, name)
+    return record if record and record.supervisor() else None
+
+
+def forget_record(data_folder: Path, name: str = SUPERVISOR) -> None:
     """Delete the record: nothing of this lab runs."""
-    _file(data_folder).unlink(missing_ok=True)
+    _file(data_folder, name).unlink(missing_ok=True)
+
+
+@contextmanager
+def recorded_serving(data_folder: Path, url: str) -> Iterator[None]:
+    """Let commands and programs find the API that this process serves."""
+    started_at = psutil.Process().create_time()
+    ours = StackRecord(os.getpid(), started_at, url, ready=True, processes=())
+    _file(data_folder, SERVE).parent.mkdir(mode=0o755, exist_ok=True)
+    write_record(data_folder, ours, SERVE)
+    try:
+        yield
+    finally:
+        if read_record(data_folder, SERVE) == ours:  # another port may be served as well
+            forget_record(data_folder, SERVE)
 
 
 @contextmanager
@@ -122,5 +147,5 @@ def _already_runs(data_folder: Path) -> str:
     )
 
 
-def _file(data_folder: Path) -> Path:
-    return data_folder / FOLDER / "supervisor.json"
+def _file(data_folder: Path, name: str) -> Path:
+    return data_folder / FOLDER / f"{name}.json"

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 import psutil
@@ -60,15 +61,16 @@ async def run_stack(settings: Settings, welcome: Callable[[Welcome], None]) -> N
         cleared = await asyncio.to_thread(clear_marked, settings.data_folder)
         if cleared:
             logger.info("Ended %d processes that an earlier run left behind.", cleared)
-        check_ports(settings)
-        stack = Stack(settings)
-        try:
-            await _until_told(stack, welcome)
-            logger.info("The lab is stopping.")
-        finally:
-            await stack.stop()
-            await asyncio.to_thread(clear_marked, settings.data_folder)
-            forget_record(settings.data_folder)
+        async with _owned_database(settings):
+            check_ports(settings)
+            stack = Stack(settings)
+            try:
+                await _until_told(stack, welcome)
+                logger.info("The lab is stopping.")
+            finally:
+                await stack.stop()
+                await asyncio.to_thread(clear_marked, settings.data_folder)
+                forget_record(settings.data_folder)
         logger.info("The lab has stopped.")
 
 
@@ -161,6 +163,12 @@ def first_error(group: ExceptionGroup[Exception]) -> Exception:
     """Return the error that stopped a start; those that follow from it are not shown."""
     error = group.exceptions[0]
     return first_error(error) if isinstance(error, ExceptionGroup) else error
+
+
+def _owned_database(settings: Settings) -> AbstractAsyncContextManager[None]:
+    """Keep the embedded server, if the lab uses it, to this supervisor."""
+    embedded = settings.config.database.url is None
+    return embedded_server(settings).owned() if embedded else nullcontext()
 
 
 async def _until_told(stack: Stack, welcome: Callable[[Welcome], None]) -> None:

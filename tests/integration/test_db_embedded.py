@@ -5,8 +5,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,11 +17,24 @@ import pytest
 
 from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.db.os_account import unprivileged_account
-from lab.errors import DatabaseError
+from lab.errors import ConflictError, DatabaseError
 from lab.schemas.database_config import DatabaseConfig
 from tests.integration.conftest import OS_USER, free_port
 
 pytestmark = pytest.mark.integration
+
+USER = """
+import asyncio, sys
+from pathlib import Path
+from lab.db import EmbeddedPostgres
+
+async def use(folder, port, os_user):
+    async with EmbeddedPostgres(Path(folder), int(port), os_user).running() as server:
+        print(server.pid(), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(use(*sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +85,26 @@ async def kill(pid: int | None) -> None:
             await asyncio.sleep(0.01)
 
 
+@asynccontextmanager
+async def user(server: EmbeddedPostgres) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run another process that uses the server until it is killed or the block ends."""
+    arguments = (str(server.folder), str(server.port), server.os_user)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", USER, *arguments, stdin=pipe, stdout=pipe
+    )
+    try:
+        yield process
+    finally:
+        await process.communicate(b"")  # closes its standard input
+
+
+async def told(process: asyncio.subprocess.Process) -> int:
+    """Return which server the process uses."""
+    assert process.stdout is not None
+    return int(await process.stdout.readline())
+
+
 async def count(server: EmbeddedPostgres, table: str) -> int:
     async with await psycopg.AsyncConnection.connect(server.url()) as connection:
         found = await connection.execute(f"SELECT count(*) FROM {table}".encode())
@@ -102,6 +136,118 @@ async def test_a_running_server_is_used_and_left_on(database_server: EmbeddedPos
 
     assert database_server.pid() == first
     assert await database_server.ready()
+
+
+async def test_the_last_user_stops_it(server: EmbeddedPostgres) -> None:
+    async with AsyncExitStack() as others:
+        async with server.running():
+            first = server.pid()
+            await others.enter_async_context(server.running())
+
+        assert server.pid() == first
+        assert await server.ready()
+
+    assert server.pid() is None
+
+
+async def test_processes_that_start_at_once_use_one_server(server: EmbeddedPostgres) -> None:
+    async with user(server) as one, user(server) as two, user(server) as three:
+        pids = [await told(process) for process in (one, two, three)]
+
+        assert set(pids) == {server.pid()}
+
+    assert [one.returncode, two.returncode, three.returncode] == [0, 0, 0]
+    assert server.pid() is None
+
+
+async def test_it_outlives_the_process_that_started_it(server: EmbeddedPostgres) -> None:
+    async with AsyncExitStack() as others:
+        async with user(server) as starter:
+            started = await told(starter)
+            other = await others.enter_async_context(user(server))
+            await told(other)
+            starter.kill()
+            await starter.wait()
+
+        assert server.pid() == started
+        assert await server.ready()
+
+    assert other.returncode == 0
+    assert server.pid() is None
+
+
+async def test_what_a_killed_process_left_is_used_and_stopped(server: EmbeddedPostgres) -> None:
+    async with user(server) as killed:
+        left = await told(killed)
+        killed.kill()
+        await killed.wait()
+
+    async with server.running():
+        assert server.pid() == left
+
+    assert server.pid() is None
+
+
+async def test_a_server_on_another_port_is_found(server: EmbeddedPostgres) -> None:
+    async with server.running():
+        moved = EmbeddedPostgres(server.folder, free_port(), OS_USER)
+
+        async with moved.running():
+            assert moved.pid() == server.pid()
+            assert moved.url() == server.url()
+
+
+async def test_only_what_nobody_uses_is_stopped_as_left_over(server: EmbeddedPostgres) -> None:
+    async with user(server) as killed:
+        await told(killed)
+
+        assert not await server.stop_unused()
+        killed.kill()
+        await killed.wait()
+        assert await server.stop_unused()
+
+    assert server.pid() is None
+    assert not await server.stop_unused()
+
+
+async def test_a_supervisor_waits_for_users_and_then_refuses(server: EmbeddedPostgres) -> None:
+    async with server.running():
+        with pytest.raises(ConflictError, match=r"uses the database.*lab serve.*end it"):
+            async with server.owned(timeout_s=0.1):
+                pass
+
+        assert await server.ready()
+
+
+async def test_a_supervisor_clears_up_behind_a_killed_process(server: EmbeddedPostgres) -> None:
+    async with user(server) as killed:
+        await told(killed)
+        killed.kill()
+        await killed.wait()
+
+    async with server.owned():
+        assert server.pid() is None
+
+
+async def test_users_wait_for_a_supervisor_and_leave_its_server_on(
+    server: EmbeddedPostgres,
+) -> None:
+    async with server.owned():
+        user = asyncio.create_task(_use_once(server))
+        await asyncio.sleep(0.3)
+        assert server.pid() is None
+        await server.prepare()
+        process = await asyncio.create_subprocess_exec(*server.command(), stderr=-3)
+
+        assert await user == process.pid
+        assert await server.ready()
+        await server.stop()
+        await process.wait()
+
+
+async def _use_once(server: EmbeddedPostgres) -> int | None:
+    async with server.running():
+        return server.pid()
 
 
 async def test_committed_rows_survive_a_kill(server: EmbeddedPostgres) -> None:

@@ -21,11 +21,14 @@ from lab.supervisor.environment import trusted_environment, untrusted_environmen
 from lab.supervisor.logs import follow, last_lines, turn_over
 from lab.supervisor.orphans import clear_marked, mark, marked
 from lab.supervisor.record import (
+    SERVE,
     ProcessRecord,
     StackRecord,
     forget_record,
+    living_record,
     only_one,
     read_record,
+    recorded_serving,
     write_record,
 )
 from tests.stack import free_ports
@@ -65,6 +68,17 @@ def test_a_port_in_use_names_port_setting_and_process(taken_port: int) -> None:
     assert str(taken_port) in str(failed.value)
     assert "LAB_SERVER_API_PORT" in str(failed.value)
     assert f"process {os.getpid()}" in str(failed.value)
+
+
+def test_a_port_of_the_labs_own_may_be_in_use(taken_port: int) -> None:
+    server = ("", "_HUB", "_PROXY_API", "_API", "_DASHBOARDS", "_SCHEDULER")
+    free = zip(server, free_ports(len(server)), strict=True)
+    ports = {f"LAB_SERVER{name}_PORT": str(port) for name, port in free}
+    settings = load_settings(environ={**ports, "LAB_DATABASE_PORT": str(taken_port)})
+
+    check_ports(settings, used=["database.port"])
+    with pytest.raises(ServiceError, match=str(taken_port)):
+        check_ports(settings)
 
 
 def test_one_port_for_two_processes_is_refused() -> None:
@@ -110,6 +124,32 @@ def test_a_process_that_reuses_the_supervisors_id_is_not_it() -> None:
     record = StackRecord(os.getpid(), psutil.Process().create_time() - 60, "http://x", True, ())
 
     assert record.supervisor() is None
+
+
+def test_who_serves_is_found_meanwhile(tmp_path: Path) -> None:
+    with recorded_serving(tmp_path, "http://x"):
+        found = living_record(tmp_path, SERVE)
+        assert living_record(tmp_path) is None
+
+    assert found is not None
+    assert (found.url, found.pid) == ("http://x", os.getpid())
+    assert read_record(tmp_path, SERVE) is None
+
+
+def test_who_serves_next_is_not_forgotten_with_the_first(tmp_path: Path) -> None:
+    with recorded_serving(tmp_path, "http://first"):
+        second = StackRecord(os.getpid(), psutil.Process().create_time(), "http://x", True, ())
+        write_record(tmp_path, second, SERVE)
+
+    assert living_record(tmp_path, SERVE) == second
+
+
+def test_who_was_killed_serves_no_more(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    write_record(tmp_path, StackRecord(2**22 - 1, 0.0, "http://x", True, ()), SERVE)
+
+    assert read_record(tmp_path, SERVE) is not None
+    assert living_record(tmp_path, SERVE) is None
 
 
 def test_only_processes_of_this_data_folder_are_cleared(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Labs at work on one database: open runs are closed only when nobody can be running them."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from lab.config import load_settings
+from lab.db import Database, EmbeddedPostgres, upgrade
+from lab.db.ids import new_id
+from lab.db.presence import LOCK, present
+from lab.runtime import open_runtime
+from lab.schemas.database_config import DatabaseConfig
+from lab.schemas.run_kind import RunKind
+from lab.schemas.run_status import RunStatus
+
+pytestmark = pytest.mark.integration
+
+RUNTIME = """
+import asyncio, sys
+from lab.config import load_settings
+from lab.runtime import open_runtime
+
+async def run(url):
+    async with open_runtime(load_settings(None, {"LAB_DATABASE_URL": url})):
+        print("open", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(run(sys.stdin.readline().strip()))
+"""
+
+
+@pytest.fixture
+async def url(database_server: EmbeddedPostgres) -> AsyncIterator[str]:
+    """Return a database in which no other test is at work."""
+    name = f"test_{new_id().hex}"
+    await database_server.create_database(name)
+    url = database_server.url(name)
+    await upgrade(url)
+    yield url
+    await execute(database_server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def execute(url: str, statement: str) -> list[Any]:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        found = await connection.execute(statement.encode())
+        return await found.fetchall() if found.description else []
+
+
+async def holders(url: str) -> set[int]:
+    """Return the server processes that hold the lock."""
+    held = f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND granted"
+    return {pid for (pid,) in await execute(url, held)}
+
+
+async def start_run(url: str) -> tuple[UUID, UUID]:
+    """Open a run; return its owner and it."""
+    async with Database(DatabaseConfig(), url) as database:
+        async with database.accounts() as accounts:
+            owner = await accounts.get_or_create("ann")
+        async with database.stores(owner.id) as stores:
+            return owner.id, (await stores.runs.create(RunKind.chat, "lab-tiny", {})).id
+
+
+async def after_another_start(url: str, owner: UUID, run: UUID) -> RunStatus:
+    """Open a runtime and return how the run is then."""
+    async with (
+        open_runtime(load_settings(None, {"LAB_DATABASE_URL": url})) as runtime,
+        runtime.database.stores(owner) as stores,
+    ):
+        return (await stores.runs.get(run)).status
+
+
+async def test_a_second_runtime_leaves_the_runs_of_the_first_open(url: str) -> None:
+    pipe = asyncio.subprocess.PIPE
+    first = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUNTIME, stdin=pipe, stdout=pipe
+    )
+    assert first.stdin is not None
+    assert first.stdout is not None
+    first.stdin.write(f"{url}\n".encode())
+    assert await first.stdout.readline() == b"open\n"
+    owner, run = await start_run(url)
+
+    assert await after_another_start(url, owner, run) is RunStatus.running
+
+    os.kill(first.pid, signal.SIGKILL)
+    await first.communicate()
+    async with asyncio.timeout(10):  # until the server has seen the end of the connection
+        while await holders(url):
+            await asyncio.sleep(0.05)
+    assert await after_another_start(url, owner, run) is RunStatus.interrupted
+
+
+async def test_a_runtime_whose_connection_was_lost_is_seen_again(url: str) -> None:
+    async with open_runtime(load_settings(None, {"LAB_DATABASE_URL": url})):
+        owner, run = await start_run(url)
+        (lost,) = await holders(url)
+        await execute(url, f"SELECT pg_terminate_backend({lost})")
+        async with asyncio.timeout(10):
+            while not await holders(url) - {lost}:
+                await asyncio.sleep(0.05)
+
+        assert await after_another_start(url, owner, run) is RunStatus.running
+
+    assert await holders(url) == set()
+
+
+async def test_of_two_that_start_at_once_one_is_alone(url: str) -> None:
+    alone: list[str] = []
+    both = asyncio.Barrier(2)
+
+    async def work(name: str) -> None:
+        async def tidy() -> None:
+            alone.append(name)
+            await asyncio.sleep(0.2)
+            alone.append(name)
+
+        async with present(url, timeout_s=10, when_alone=tidy):
+            assert len(alone) == 2  # who was second waited
+            await both.wait()
+
+    await asyncio.gather(work("one"), work("two"))
+
+    assert len(set(alone)) == 1
