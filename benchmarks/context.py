@@ -78,8 +78,8 @@ class Asked:
 
 
 Conversation = tuple[list[Said], list[Asked]]
-Ranking = Mapping[int, float | None]
-"""Scores by the places of turns, best first; a peer's order is all that counts."""
+Ranking = Sequence[int]
+"""Places of turns, best first."""
 
 
 def conversations(file: Path) -> Iterator[Conversation]:
@@ -136,7 +136,7 @@ async def lab_ranking(
             top_k=len(said),
             conversation_id=conversation.id,
         )
-        return {places[hit.memory.message_id]: hit.score for hit in hits}
+        return [places[hit.memory.message_id] for hit in hits]
 
     return rank
 
@@ -149,8 +149,8 @@ def lines(said: Sequence[Said]) -> list[str]:
 def bm25_ranking(said: Sequence[Said]) -> Callable[[str], Ranking]:
     """Return BM25 over the words of each turn."""
     turns = [words_of(line) for line in lines(said)]
-    return lambda question: dict.fromkeys(
-        np.argsort(-shared_words(words_of(question), turns), kind="stable").tolist()
+    return lambda question: list(
+        np.argsort(-shared_words(words_of(question), turns), kind="stable")
     )
 
 
@@ -159,9 +159,7 @@ def langchain_ranking(said: Sequence[Said], embeddings: Embeddings) -> Callable[
     store = InMemoryVectorStore(embeddings)
     store.add_texts(lines(said), metadatas=[{"place": i} for i in range(len(said))])
     retriever = store.as_retriever(search_kwargs={"k": len(said)})
-    return lambda question: dict.fromkeys(
-        found.metadata["place"] for found in retriever.invoke(question)
-    )
+    return lambda question: [found.metadata["place"] for found in retriever.invoke(question)]
 
 
 def mem0_ranking(said: Sequence[Said], folder: Path) -> Callable[[str], Ranking]:
@@ -192,7 +190,7 @@ def mem0_ranking(said: Sequence[Said], folder: Path) -> Callable[[str], Ranking]
         found = memory.search(
             question, filters={"user_id": "bench"}, top_k=len(said), threshold=0.0
         )
-        return dict.fromkeys(hit["metadata"]["place"] for hit in found["results"])
+        return [hit["metadata"]["place"] for hit in found["results"]]
 
     return rank
 
@@ -230,13 +228,12 @@ def outcome(
     question: Asked, ranking: Ranking, said: Sequence[Said], count: Callable[..., int]
 ) -> Outcome:
     """Build a window for each budget, and look which evidence stands in it."""
-    memories = [replace(said[i].candidate, position=i, score=score) for i, score in ranking.items()]
+    memories = [replace(said[i].candidate, position=i) for i in ranking]
     shares = {}
     for tokens in AIMS:
         window = _window(question, memories, tokens, count)
         shares[tokens] = len(window & question.evidence) / len(question.evidence)
-    rank = {place: n for n, place in enumerate(ranking)}
-    ranks = [rank.get(place, np.inf) for place in question.evidence]
+    ranks = [ranking.index(place) if place in ranking else np.inf for place in question.evidence]
     return Outcome(
         question.category,
         shares,

@@ -16,7 +16,6 @@ from lab.context.pieces import (
     Exchange,
     exchanges_of,
     oldest_first,
-    relevant,
 )
 from lab.context.receipts import receipt_items
 from lab.errors import ContextLengthError
@@ -56,8 +55,7 @@ def assemble(
     history : sequence of Candidate
         Earlier turns of this conversation, oldest first.
     memories : sequence of Candidate
-        Turns that bear on the question, best first; those in the window anyway are skipped, and
-        so are those that bear on it far less than the best.
+        Turns that bear on the question, best first; those in the window anyway are skipped.
     question : sequence of ChatMessage
         What the model shall answer.
     budget : Budget
@@ -137,7 +135,7 @@ def _best(
     said: set[object] = set()
     chosen: list[Candidate] = []
     space -= costs.of_heading()
-    for turn in relevant(memories):
+    for turn in memories:
         if not turn.text or turn.key in seen or turn.saying in said:
             continue
         if costs.of_line(turn) <= space:

@@ -3,14 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
-
-LEAST_RELEVANCE: Final = 0.5
-"""Score that a memory must have, as part of the best one's: less takes space and distracts."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +80,6 @@ def exchanges_of(history: Sequence[Candidate]) -> list[Exchange]:
             groups.append([])
         groups[-1].append(turn)
     return list(groups)
-
-
-def relevant(memories: Sequence[Candidate]) -> list[Candidate]:
-    """Return the memories that come near the best one in score."""
-    least = LEAST_RELEVANCE * max((turn.score or 0.0 for turn in memories), default=0.0)
-    return [turn for turn in memories if (turn.score or 0.0) >= least]
 
 
 def oldest_first(turns: Sequence[Candidate]) -> list[Candidate]:

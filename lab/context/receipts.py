@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lab.context.costs import Costs
-from lab.context.pieces import Candidate, Exchange, oldest_first, relevant
+from lab.context.pieces import Candidate, Exchange, oldest_first
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.role import Role
@@ -36,7 +36,6 @@ def _memory_items(
 ) -> list[ReceiptItem]:
     picked = {turn.key for turn in chosen}
     sayings = {turn.saying for turn in chosen}
-    near = {turn.key for turn in relevant(memories)}
     items = [_memory(turn, costs, "bears on the question") for turn in oldest_first(chosen)]
     for turn in memories:
         if turn.key in picked:
@@ -45,8 +44,6 @@ def _memory_items(
             why = "stands among the recent messages"
         elif turn.saying in sayings:
             why = "says the same as another memory"
-        elif turn.key not in near:
-            why = "bears far less on the question than the best memory"
         else:
             why = "no space left for memories"
         items.append(_memory(turn, costs, why, included=False))

@@ -95,15 +95,6 @@ def test_equal_memories_stand_once() -> None:
     assert (built.messages[0].content or "").count("Al.") == 1
 
 
-def test_memories_far_behind_the_best_stay_out() -> None:
-    best, near, far = (said(i, f"w{i}", score=score) for i, score in enumerate((0.9, 0.5, 0.4)))
-    built = window(memories=[best, near, far])
-    items = {i.text: i for i in built.receipt.items if i.kind is SourceKind.memory}
-    assert [items[text].included for text in ("w0", "w1", "w2")] == [True, True, False]
-    assert items["w2"].reason == "bears far less on the question than the best memory"
-    assert "w2" not in (built.messages[0].content or "")
-
-
 def test_a_question_that_does_not_fit_is_refused_with_the_figures() -> None:
     with pytest.raises(ContextLengthError, match=r"10 tokens and the window holds 12, 10 of them"):
         window(length=12)
