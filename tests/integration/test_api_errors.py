@@ -13,6 +13,7 @@ from lab.db import Database
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.api_server import Api, ann, api, api_app, hello, key_of, running_api
+from tests.tiny_llama import save_tiny_llama
 
 __all__ = ["ann", "api", "api_app"]
 
@@ -77,31 +78,33 @@ async def test_a_turn_that_is_refused_is_no_stream(api: Api, ann: str) -> None:
 
 @pytest.fixture
 async def narrow_api(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    """Return a server that generates one answer at a time and lets nobody wait."""
-    folder = str(tmp_path / "data")
-    async with running_api(
-        database_url, LAB_DATA_FOLDER=folder, LAB_CHAT_MAX_STREAMS="1", LAB_CHAT_MAX_QUEUE="0"
-    ) as api:
+    """Return a server that generates one endless answer at a time and lets nobody wait."""
+    variables = {
+        "LAB_DATA_FOLDER": str(tmp_path / "data"),
+        "LAB_CHAT_MODEL": str(save_tiny_llama(tmp_path / "endless", 16_384)),
+        "LAB_CHAT_MAX_STREAMS": "1",
+        "LAB_CHAT_MAX_QUEUE": "0",
+    }
+    async with running_api(database_url, **variables) as api:
         yield api
 
 
 async def test_a_full_queue_is_429_with_a_time_to_come_back(narrow_api: Api, ann: str) -> None:
-    long = hello("Tell me a long story.") | {"max_tokens": 900, "temperature": 1.5}
-    turn = {"profile": "lab-tiny", "messages": hello()["messages"]}
+    asked = hello(model="default")
+    turn = {"profile": "default", "messages": asked["messages"]}
+    bodies = ((CHAT, asked), (CHAT, asked | {"stream": True}), (TURNS, turn))
     async with narrow_api.client(ann) as client:
-        asking = asyncio.create_task(client.post(CHAT, json=long))
+        asking = asyncio.create_task(client.post(CHAT, json=asked | {"max_tokens": 8000}))
         async with asyncio.timeout(60):
             while not narrow_api.load().active_streams:
                 await asyncio.sleep(0.01)
-        refused = [
-            await client.post(path, json=body) for path, body in ((CHAT, hello()), (TURNS, turn))
-        ]
+        refused = [await client.post(path, json=body) for path, body in bodies]
         asking.cancel()
         await asyncio.wait([asking])
         await narrow_api.until_idle()
 
-    assert [answer.status_code for answer in refused] == [429, 429]
-    assert [answer.headers["Retry-After"] for answer in refused] == ["1", "1"]
+    assert [answer.status_code for answer in refused] == [429] * 3
+    assert [answer.headers["Retry-After"] for answer in refused] == ["1"] * 3
 
 
 async def test_what_changes_nothing_is_accepted(api: Api, ann: str) -> None:

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.api_server import Api, ann, api, api_app, hello, running_api
+from tests.api_server import Api, ann, api, api_app, hello
 
 __all__ = ["ann", "api", "api_app"]
 
@@ -79,21 +78,3 @@ async def test_many_streams_at_once_all_end(api: Api, ann: str) -> None:
         counts = await asyncio.gather(*(ask(client, seed) for seed in range(8)))
 
     assert all(count > 1 for count in counts)
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_full_queue_says_when_to_come_back(
-    database_url: str, tmp_path: Path, ann: str, stream: bool
-) -> None:
-    small = {"LAB_CHAT_MAX_STREAMS": "1", "LAB_CHAT_MAX_QUEUE": "1"}
-    async with (
-        running_api(database_url, LAB_DATA_FOLDER=str(tmp_path), **small) as api,
-        api.client(ann) as client,
-    ):
-        body = LONG | {"stream": stream, "max_tokens": 200}
-        answers = await asyncio.gather(*(client.post(CHAT, json=body) for _ in range(6)))
-
-    assert {answer.status_code for answer in answers} == {200, 429}
-    refused = next(answer for answer in answers if answer.status_code == 429)
-    assert refused.headers["Retry-After"] == "1"
-    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
