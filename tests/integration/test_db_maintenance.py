@@ -68,7 +68,8 @@ async def lab(*arguments: str, code: int = 0) -> str:
 
 def tools() -> list[psutil.Process]:
     """Return the programs of PostgreSQL that we started and that still run."""
-    return [child for child in psutil.Process().children() if child.name() != "postgres"]
+    names = {"pg_dump", "pg_restore", "psql"}
+    return [child for child in psutil.Process().children() if child.name() in names]
 
 
 async def titles(url: str) -> list[tuple[object, ...]]:

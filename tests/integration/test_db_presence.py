@@ -55,7 +55,11 @@ async def execute(url: str, statement: str) -> list[Any]:
 
 async def holders(url: str) -> set[int]:
     """Return the server processes that hold the lock."""
-    held = f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND granted"
+    held = (
+        "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database"
+        " WHERE datname = current_database() AND locktype = 'advisory'"
+        f" AND objid = {LOCK} AND granted"
+    )
     return {pid for (pid,) in await execute(url, held)}
 
 
