@@ -44,13 +44,13 @@ record({{"text": answer.text}})
 
 
 @pytest.fixture
-async def app(database_url: str, tmp_path: Path) -> AsyncIterator[FastAPI]:
-    notebook = tmp_path / "notebooks" / "evals" / "ask.ipynb"
+async def app(database_url: str, open_folder: Path) -> AsyncIterator[FastAPI]:
+    notebook = open_folder / "notebooks" / "evals" / "ask.ipynb"
     write(notebook, ASK, parameters='conversation: str = ""  # where the fact was said')
     environ = {
         "LAB_DATABASE_URL": database_url,
-        "LAB_DATA_FOLDER": str(tmp_path / "data"),
-        "LAB_DATA_NOTEBOOKS_FOLDER": str(tmp_path / "notebooks"),
+        "LAB_DATA_FOLDER": str(open_folder / "data"),
+        "LAB_DATA_NOTEBOOKS_FOLDER": str(open_folder / "notebooks"),
     }
     app = create_app(load_settings(environ=environ))
     async with app.router.lifespan_context(app):
