@@ -3,8 +3,9 @@ The API on a real port for tests: real server, real database, the bundled model.
 
 A `conftest.py` that imports these fixtures gives them to its tests.
 
-api        a server with an empty database; yields its address
-ann, bob   API keys of two users, with every scope but administration
+api          a server with an empty database; yields its address
+endless_api  the same, with a default model that never ends an answer
+ann, bob     API keys of two users, with every scope but administration
 """
 
 import asyncio
@@ -24,8 +25,9 @@ from lab.evals.serving import serving
 from lab.pipelines.factory import PipelineStats
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
+from tests.tiny_llama import save_tiny_llama
 
-__all__ = ["Api", "ann", "api", "api_app", "bob"]
+__all__ = ["Api", "ann", "api", "api_app", "bob", "endless_api", "endless_api_app"]
 
 USER_SCOPES = (Scope.custom_lab_infer, Scope.custom_lab_memory)
 
@@ -73,6 +75,23 @@ async def api_app(
 async def api(api_app: Api, database: Database) -> AsyncIterator[Api]:
     yield api_app
     await api_app.until_idle()
+
+
+@pytest.fixture(scope="session")
+async def endless_api_app(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    folder = tmp_path_factory.mktemp("endless")
+    model = save_tiny_llama(folder / "model", 16_384)
+    variables = {"LAB_DATA_FOLDER": str(folder / "data"), "LAB_CHAT_MODEL": str(model)}
+    async with running_api(database_url, **variables) as api:
+        yield api
+
+
+@pytest.fixture
+async def endless_api(endless_api_app: Api, database: Database) -> AsyncIterator[Api]:
+    yield endless_api_app
+    await endless_api_app.until_idle()
 
 
 @pytest.fixture

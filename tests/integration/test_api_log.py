@@ -13,13 +13,13 @@ from lab.config import load_settings
 from lab.supervisor.processes import stages
 from tests.api_server import ann, hello
 from tests.stack import lab_environment
+from tests.tiny_llama import save_tiny_llama
 
 __all__ = ["ann"]
 
 pytestmark = pytest.mark.integration
 
 CHAT = "/v1/chat/completions"
-LONG = {"max_tokens": 900, "temperature": 1.5}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class Server:
 @asynccontextmanager
 async def serving_api(folder: Path, database_url: str) -> AsyncIterator[Server]:
     environ = {k: v for k, v in lab_environment(folder).items() if k.startswith("LAB_")}
-    settings = load_settings(environ=environ | {"LAB_CHAT_THREADS": "1"})
+    endless = save_tiny_llama(folder / "endless", 16_384)
+    settings = load_settings(
+        environ=environ | {"LAB_CHAT_THREADS": "1", "LAB_CHAT_MODEL": str(endless)}
+    )
     (spec,) = (s for s in stages(settings, database_url, None)[0] if s.name == "api")
     server = Server(f"http://127.0.0.1:{spec.port}/services/api", folder / "api.log")
     with server.log.open("wb") as log:
@@ -76,7 +79,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 async def test_a_client_that_leaves_is_one_line_without_a_trace(
     server: Server, ann: str, stream: bool
 ) -> None:
-    body = hello("Tell me a long story.") | LONG | {"stream": stream}
+    body = hello(model="default", max_tokens=8000, stream=stream)
     before = server.written()
 
     async with server.client(ann) as client:

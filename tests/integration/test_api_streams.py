@@ -7,14 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api_server import Api, ann, api, api_app, hello
+from tests.api_server import Api, ann, api, api_app, endless_api, endless_api_app, hello
 
-__all__ = ["ann", "api", "api_app"]
+__all__ = ["ann", "api", "api_app", "endless_api", "endless_api_app"]
 
 pytestmark = pytest.mark.integration
 
 CHAT = "/v1/chat/completions"
-LONG = hello("Tell me a long story.") | {"max_tokens": 900, "temperature": 1.5}
 
 
 def chunks_of(text: str) -> list[dict[str, Any]]:
@@ -44,14 +43,17 @@ async def until_active(api: Api) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_that_leaves_frees_its_place(api: Api, ann: str, stream: bool) -> None:
-    async with api.client(ann) as client:
-        asking = asyncio.create_task(client.post(CHAT, json=LONG | {"stream": stream}))
-        await until_active(api)
+async def test_a_client_that_leaves_frees_its_place(
+    endless_api: Api, ann: str, stream: bool
+) -> None:
+    body = hello(model="default", max_tokens=8000, stream=stream)
+    async with endless_api.client(ann) as client:
+        asking = asyncio.create_task(client.post(CHAT, json=body))
+        await until_active(endless_api)
         asking.cancel()
         await asyncio.wait([asking])
 
-    await api.until_idle()
+    await endless_api.until_idle()
 
 
 async def test_a_turn_tells_its_events(api: Api, ann: str) -> None:
