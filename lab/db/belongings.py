@@ -11,17 +11,16 @@ from psycopg.rows import tuple_row
 from sqlalchemy import Column, Table
 
 from lab.db.database import Database
-from lab.db.tables import Base, UserRow
+from lab.db.tables import OWNED, Base, UserRow
 from lab.errors import ConflictError
 
 
 def owned_tables() -> Iterator[tuple[Table, Column[Any]]]:
     """Yield each table whose rows belong to somebody, and the column that says to whom."""
-    for table in Base.metadata.sorted_tables:
-        if table is UserRow.__table__:
-            yield table, table.c.id
-        elif "owner_id" in table.c:
-            yield table, table.c.owner_id
+    users = Base.metadata.tables[UserRow.__tablename__]
+    yield users, users.c.id
+    for table in OWNED:
+        yield table, table.c.owner_id
 
 
 @asynccontextmanager

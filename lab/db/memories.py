@@ -7,7 +7,6 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy import ColumnElement, UnaryExpression, delete, select, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from lab.db import recall
 from lab.db.owned import OwnedStore
@@ -69,7 +68,8 @@ class MemoryStore(OwnedStore[Memory]):
             created_at=message.created_at,
         )
         await self._post_terms(memory)
-        await self.set_context(memory.id, context_embedding)
+        if context_embedding is not None:
+            await self.set_context(memory.id, context_embedding)
         return memory
 
     async def replace(self, id: UUID, text: str, embedding: FloatArray) -> Memory:
@@ -108,9 +108,12 @@ class MemoryStore(OwnedStore[Memory]):
         """Delete a memory, also from the embedding of the turn after it."""
         memory = await self.get(id)
         await super().delete(id)
-        await drop_context_after(
-            self._session, self._owner_id, memory.conversation_id, memory.position
-        )
+        await self.drop_context_after(memory.conversation_id, memory.position)
+
+    async def drop_context_after(self, conversation_id: UUID, position: int) -> None:
+        """Delete the embedding of the turn after a position together with one that is forgotten."""
+        if after := await self.after(conversation_id, position):
+            await self.set_context(after.id, None)
 
     async def delete_all(self, conversation_id: UUID | None = None) -> None:
         """Delete the memories of one chat, or all."""
@@ -205,23 +208,6 @@ class MemoryStore(OwnedStore[Memory]):
                 "text": memory.text,
             },
         )
-
-
-async def drop_context_after(
-    session: AsyncSession, owner_id: UUID, conversation_id: UUID, position: int
-) -> None:
-    """Delete the embedding of the turn after a position together with one that is forgotten."""
-    following = (
-        select(MemoryRow.id)
-        .where(
-            MemoryRow.owner_id == owner_id,
-            MemoryRow.conversation_id == conversation_id,
-            MemoryRow.position > position,
-        )
-        .order_by(MemoryRow.position)
-        .limit(1)
-    )
-    await session.execute(delete(MemoryContextRow).where(MemoryContextRow.memory_id.in_(following)))
 
 
 def _check(name: str, vector: FloatArray) -> None:

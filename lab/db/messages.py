@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 
 from lab.db.conversations import ConversationStore
-from lab.db.memories import drop_context_after
+from lab.db.memories import MemoryStore
 from lab.db.owned import OwnedStore, plain
 from lab.db.tables import ConversationRow, MessageRow
 from lab.errors import NotFoundError
@@ -68,9 +68,8 @@ class MessageStore(OwnedStore[Message]):
         """Delete a turn and its memory; the others keep their positions."""
         message = await self.get(id)
         await super().delete(id)
-        await drop_context_after(
-            self._session, self._owner_id, message.conversation_id, message.position
-        )
+        memories = MemoryStore(self._session, self._owner_id)
+        await memories.drop_context_after(message.conversation_id, message.position)
         await self._session.execute(
             update(ConversationRow)
             .where(ConversationRow.id == message.conversation_id)
