@@ -19,7 +19,7 @@ from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.training import phrases
 from lab.training.chatter import small_talk
-from lab.training.facts import draw_slots, give_value
+from lab.training.facts import Fact, draw_slots, give_value
 from lab.training.slots import Slot
 from lab.training.values import World
 
@@ -137,7 +137,7 @@ def write_talk(
     Raises
     ------
     InputError
-        If the facts do not fit into the turns.
+        If the facts do not fit into the turns, or a count is below 0.
 
     Examples
     --------
@@ -145,8 +145,7 @@ def write_talk(
     >>> [question.turn for question in talk.questions]
     [0, 5]
     """
-    n_statements = n_facts + n_updates
-    _check(n_facts, n_turns, n_updates, n_replies, n_statements)
+    _check(n_facts, n_turns, n_updates, n_replies, n_unknown)
     world = World(seed, "eval")
     slots = draw_slots(world, n_facts + n_unknown)
     order = _statements(world, slots[:n_facts], n_updates, n_replies)
@@ -155,7 +154,7 @@ def write_talk(
     cues: dict[int, str] = {}
     questions: list[Question] = []
     for number, told in enumerate(order):
-        turn = number * n_turns // n_statements
+        turn = number * n_turns // len(order)
         if told.cue:
             cues[turn] = told.cue
             turn += 1
@@ -189,12 +188,18 @@ def holds(answer: str, value: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(value.casefold())}(?!\w)", answer.casefold()) is not None
 
 
-def _check(n_facts: int, n_turns: int, n_updates: int, n_replies: int, n_statements: int) -> None:
+def _check(n_facts: int, n_turns: int, n_updates: int, n_replies: int, n_unknown: int) -> None:
+    if min(n_facts, n_updates, n_replies, n_unknown) < 0:
+        raise InputError(
+            f"A talk has {n_facts} facts, {n_updates} changes, {n_replies} replies and {n_unknown} "
+            "unknowns; expected none below 0."
+        )
     if n_updates + n_replies > n_facts:
         raise InputError(
             f"Of {n_facts} facts, {n_updates} cannot be changed later and {n_replies} others told "
             "in reply; state more facts."
         )
+    n_statements = n_facts + n_updates
     n_needed = n_statements * (2 if n_replies else 1)
     if n_needed > n_turns:
         raise InputError(
@@ -222,23 +227,31 @@ def _evenly(places: Sequence[int], n: int) -> list[int]:
 
 
 def _state(world: World, slot: Slot) -> _Statement:
-    text, fact = phrases.state(world, give_value(slot))
+    text, fact = phrases.state(world, _fact(slot))
     return _Statement(slot, fact.value, text)
 
 
 def _change(world: World, first: _Statement) -> _Statement:
-    fact = give_value(first.slot)
+    fact = _fact(first.slot)
     while holds(fact.value, first.value) or holds(first.value, fact.value):
-        fact = give_value(first.slot)
+        fact = _fact(first.slot)
     text, fact = phrases.state(world, fact, change=True)
     return _Statement(first.slot, fact.value, text, "updated", first.value)
 
 
 def _reply(world: World, slot: Slot) -> _Statement:
-    value = give_value(slot).value
+    value = _fact(slot).value
     asks = [ask for ask in slot.asks if ask.startswith(_ASKING)]
     text = f"{value[0].upper()}{value[1:]}."
     return _Statement(slot, value, text, "replied", cue=_to_you(world.pick(asks)))
+
+
+def _fact(slot: Slot) -> Fact:
+    """Give a slot a value that its questions do not tell, as "cheese" for the favourite cheese."""
+    fact = give_value(slot)
+    while any(holds(ask, fact.value) for ask in slot.asks):
+        fact = give_value(slot)
+    return fact
 
 
 def _to_you(question: str) -> str:

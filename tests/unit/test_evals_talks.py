@@ -77,6 +77,7 @@ def test_questions_do_not_tell_their_answer() -> None:
     [
         ({"n_facts": 9, "n_turns": 8}, "9 statements do not fit into 8 turns"),
         ({"n_facts": 9, "n_turns": 12, "n_updates": 4}, "13 statements do not fit"),
+        ({"n_facts": 4, "n_turns": 8, "n_unknown": -1}, "expected none below 0"),
         ({"n_facts": 4, "n_turns": 7, "n_replies": 1}, "they need 8"),
         ({"n_facts": 4, "n_turns": 90, "n_updates": 3, "n_replies": 2}, "state more facts"),
     ],
