@@ -45,8 +45,8 @@ def test_a_locomo_file_is_read_in_the_order_of_its_sessions(tmp_path: Path) -> N
     assert dialogue.said[0].at == datetime(2023, 5, 8, 13, 56, tzinfo=UTC)
     assert (dialogue.said[0].speaker, dialogue.said[0].message.name) == ("Bob", "Bob")
     assert [(q.kind, q.evidence) for q in dialogue.asked] == [
-        ("one turn", {0}),
-        ("several turns", {0, 2}),
+        ("one turn", frozenset({0})),
+        ("several turns", frozenset({0, 2})),
     ]
 
 
