@@ -162,6 +162,7 @@ async def measure(
     budgets: Sequence[int],
     memory_share: float = 1.0,
     top_k: int = 200,
+    min_score: float = -1.0,
 ) -> Measurement:
     """
     Store each dialogue, ask for the windows of its questions, and delete it again.
@@ -180,6 +181,8 @@ async def measure(
         Most of a window that memories may take.
     top_k : int
         Most memories in a window.
+    min_score : float
+        Least similarity of a memory that shares no word with the question.
 
     Raises
     ------
@@ -193,7 +196,7 @@ async def measure(
         )
     settings = {
         "context": {"system_prompt": "", "answer_tokens": 1, "memory_share": memory_share},
-        "memory": {"top_k": top_k, "scope": "conversation"},
+        "memory": {"top_k": top_k, "min_score": min_score, "scope": "conversation"},
     }
     trials: list[Trial] = []
     write_s = ask_s = 0.0

@@ -159,7 +159,7 @@ async def test_the_command_line_shows_every_piece_and_the_account(
     async def run(*arguments: str) -> str:
         process = await asyncio.create_subprocess_exec(
             *(LAB, "window", *arguments, QUESTION),
-            env={"LAB_API_URL": api.url, "LAB_API_KEY": ann},
+            env={"LAB_API_URL": api.url, "LAB_API_KEY": ann, "COLUMNS": "250"},
             stdout=asyncio.subprocess.PIPE,
         )
         out, _ = await process.communicate()
