@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
+
+T = TypeVar("T")
 
 GONE = 499
 """The status that logs and metrics know such a request by; its client never sees it."""
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, None]) -> None:
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """
-    Do the work; cancel it when the client disconnects. The body must have been read.
+    Return what the work does; cancel it when the client disconnects. The body must have been read.
 
     Raises
     ------
@@ -31,7 +33,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, None]) -> None
             await asyncio.wait({working})
     if working.cancelled():
         raise HTTPException(GONE, "The client left before it was answered.")
-    working.result()
+    return working.result()
 
 
 async def _disconnected(request: Request) -> None:

@@ -13,15 +13,10 @@ Maharana et al., "Evaluating very long-term conversational memory of LLM agents"
 
 import argparse
 import asyncio
-import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID, uuid4
@@ -34,6 +29,9 @@ from rich.progress import track
 from benchmarks.report import Row, report
 from lab.config import load_settings
 from lab.context import Budget, Candidate, assemble, shared_words, words_of
+from lab.evals.dialogues import Asked, Said
+from lab.evals.evidence import Outcome, Scores, judge, score, score_by_kind
+from lab.evals.locomo import read_dialogues
 from lab.pipelines.catalog import minilm_folder
 from lab.protocols import EmbeddingPipeline, FloatArray
 from lab.runtime import Runtime, open_runtime
@@ -48,82 +46,23 @@ AIMS = {512: 0.78, 1024: 0.85, 2048: 0.90, 4096: 0.94}
 """Least share of the evidence in a window, by its tokens."""
 ALL_AIM, ALL_AT = 0.85, 2048
 MINILM_DIM = 384
-UNANSWERABLE = 5
-CATEGORIES = {1: "several turns", 2: "time", 3: "open domain", 4: "one turn"}
 
-
-@dataclass(frozen=True)
-class Said:
-    """A turn of a conversation."""
-
-    id: str
-    speaker: str
-    text: str
-    at: datetime
-
-    @property
-    def candidate(self) -> Candidate:
-        """The turn as the assembler takes it."""
-        message = ChatMessage(role=Role.user, name=self.speaker, content=self.text)
-        return Candidate(message, said_at=self.at)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question, and the places of the turns that answer it."""
-
-    text: str
-    category: int
-    evidence: frozenset[int]
-
-
-Conversation = tuple[list[Said], list[Asked]]
 Ranking = Sequence[int]
 """Places of turns, best first."""
-
-
-def conversations(file: Path) -> Iterator[Conversation]:
-    """Yield the conversations of a file with their answerable questions."""
-    for sample in json.loads(file.read_text()):
-        said = list(_turns(sample["conversation"]))
-        places = {turn.id: i for i, turn in enumerate(said)}
-        asked = [
-            Asked(str(qa["question"]), qa["category"], frozenset(_evidence(qa, places)))
-            for qa in sample["qa"]
-            if qa["category"] != UNANSWERABLE
-        ]
-        yield said, [question for question in asked if question.evidence]
-
-
-def _turns(conversation: Mapping[str, Any]) -> Iterator[Said]:
-    sessions = [key for key in conversation if re.fullmatch(r"session_\d+", key)]
-    for session in sorted(sessions, key=lambda key: int(key.removeprefix("session_"))):
-        date = datetime.strptime(conversation[f"{session}_date_time"], "%I:%M %p on %d %B, %Y")
-        for turn in conversation[session]:
-            shown = turn.get("blip_caption")
-            text = f"{turn['text']} [shares {shown}]" if shown else turn["text"]
-            yield Said(turn["dia_id"], turn["speaker"], text, date.replace(tzinfo=UTC))
-
-
-def _evidence(qa: Mapping[str, Any], places: Mapping[str, int]) -> Iterator[int]:
-    for session, turn in re.findall(r"D(\d+):(\d+)", " ".join(qa.get("evidence", []))):
-        key = f"D{int(session)}:{int(turn)}"
-        if key in places:
-            yield places[key]
 
 
 # --- rankings -------------------------------------------------------------------------------------
 
 
 async def lab_ranking(
-    runtime: Runtime, embedding: EmbeddingPipeline, owner: UUID, said: list[Said]
+    runtime: Runtime, embedding: EmbeddingPipeline, owner: UUID, said: Sequence[Said]
 ) -> Callable[[str], Any]:
     """Store a conversation, and return what ranks its turns beside a question."""
     async with runtime.database.stores(owner) as stores:
         conversation = await stores.conversations.create("LoCoMo")
     turns = Turns(runtime.database, owner, conversation.id, embedding)
     stored = await turns.keep_turns(
-        [Turn(Role.user, [TextPart(text=t.text)], t.speaker, t.at) for t in said], None
+        [Turn(t.role, [TextPart(text=t.text)], t.name, t.at) for t in said], None
     )
     places = {message.id: i for i, message in enumerate(stored)}
 
@@ -213,34 +152,15 @@ class KnownEmbeddings(Embeddings):
 # --- windows --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a question fared with a ranking."""
-
-    category: int
-    shares: Mapping[int, float]
-    all_there: bool
-    found_in_10: float
-    reciprocal_rank: float
-
-
 def outcome(
     question: Asked, ranking: Ranking, said: Sequence[Said], count: Callable[..., int]
 ) -> Outcome:
     """Build a window for each budget, and look which evidence stands in it."""
-    memories = [replace(said[i].candidate, position=i) for i in ranking]
-    shares = {}
-    for tokens in AIMS:
-        window = _window(question, memories, tokens, count)
-        shares[tokens] = len(window & question.evidence) / len(question.evidence)
-    ranks = [ranking.index(place) if place in ranking else np.inf for place in question.evidence]
-    return Outcome(
-        question.category,
-        shares,
-        shares[ALL_AT] == 1,
-        mean(rank < 10 for rank in ranks),
-        1 / (1 + min(ranks)),
-    )
+    memories = [
+        Candidate(said[place].message, said_at=said[place].at, position=place) for place in ranking
+    ]
+    windows = {tokens: _window(question, memories, tokens, count) for tokens in AIMS}
+    return judge(question, ranking, windows)
 
 
 def _window(
@@ -284,8 +204,9 @@ async def measure(file: Path) -> dict[str, list[Outcome]]:
                     total += counted[text]
                 return total
 
-            for said, questions in track(list(conversations(file)), "Conversations"):
-                texts = [*lines(said), *(q.text for q in questions)]
+            for dialogue in track(read_dialogues(file), "Dialogues"):
+                said = dialogue.said
+                texts = [*lines(said), *(q.text for q in dialogue.asked)]
                 vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
                 rank = await lab_ranking(runtime, embedding, owner.id, said)
                 peers = {
@@ -295,7 +216,7 @@ async def measure(file: Path) -> dict[str, list[Outcome]]:
                     ),
                     "mem0 without inference": mem0_ranking(said, Path(folder) / "mem0"),
                 }
-                for question in questions:
+                for question in dialogue.asked:
                     rankings = {"lab": await rank(question.text)}
                     rankings |= {name: peer(question.text) for name, peer in peers.items()}
                     for name, ranking in rankings.items():
@@ -305,28 +226,21 @@ async def measure(file: Path) -> dict[str, list[Outcome]]:
     return outcomes
 
 
-def shares(outcomes: Sequence[Outcome]) -> dict[int, float]:
-    """Return the mean share of the evidence by budget."""
-    return {tokens: mean(o.shares[tokens] for o in outcomes) for tokens in AIMS}
-
-
 def figures(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, dict[str, str]]:
-    """Return a row for each ranking, and for the lab's by category."""
-    table = {name: _cells(of) for name, of in outcomes.items()}
-    for category, name in CATEGORIES.items():
-        of = [o for o in outcomes["lab"] if o.category == category]
-        if of:
-            table[f"lab, {name} ({len(of)} questions)"] = _cells(of)
+    """Return a row for each ranking, and for the lab's by kind of question."""
+    table = {name: _cells(score(of)) for name, of in outcomes.items()}
+    for kind, scores in score_by_kind(outcomes["lab"]).items():
+        table[f"lab, {kind} ({scores.n} questions)"] = _cells(scores)
     return table
 
 
-def _cells(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    cells = {f"{tokens} tokens": share for tokens, share in shares(outcomes).items()} | {
-        f"all at {ALL_AT}": mean(o.all_there for o in outcomes),
-        "recall@10": mean(o.found_in_10 for o in outcomes),
-        "MRR": mean(o.reciprocal_rank for o in outcomes),
+def _cells(scores: Scores) -> dict[str, str]:
+    cells = {f"{tokens} tokens": share for tokens, share in scores.recall.items()} | {
+        f"all at {ALL_AT}": scores.all_evidence[ALL_AT],
+        "recall@10": scores.recall_at_10,
+        "MRR": scores.reciprocal_rank,
     }
-    return {name: f"{value:.3f}" for name, value in cells.items()}
+    return {name: f"{share.value:.3f}" for name, share in cells.items()}
 
 
 def main() -> int:
@@ -336,18 +250,19 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="file in LoCoMo's format")
     outcomes = asyncio.run(measure(parser.parse_args().data))
-    of_lab = shares(outcomes["lab"])
-    of_peers = [shares(of) for name, of in outcomes.items() if name != "lab"]
+    scores = score(outcomes["lab"])
+    of_lab = {tokens: share.value for tokens, share in scores.recall.items()}
+    of_peers = [score(of).recall for name, of in outcomes.items() if name != "lab"]
     rows = [
         Row(f"evidence in {tokens} tokens", of_lab[tokens], aim, more_is_better=True)
         for tokens, aim in AIMS.items()
     ]
-    there = mean(o.all_there for o in outcomes["lab"])
+    there = scores.all_evidence[ALL_AT].value
     rows.append(Row(f"all evidence in {ALL_AT} tokens", there, ALL_AIM, more_is_better=True))
     rows += [
         Row(
             f"evidence in {tokens} tokens, lab to best peer",
-            of_lab[tokens] / max(peer[tokens] for peer in of_peers),
+            of_lab[tokens] / max(peer[tokens].value for peer in of_peers),
             1.0,
             "×",
             more_is_better=True,

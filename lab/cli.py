@@ -28,6 +28,7 @@ COMMANDS = {
     "logs": Entry("stack", "Show what the lab's processes wrote."),
     "serve": Entry("serve", "Run the API alone, without a hub; clients use API keys."),
     "chat": Entry("chat", "Talk to a model in the terminal."),
+    "window": Entry("window", "Show what a model would see before it answers, and why."),
     "memories": Entry("memories", "What the lab remembers of you."),
     "models": Entry("models", "The models of this lab."),
     "eval": Entry("evaluations", "Evaluations and their schedules."),

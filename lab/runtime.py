@@ -27,6 +27,8 @@ from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.user import User
+from lab.schemas.window import Window
+from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.context import ChatContext
 from lab.workflows.given_history import GivenHistorySearch
@@ -35,6 +37,7 @@ from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
 from lab.workflows.title import write_title
 from lab.workflows.turns import Turns
+from lab.workflows.window import build_window
 
 NEW_CHAT = "New chat"
 """Title of a conversation that nobody named yet."""
@@ -97,32 +100,34 @@ class Runtime:
             If the turn overrides a setting that the operator locked.
         """
         settings = (await self.settings_of(owner)).overlay("request", _asked(turn))
-        profile = self._profile(turn, settings)
-        async with (
-            self.pipelines.chat(profile.model) as chat,
-            self.pipelines.embedding() as embedding,
-        ):
-            run_id = new_id()
-            turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
-            context = ChatContext(
-                run_id=run_id,
-                turn=turn,
-                profile=profile,
-                parameters=_parameters(profile, settings, turn),
-                settings=settings,
-                chat=chat,
-                embedding=embedding,
-                turns=turns,
-                recorder=Recorder(self.database, owner.id, run_id, turns),
-                search_given=self._search_given,
-            )
+        async with self._context(owner, turn, settings) as context:
             kept = turn.store and turn.conversation_id is not None
-            graph = compose_workflow(self.composer, profile.workflow, checkpointed=kept)
+            graph = compose_workflow(self.composer, context.profile.workflow, checkpointed=kept)
             async with aclosing(execute_workflow(graph, context)) as events:
                 async for event in events:
                     yield event
         if event.type is EventType.run_completed:
-            self._after(owner, turn, settings, profile)
+            self._after(owner, turn, settings, context.profile)
+
+    async def window(self, owner: User, request: WindowRequest) -> Window:
+        """
+        Return what the model would see for a turn; nothing is generated, and nothing stored.
+
+        Raises
+        ------
+        ContextLengthError
+            If system prompt and question alone do not fit.
+        LabError
+            What `chat` raises before it answers.
+        """
+        turn = request.turn.model_copy(update={"store": False})
+        settings = (await self.settings_of(owner)).overlay("request", request.settings)
+        settings = settings.overlay("request", _asked(turn))
+        if turn.conversation_id is not None:
+            async with self.database.stores(owner.id) as stores:
+                await stores.conversations.get(turn.conversation_id)
+        async with self._context(owner, turn, settings, request.context_length) as context:
+            return await build_window(context, current=[])
 
     async def store_messages(
         self, owner: User, conversation_id: UUID, messages: Sequence[ChatMessage]
@@ -163,6 +168,32 @@ class Runtime:
     async def aclose(self) -> None:
         """Wait for what runs in the background."""
         await asyncio.gather(*self._background, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _context(
+        self, owner: User, turn: ChatTurn, settings: Settings, context_length: int | None = None
+    ) -> AsyncIterator[ChatContext]:
+        """Lease the models of a turn and yield what its run depends on."""
+        profile = self._profile(turn, settings)
+        async with (
+            self.pipelines.chat(profile.model) as chat,
+            self.pipelines.embedding() as embedding,
+        ):
+            run_id = new_id()
+            turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
+            yield ChatContext(
+                run_id=run_id,
+                turn=turn,
+                profile=profile,
+                parameters=_parameters(profile, settings, turn),
+                settings=settings,
+                chat=chat,
+                embedding=embedding,
+                turns=turns,
+                recorder=Recorder(self.database, owner.id, run_id, turns),
+                search_given=self._search_given,
+                context_length=context_length,
+            )
 
     def _profile(self, turn: ChatTurn, settings: Settings) -> ModelProfile:
         wanted = turn.profile or settings.config.preferences.profile

@@ -7,9 +7,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from api.deps import CallerDep, RuntimeDep, require_for
+from api.disconnect import unless_gone
 from api.opening import opening
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
+from lab.schemas.window import Window
+from lab.schemas.window_request import WindowRequest
 
 router = APIRouter(prefix="/v1/turns", tags=["chat"])
 
@@ -26,6 +29,15 @@ async def create_turn(
     events = runtime.chat(require_for(turn, caller), turn)
     begun = await opening(http, events)
     return StreamingResponse(_stream(begun, events), media_type="text/event-stream")
+
+
+@router.post("/window")
+async def create_window(
+    request: WindowRequest, http: Request, runtime: RuntimeDep, caller: CallerDep
+) -> Window:
+    """Return what the model would see for a turn; nothing is generated, and nothing stored."""
+    owner = require_for(request.turn, caller)
+    return await unless_gone(http, runtime.window(owner, request))
 
 
 async def _stream(begun: list[Event], events: AsyncGenerator[Event, None]) -> AsyncIterator[str]:

@@ -48,6 +48,15 @@ export type Intent =
  */
 export type MessagePart = TextPart | ThinkingPart | ToolCallPart | ToolResultPart;
 /**
+ * A message to store, with the moment when it was said.
+ */
+export type SaidMessage = ChatMessage & {
+  /**
+   * When it was said, with its time zone; null for now.
+   */
+  said_at?: string | null;
+};
+/**
  * What a model can do.
  */
 export type Task = "chat" | "embedding";
@@ -1523,7 +1532,7 @@ export interface MessageRequest {
    * @minItems 1
    * @maxItems 256
    */
-  messages: [ChatMessage, ...ChatMessage[]];
+  messages: [SaidMessage, ...SaidMessage[]];
 }
 /**
  * A model that this lab can run.
@@ -1873,4 +1882,32 @@ export interface UserConfig {
   generation: GenerationConfig;
   workflow: WorkflowConfig;
   preferences: PreferencesConfig;
+}
+/**
+ * What a model sees before it answers, and why.
+ */
+export interface Window {
+  /**
+   * What is put before the model.
+   */
+  messages: ChatMessage[];
+  receipt: Receipt;
+}
+/**
+ * A turn whose window is asked for instead of its answer.
+ */
+export interface WindowRequest {
+  turn: ChatTurn;
+  /**
+   * Tokens of the window; null for the model's own.
+   */
+  context_length?: number | null;
+  /**
+   * Settings to try instead of the user's, by section, e.g. {"memory": {"top_k": 30}}.
+   */
+  settings?: {
+    [k: string]: {
+      [k: string]: unknown;
+    };
+  };
 }

@@ -62,8 +62,15 @@ class Conversations:
     async def add(
         self, conversation_id: UUID, messages: Sequence[ChatMessage]
     ) -> builtins.list[Message]:
-        """Store messages that were said elsewhere, with their embeddings; nobody answers."""
-        request = checked(MessageRequest, messages=messages)
+        """
+        Store messages that were said elsewhere, with their embeddings; nobody answers.
+
+        A `SaidMessage` also tells when it was said.
+        """
+        said = [
+            m.model_dump(exclude_unset=True) if isinstance(m, ChatMessage) else m for m in messages
+        ]
+        request = checked(MessageRequest, messages=said)
         return await self._http.fetch(
             "POST", f"{PATH}/{conversation_id}/messages", list[Message], body=request
         )

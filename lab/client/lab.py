@@ -1,6 +1,6 @@
 """The lab as a program sees it."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from typing import Any, Self
@@ -30,6 +30,8 @@ from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run import Run
 from lab.schemas.tool import Tool
+from lab.schemas.window import Window
+from lab.schemas.window_request import WindowRequest
 
 
 class Lab:
@@ -120,14 +122,11 @@ class Lab:
         LabError
             If the lab refuses the turn; what fails later is the last event.
         """
-        if isinstance(message, str):
-            message = [ChatMessage(role=Role.user, content=message)]
-        turn = checked(
-            ChatTurn,
+        turn = _turn(
+            message,
+            parameters,
             profile=model,
-            messages=message,
             conversation_id=conversation,
-            parameters=_parameters(parameters),
             tools=tools,
             store=store,
             memory=memory,
@@ -135,6 +134,54 @@ class Lab:
         async with aclosing(self._http.events("/v1/turns", turn)) as events:
             async for event in events:
                 yield event
+
+    async def window(
+        self,
+        message: str | Sequence[ChatMessage],
+        *,
+        model: str | None = None,
+        conversation: UUID | None = None,
+        tools: Sequence[Tool] = (),
+        memory: bool | None = None,
+        context_length: int | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        **parameters: Any,
+    ) -> Window:
+        """
+        Return what the model would see for a message; nothing is generated, and nothing stored.
+
+        Parameters
+        ----------
+        message, model, conversation, tools, memory, **parameters
+            As `stream` takes them.
+        context_length : int, optional
+            Tokens of the window; by default the model's own.
+        settings : mapping, optional
+            Settings to try instead of the user's, by section.
+
+        Raises
+        ------
+        ContextLengthError
+            If system prompt and question alone do not fit.
+
+        Examples
+        --------
+        Whether more memories would help::
+
+            await lab.window("Where do I live?", memory=True, settings={"memory": {"top_k": 30}})
+        """
+        turn = _turn(
+            message,
+            parameters,
+            profile=model,
+            conversation_id=conversation,
+            tools=tools,
+            memory=memory,
+        )
+        request = checked(
+            WindowRequest, turn=turn, context_length=context_length, settings=settings or {}
+        )
+        return await self._http.fetch("POST", "/v1/turns/window", Window, request)
 
     async def models(self) -> list[ModelCard]:
         """Return what `model` may name; the first is the lab's default."""
@@ -182,6 +229,14 @@ class Lab:
     def __repr__(self) -> str:
         address = self._http.address
         return f"<Lab at {address.result().url}>" if address.done() else "<Lab, starting>"
+
+
+def _turn(
+    message: str | Sequence[ChatMessage], parameters: dict[str, Any], **asked: Any
+) -> ChatTurn:
+    if isinstance(message, str):
+        message = [ChatMessage(role=Role.user, content=message)]
+    return checked(ChatTurn, messages=message, parameters=_parameters(parameters), **asked)
 
 
 def _parameters(given: dict[str, Any]) -> GenerationParameters | None:

@@ -7,7 +7,6 @@ to older exchanges. Exchanges go in whole, so a tool call is never parted from i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lab.context.costs import Costs, CountTokens
 from lab.context.pieces import (
@@ -23,14 +22,7 @@ from lab.prompts import MEMORIES_HEADING
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
-
-
-@dataclass(frozen=True)
-class Window:
-    """What the model gets, and why."""
-
-    messages: list[ChatMessage]
-    receipt: Receipt
+from lab.schemas.window import Window
 
 
 def assemble(
@@ -90,7 +82,7 @@ def assemble(
         n_tokens=n_tokens,
         items=receipt_items(system, memories, chosen, exchanges, recent, question, costs),
     )
-    return Window(messages, receipt)
+    return Window(messages=messages, receipt=receipt)
 
 
 def _share(

@@ -1,124 +1,94 @@
 """
 Whether a model remembers what was said long before its window began.
 
-Facts with invented names are stated over a long conversation, with other talk between them; each
-is asked for at its end, with the lab's memory and without it, on the very same conversation.
+Facts with invented names are stated over a long conversation, with other talk between them; some
+are changed later. At its end each is asked for, and some that were never told, by each variant of
+the lab: with its memory and without it, on the very same conversation.
 """
 
 import asyncio
-import hashlib
-import json
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Any, Final
 from uuid import UUID
 
 from lab.client import Lab
 from lab.errors import InputError
 from lab.evals.statistics import PairedComparison, Proportion, compare, proportion
-from lab.schemas.chat_message import ChatMessage
-from lab.schemas.role import Role
+from lab.evals.talks import Question, Talk, hold, holds, write_talk
 from lab.schemas.source_kind import SourceKind
-from lab.training import phrases
-from lab.training.chatter import small_talk
-from lab.training.facts import draw_slots, give_value
-from lab.training.values import World
+
+WHOLE, WITHOUT = "with memory", "without memory"
+VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    WHOLE: {"memory": True},
+    WITHOUT: {"memory": False},
+}
+"""The whole lab first, then what is left without one part of it: options of `lab.chat`."""
 
 SAMPLE_TURNS = 16
 """Turns from which the tokens of a turn are estimated."""
 CONCURRENT_QUESTIONS = 8
-BATCH_TURNS = 32
-"""Turns stored in one request."""
-ACKNOWLEDGEMENT = "Noted."
 ANSWER_TOKENS = 64
 """Enough to name a fact; it bounds the time of a model that goes on and on."""
+_DECLINES = re.compile(
+    r"\b(?:do not|don['’]t|did not|didn['’]t|cannot|can['’]t|could not|couldn['’]t) "
+    r"(?:\w+ )?(?:know|recall|remember|find|have|see|say|tell)\b"
+    r"|\b(?:have not|haven['’]t|has not|hasn['’]t|had not|never|not been) "
+    r"(?:\w+ )?(?:told|mentioned|said|shared|given|provided|stated)\b"
+    r"|\bnot (?:sure|told|mentioned|stated|specified|provided)\b"
+    r"|\bno (?:information|idea|record|mention)\b|\bunknown\b",
+    re.IGNORECASE,
+)
 
 OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Question:
-    """
-    What is asked at the end.
-
-    Attributes
-    ----------
-    text, value : str
-        The question, and what a right answer holds.
-    stated : str
-        How the fact was said.
-    turn : int
-        Where it was said, from 0.
-    """
+class Reply:
+    """An answer, and whether the fact stood in the window from which it was given."""
 
     text: str
-    value: str
-    stated: str
-    turn: int
-
-
-@dataclass(frozen=True)
-class Talk:
-    """
-    A conversation and what it leaves to ask.
-
-    Attributes
-    ----------
-    turns : tuple of (str, str)
-        What was said, and the reply.
-    questions : tuple of Question
-        One for each fact, in the order they were stated.
-    """
-
-    turns: tuple[tuple[str, str], ...]
-    questions: tuple[Question, ...]
-
-    @property
-    def chance(self) -> float:
-        """Share right of somebody who guesses among the values stated."""
-        return 1 / len({question.value for question in self.questions})
-
-    @property
-    def fingerprint(self) -> str:
-        """The same for the same talk, wherever it was written."""
-        text = json.dumps([self.turns, [(q.text, q.value) for q in self.questions]])
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    seen: bool = False
 
 
 @dataclass(frozen=True)
 class Trial:
     """
-    One question, answered with memory and without.
+    One question, answered by each variant.
 
     Attributes
     ----------
     question : Question
         What was asked.
-    distance : float
-        Windows between the fact and the question.
-    answer, answer_without : str
-        With memory, and without it.
-    seen : bool
-        True when the fact stood in the window of the answer with memory.
+    replies : mapping
+        The answers by the name of the variant.
+    distance : float or None
+        Windows between the fact, as it was last stated, and the question; None for what was never
+        told.
     """
 
     question: Question
-    distance: float
-    answer: str
-    answer_without: str
-    seen: bool
+    replies: Mapping[str, Reply]
+    distance: float | None = None
 
-    @property
-    def right(self) -> bool:
-        """True when the answer with memory holds the value."""
-        return holds(self.answer, self.question.value)
+    def right(self, variant: str) -> bool:
+        """Return whether the variant's answer is right, see `is_right`."""
+        return is_right(self.replies[variant].text, self.question)
 
-    @property
-    def right_without(self) -> bool:
-        """True when the answer without memory holds the value."""
-        return holds(self.answer_without, self.question.value)
+    def verdict(self, variant: str = WHOLE) -> str:
+        """Return in a few words how the answer is right or wrong."""
+        reply, question = self.replies[variant], self.question
+        if self.right(variant):
+            return "right"
+        if question.kind == "unknown":
+            return "made up"
+        if not reply.seen:
+            return "not found"
+        former = bool(question.former) and holds(reply.text, question.former)
+        return "former value" if former else "misread"
 
 
 @dataclass(frozen=True)
@@ -134,52 +104,91 @@ class Measurement:
     ask_s: float
 
     @property
+    def facts(self) -> list[Trial]:
+        """The questions about what was told, in the window or beyond it."""
+        return [trial for trial in self.trials if trial.distance is not None]
+
+    @property
     def beyond(self) -> list[Trial]:
-        """The questions whose fact was said more than a window ago."""
-        return [trial for trial in self.trials if trial.distance > 1]
+        """The questions whose fact was last stated more than a window ago."""
+        return [trial for trial in self.trials if trial.distance is not None and trial.distance > 1]
 
     @property
-    def with_memory(self) -> Proportion:
-        """Share right beyond the window, with memory."""
-        return proportion([trial.right for trial in self.beyond])
+    def kinds(self) -> dict[str, list[Trial]]:
+        """The questions by kind: facts beyond the window, and what was never told."""
+        unknown = [trial for trial in self.trials if trial.distance is None]
+        trials = [*self.beyond, *unknown]
+        return {
+            kind: found
+            for kind in ("stated", "updated", "unknown")
+            if (found := [trial for trial in trials if trial.question.kind == kind])
+        }
 
     @property
-    def without_memory(self) -> Proportion:
-        """Share right beyond the window, without memory."""
-        return proportion([trial.right_without for trial in self.beyond])
+    def distances(self) -> list[float]:
+        """Windows between each fact and its question, in the order of `facts`."""
+        return [trial.distance for trial in self.facts if trial.distance is not None]
+
+    @property
+    def outcomes(self) -> dict[str, list[bool]]:
+        """By variant, whether each question about a fact was answered right."""
+        return {name: [trial.right(name) for trial in self.facts] for name in self.variants}
+
+    @property
+    def variants(self) -> list[str]:
+        """The names of the variants, the whole lab first."""
+        return list(self.trials[0].replies) if self.trials else []
+
+    def accuracy(self, variant: str) -> Proportion:
+        """Return the share right of the facts beyond the window."""
+        return proportion([trial.right(variant) for trial in self.beyond])
+
+    @property
+    def accuracy_by_kind(self) -> dict[str, dict[str, Proportion]]:
+        """Share right by variant and kind of question."""
+        return {
+            name: {
+                kind: proportion([trial.right(name) for trial in trials])
+                for kind, trials in self.kinds.items()
+            }
+            for name in self.variants
+        }
 
     @property
     def found(self) -> Proportion:
         """Share of the facts beyond the window that the memory brought back into it."""
-        return proportion([trial.seen for trial in self.beyond])
+        return proportion([trial.replies[WHOLE].seen for trial in self.beyond])
 
     @property
-    def comparison(self) -> PairedComparison:
-        """With memory against without, on the same questions."""
-        return compare(
-            [trial.right for trial in self.beyond],
-            [trial.right_without for trial in self.beyond],
-        )
+    def contributions(self) -> dict[str, PairedComparison]:
+        """The whole lab against each variant without a part, on the facts beyond the window."""
+        whole = [trial.right(WHOLE) for trial in self.beyond]
+        return {
+            name: compare(whole, [trial.right(name) for trial in self.beyond])
+            for name in self.variants
+            if name != WHOLE
+        }
 
     def metrics(self) -> dict[str, object]:
         """Return the values that go to the database."""
-        return {
-            "model": self.model,
-            "accuracy_with_memory": self.with_memory.value,
-            "accuracy_with_memory_low": self.with_memory.low,
-            "accuracy_with_memory_high": self.with_memory.high,
-            "accuracy_without_memory": self.without_memory.value,
-            "accuracy_without_memory_low": self.without_memory.low,
-            "accuracy_without_memory_high": self.without_memory.high,
+        values: dict[str, object] = {"model": self.model}
+        for name, by_kind in self.accuracy_by_kind.items():
+            key = name.replace(" ", "_")
+            values |= _interval(f"accuracy_{key}", self.accuracy(name))
+            for kind, share in by_kind.items():
+                values |= _interval(f"{kind}_{key}", share)
+        for name, worth in self.contributions.items():
+            key = name.replace(" ", "_")
+            values |= {f"lost_{key}": worth.difference, f"lost_{key}_p": worth.p_value}
+        return values | {
             "found_by_memory": self.found.value,
             "chance": self.talk.chance,
-            "difference": self.comparison.difference,
-            "p_value": self.comparison.p_value,
             "n_questions": len(self.beyond),
+            **{f"n_{kind}": len(trials) for kind, trials in self.kinds.items()},
             "n_turns": len(self.talk.turns),
             "windows": len(self.talk.turns) * self.tokens_per_turn / self.context_length,
             "ms_per_stored_turn": 1000 * self.write_s / len(self.talk.turns),
-            "ms_per_answer": 1000 * self.ask_s / (2 * len(self.trials)),
+            "ms_per_answer": 1000 * self.ask_s / (len(self.variants) * len(self.trials)),
             "talk": self.talk.fingerprint,
         }
 
@@ -190,6 +199,8 @@ async def measure(
     *,
     times_window: float,
     n_facts: int,
+    n_updates: int = 0,
+    n_unknown: int = 0,
     seed: int = 0,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Measurement:
@@ -206,6 +217,10 @@ async def measure(
         Length of the conversation, in windows of the model.
     n_facts : int
         Facts stated, spread evenly over the conversation.
+    n_updates : int
+        How many of them are changed later: then the last statement is the right answer.
+    n_unknown : int
+        Questions about what was never told: the right answer is not to know it.
     seed : int
         Same seed, same conversation.
     on_progress : callable
@@ -214,12 +229,17 @@ async def measure(
     context_length = await window_of(lab, model)
     sample = write_talk(n_facts=0, n_turns=SAMPLE_TURNS, seed=seed)
     tokens_per_turn = await tokens_of(lab, model, sample) / SAMPLE_TURNS
-    n_turns = ceil(times_window * context_length / tokens_per_turn)
-    talk = write_talk(n_facts=n_facts, n_turns=n_turns, seed=seed)
+    talk = write_talk(
+        n_facts=n_facts,
+        n_turns=ceil(times_window * context_length / tokens_per_turn),
+        seed=seed,
+        n_updates=n_updates,
+        n_unknown=n_unknown,
+    )
     conversation = await lab.conversations.create(f"Evaluation {talk.fingerprint}")
     try:
         started = time.perf_counter()
-        await hold(lab, conversation.id, talk)
+        await hold(lab, conversation.id, talk.messages)
         written = time.perf_counter()
         windows_per_turn = tokens_per_turn / context_length
         trials = await _ask_all(
@@ -233,49 +253,30 @@ async def measure(
     )
 
 
-def write_talk(*, n_facts: int, n_turns: int, seed: int) -> Talk:
+def is_right(answer: str, question: Question) -> bool:
     """
-    Write a conversation in which `n_facts` facts are stated, with names no model has seen.
+    Return whether an answer is right.
 
-    Raises
-    ------
-    InputError
-        If the facts do not fit into the turns.
+    It has to tell the value, and not the one that held before a change, which alone or beside the
+    last one leaves open what is true. Of what was never told it has to say that it does not know.
 
-    Examples
-    --------
-    >>> talk = write_talk(n_facts=2, n_turns=10, seed=1)
-    >>> [question.turn for question in talk.questions]
-    [0, 5]
+    >>> is_right("In Oslo.", Question("Where do I live?", "Oslo", former="Rome", kind="updated"))
+    True
     """
-    if n_facts > n_turns:
-        raise InputError(
-            f"{n_facts} facts do not fit into {n_turns} turns; state fewer facts or talk longer."
-        )
-    world = World(seed, "eval")
-    questions = []
-    for number, slot in enumerate(draw_slots(world, n_facts)):
-        stated, fact = phrases.state(world, give_value(slot))
-        turn = number * n_turns // n_facts
-        questions.append(
-            Question(phrases.ask(world, world.pick(slot.asks)), fact.value, stated, turn)
-        )
-    facts = {question.turn: question.stated for question in questions}
-    turns = (
-        (facts[turn], ACKNOWLEDGEMENT) if turn in facts else small_talk(world)
-        for turn in range(n_turns)
-    )
-    return Talk(tuple(turns), tuple(questions))
+    if question.kind == "unknown":
+        return declines(answer)
+    former = bool(question.former) and holds(answer, question.former)
+    return holds(answer, question.value) and not former
 
 
-def holds(answer: str, value: str) -> bool:
+def declines(answer: str) -> bool:
     """
-    Return whether an answer tells the value, as words of its own.
+    Return whether an answer says that it does not know.
 
-    >>> holds("Your dog is called Zamiko.", "zamiko"), holds("You are 34.", "3")
+    >>> declines("I don't know, you have not told me."), declines("Your dog is called Zamiko.")
     (True, False)
     """
-    return re.search(rf"(?<!\w){re.escape(value.casefold())}(?!\w)", answer.casefold()) is not None
+    return _DECLINES.search(answer) is not None
 
 
 async def window_of(lab: Lab, model: str) -> int:
@@ -298,26 +299,11 @@ async def tokens_of(lab: Lab, model: str, talk: Talk) -> int:
     """Return the tokens that a short talk takes in the model's window."""
     conversation = await lab.conversations.create("Evaluation sample")
     try:
-        await hold(lab, conversation.id, talk)
-        answer = await lab.chat(
-            "OK",
-            conversation=conversation.id,
-            model=model,
-            max_new_tokens=1,
-            store=False,
-            memory=False,
-        )
+        await hold(lab, conversation.id, talk.messages)
+        window = await lab.window("OK", conversation=conversation.id, model=model, memory=False)
     finally:
         await lab.conversations.delete(conversation.id)
-    return sum(item.n_tokens for item in answer.receipt.items if item.kind is SourceKind.recent)
-
-
-async def hold(lab: Lab, conversation_id: UUID, talk: Talk) -> None:
-    """Store a talk as it was said, each turn with its embedding."""
-    for start in range(0, len(talk.turns), BATCH_TURNS):
-        await lab.conversations.add(
-            conversation_id, list(_messages(talk.turns[start : start + BATCH_TURNS]))
-        )
+    return sum(item.n_tokens for item in window.receipt.items if item.kind is SourceKind.recent)
 
 
 async def _ask_all(
@@ -335,29 +321,45 @@ async def _ask_all(
     async def ask(question: Question) -> Trial:
         nonlocal done
         async with places:
-            # Not stored: an answer must not be found by the next question.
-            answer, without = [
-                await lab.chat(
-                    question.text,
-                    conversation=conversation_id,
-                    model=model,
-                    seed=seed,
-                    max_new_tokens=ANSWER_TOKENS,
-                    store=False,
-                    memory=memory,
-                )
-                for memory in (True, False)
-            ]
+            replies = {
+                name: await _ask(lab, model, conversation_id, question, seed, options)
+                for name, options in VARIANTS.items()
+            }
         done += 1
         on_progress(done, len(talk.questions))
-        distance = (len(talk.turns) - question.turn) * windows_per_turn
-        seen = any(i.included and question.stated in i.text for i in answer.receipt.items)
-        return Trial(question, distance, answer.text, without.text, seen)
+        return Trial(question, replies, _distance(talk, question, windows_per_turn))
 
     return tuple(await asyncio.gather(*map(ask, talk.questions)))
 
 
-def _messages(turns: Sequence[tuple[str, str]]) -> Iterable[ChatMessage]:
-    for said, reply in turns:
-        yield ChatMessage(role=Role.user, content=said)
-        yield ChatMessage(role=Role.assistant, content=reply)
+async def _ask(
+    lab: Lab,
+    model: str,
+    conversation_id: UUID,
+    question: Question,
+    seed: int,
+    options: Mapping[str, Any],
+) -> Reply:
+    # Not stored: an answer must not be found by the next question.
+    answer = await lab.chat(
+        question.text,
+        conversation=conversation_id,
+        model=model,
+        seed=seed,
+        max_new_tokens=ANSWER_TOKENS,
+        store=False,
+        **options,
+    )
+    items = answer.receipt.items
+    told = bool(question.stated)
+    return Reply(answer.text, told and any(i.included and question.stated in i.text for i in items))
+
+
+def _distance(talk: Talk, question: Question, windows_per_turn: float) -> float | None:
+    if question.turn is None:
+        return None
+    return (len(talk.turns) - question.turn) * windows_per_turn
+
+
+def _interval(name: str, share: Proportion) -> dict[str, object]:
+    return {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +18,8 @@ COLOURS = ("#0f766e", "#b45309", "#4338ca", "#be123c")
 """Told apart by colour-blind people too, and in print."""
 INK = "#1f2937"
 FAINT = "#9ca3af"
+LABEL_HEIGHT = 0.065
+"""Of a line of text, as part of an axis from 0 to 1."""
 
 
 class Plot(Figure):
@@ -108,6 +111,86 @@ def scores_against_aims(
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("right answers, 95 % interval" + ("; the dark bar is the aim" if aims else ""))
+    return figure
+
+
+def recall_by_budget(
+    recall: Mapping[int, Proportion], by_kind: Mapping[str, Mapping[int, Proportion]]
+) -> Plot:
+    """
+    Show how much of the evidence stands in windows of several sizes.
+
+    Parameters
+    ----------
+    recall : mapping
+        Of all questions, by the tokens of the window.
+    by_kind : mapping
+        The same for each kind of question.
+    """
+    figure, axes = _empty_figure(height=3.8)
+    budgets = list(recall)
+    for (_, shares), colour in zip(by_kind.items(), _colours(len(by_kind)), strict=True):
+        values = [shares[tokens].value for tokens in budgets]
+        axes.plot(budgets, values, "o-", color=colour, lw=1.2, ms=3.5)
+    _line(axes, budgets, list(recall.values()), INK)
+    for tokens, share in recall.items():
+        axes.annotate(
+            f"{share.value:.0%}",
+            (tokens, share.low),
+            xytext=(0, -4),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            color=INK,
+            fontweight="bold",
+            fontsize=8,
+        )
+    ends = {"all questions": (recall[budgets[-1]].value, INK)}
+    for (kind, shares), colour in zip(by_kind.items(), _colours(len(by_kind)), strict=True):
+        ends[kind] = shares[budgets[-1]].value, colour
+    _label_ends(axes, budgets[-1], ends)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(budgets, [f"{tokens:,}" for tokens in budgets])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.04)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("tokens of the window; the band is the 95 % interval of all questions")
+    axes.set_ylabel("of what answers a question,\nin the window")
+    return figure
+
+
+def shares_by_kind(shares: Mapping[str, Mapping[str, Proportion]], what: str) -> Plot:
+    """
+    Show for each kind of question how several arms or measures compare, with their intervals.
+
+    Parameters
+    ----------
+    shares : mapping
+        By arm, then by kind.
+    what : str
+        What the shares are of.
+    """
+    kinds = list(dict.fromkeys(kind for by_kind in shares.values() for kind in by_kind))
+    figure, axes = _empty_figure(height=(0.22 * len(shares) + 0.22) * len(kinds) + 1.1)
+    step = 0.7 / len(shares)
+    for number, ((arm, by_kind), colour) in enumerate(
+        zip(shares.items(), _colours(len(shares)), strict=True)
+    ):
+        for kind, share in by_kind.items():
+            row = kinds.index(kind) + (number - (len(shares) - 1) / 2) * step
+            axes.plot([share.low, share.high], [row, row], color=colour, lw=3, alpha=0.4)
+            axes.plot(share.value, row, "o", color=colour, ms=6)
+            axes.text(1.03, row, f"{share.value:.0%}", va="center", color=colour, fontsize=9)
+        axes.plot([], [], "o-", color=colour, label=arm)
+    for line in range(1, len(kinds)):
+        axes.axhline(line - 0.5, color=FAINT, lw=0.6, alpha=0.5)
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.set_ylim(len(kinds) - 0.5, -0.5)
+    axes.set_xlim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{what}, 95 % interval")
+    figure.legend(loc="outside upper center", ncols=len(shares), frameon=False)
     return figure
 
 
@@ -219,6 +302,34 @@ def _line(axes: Axes, centres: Sequence[float], shares: Sequence[Proportion], co
     axes.fill_between(
         centres, [s.low for s in shares], [s.high for s in shares], color=colour, alpha=0.15, lw=0
     )
+
+
+def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]]) -> None:
+    """Write names at the ends of lines, moved apart where lines end close together."""
+    names = sorted(ends, key=lambda name: ends[name][0], reverse=True)
+    heights = [ends[name][0] for name in names]
+    for _ in range(100):  # each pair gives way by halves, so that a group spreads to both sides
+        for upper, lower in pairwise(range(len(heights))):
+            lacking = max(0.0, LABEL_HEIGHT - (heights[upper] - heights[lower]))
+            heights[upper] += lacking / 2
+            heights[lower] -= lacking / 2
+    for name, height in zip(names, heights, strict=True):
+        colour = ends[name][1]
+        axes.annotate(
+            name,
+            (x, height),
+            xytext=(10, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontweight="bold" if colour == INK else "normal",
+            annotation_clip=False,
+        )
+
+
+def _colours(n: int) -> list[str]:
+    """Return a colour for each of n things; beyond a few they repeat."""
+    return [COLOURS[i % len(COLOURS)] for i in range(n)]
 
 
 def _empty_figure(height: float) -> tuple[Plot, Axes]:

@@ -15,13 +15,15 @@ class Proportion:
 
     Attributes
     ----------
-    successes, n : int
-        What was counted.
+    successes : float
+        What was counted; half a success counts half.
+    n : int
+        Of how many.
     low, high : float
         Ends of the interval.
     """
 
-    successes: int
+    successes: float
     n: int
     low: float
     high: float
@@ -63,13 +65,16 @@ class PairedComparison:
         return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p_value:.2g}"
 
 
-def proportion(outcomes: Sequence[bool], confidence: float = 0.95) -> Proportion:
+def proportion(outcomes: Sequence[float], confidence: float = 0.95) -> Proportion:
     """
     Return the share of true outcomes with its Wilson score interval.
 
+    An outcome may also be part of a success. Parts vary less than all or nothing does with the same
+    mean, so their interval is, if anything, wider than it had to be.
+
     Parameters
     ----------
-    outcomes : sequence of bool
+    outcomes : sequence of bool, or of float in [0, 1]
         One for each question, at least one.
     confidence : float
         Of the interval, in (0, 1).
@@ -87,14 +92,16 @@ def proportion(outcomes: Sequence[bool], confidence: float = 0.95) -> Proportion
     return wilson(sum(outcomes), len(outcomes), confidence)
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Proportion:
+def wilson(successes: float, n: int, confidence: float = 0.95) -> Proportion:
     """
     Return a share with its Wilson score interval.
 
     Parameters
     ----------
-    successes, n : int
-        What was counted; at least one question.
+    successes : float
+        What was counted.
+    n : int
+        Of how many; at least one question.
     confidence : float
         Of the interval, in (0, 1).
 

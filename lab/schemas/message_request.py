@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import chat_message
+from . import said_message
 
 
 class MessageRequest(BaseModel):
@@ -20,6 +20,6 @@ class MessageRequest(BaseModel):
         frozen=True,
     )
     messages: Annotated[
-        list[chat_message.ChatMessage],
+        list[said_message.SaidMessage],
         Field(description='What was said, oldest first.', max_length=256, min_length=1),
     ]

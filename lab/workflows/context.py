@@ -39,6 +39,9 @@ class ChatContext:
     search_given: GivenHistorySearch
     """Finds turns in a history that the caller sent."""
 
+    context_length: int | None = None
+    """Tokens of the window, where it is not the model's own."""
+
     told: asyncio.Queue[Told | None] = field(default_factory=asyncio.Queue)
     """What the nodes told and nobody took yet; None once the graph has ended."""
 

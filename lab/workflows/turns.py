@@ -6,17 +6,21 @@ from datetime import datetime
 from uuid import UUID
 
 from lab.db import Database
+from lab.errors import InputError
 from lab.messages import Part, parts_of, text_of
 from lab.protocols import EmbeddingPipeline, FloatArray
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.role import Role
+from lab.schemas.said_message import SaidMessage
 from lab.workflows.recall import recall
 
 CONTEXT_WORDS = 96
 """Words of a turn together with what was said before it: beyond, the vector means neither."""
 LEAST_CONTEXT_WORDS = 4
+YEARS = range(1000, 9000)
+"""In which something was said: the ends of the calendar have no room for time zones."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,15 @@ class Turns:
     async def keep(
         self, messages: Sequence[ChatMessage], run_id: UUID | None = None
     ) -> list[Message]:
-        """Store messages with their embeddings."""
-        return await self.keep_turns([Turn(m.role, parts_of(m), m.name) for m in messages], run_id)
+        """
+        Store messages with their embeddings.
+
+        Raises
+        ------
+        InputError
+            If one was said in no year of ours.
+        """
+        return await self.keep_turns([_turn(m) for m in messages], run_id)
 
     async def keep_turns(self, turns: Sequence[Turn], run_id: UUID | None) -> list[Message]:
         """Store turns with two embeddings: alone, and after what was said before."""
@@ -142,6 +153,16 @@ class Turns:
         if not texts:
             return {}
         return dict(zip(texts, await self._embedding.embed(texts), strict=True))
+
+
+def _turn(message: ChatMessage) -> Turn:
+    said_at = message.said_at if isinstance(message, SaidMessage) else None
+    if said_at and said_at.year not in YEARS:
+        raise InputError(
+            f"A message was said at {said_at.isoformat()}; expected a date from the year "
+            f"{YEARS.start} to {YEARS.stop - 1}."
+        )
+    return Turn(message.role, parts_of(message), message.name, said_at)
 
 
 def embedded_text(name: str | None, text: str) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from lab.context import Budget, Candidate, Window, assemble
+from lab.context import Budget, Candidate, assemble
 from lab.errors import ModelLoadError
 from lab.messages import to_chat_message
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory_config import Scope
 from lab.schemas.role import Role
+from lab.schemas.window import Window
 from lab.workflows.context import ChatContext
 
 # A message takes at least this many tokens, markers included: no more of them can fit.
@@ -159,7 +160,7 @@ def _budget(context: ChatContext) -> Budget:
 
 
 def _context_length(context: ChatContext) -> int:
-    length = context.chat.model.context_length
+    length = context.context_length or context.chat.model.context_length
     if length is None:
         raise ModelLoadError(
             f"The config of model `{context.chat.model.id}` names no context length; "

@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import expect
 
-from lab.evals import long_memory
+from lab.evals.talks import hold, write_talk
 from tests.browser.chat import Chat
 from tests.browser.visit import Person
 
@@ -19,8 +19,8 @@ async def test_300_turns_later_the_chat_knows_it_in_the_words_of_the_api(
     await chat.ask(FACT)
     async with person.lab() as lab:
         (conversation, *_) = await lab.conversations.list(limit=1)
-        talk = long_memory.write_talk(n_facts=0, n_turns=300, seed=1)
-        await long_memory.hold(lab, conversation.id, talk)
+        talk = write_talk(n_facts=0, n_turns=300, seed=1)
+        await hold(lab, conversation.id, talk.messages)
         expected = await lab.chat(QUESTION, conversation=conversation.id, store=False)
     await chat.page.reload()
 

@@ -18,8 +18,8 @@ from api.main import create_app
 from lab.client import Lab, connect
 from lab.config import load_settings
 from lab.db import Database
-from lab.evals import long_memory
 from lab.evals.serving import serving
+from lab.evals.talks import hold, write_talk
 from lab.schemas.eval_run import EvalRun
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
@@ -72,9 +72,9 @@ async def conversation(lab: Lab) -> UUID:
     """A conversation in which a dog's name was said long ago."""
     conversation = await lab.conversations.create("Long ago")
     await lab.chat("My dog is called Zamiko.", conversation=conversation.id, model=MODEL, seed=SEED)
-    talk = long_memory.write_talk(n_facts=0, n_turns=296, seed=1)
-    await long_memory.hold(lab, conversation.id, talk)
-    for said, _ in long_memory.write_talk(n_facts=0, n_turns=4, seed=2).turns:
+    talk = write_talk(n_facts=0, n_turns=296, seed=1)
+    await hold(lab, conversation.id, talk.messages)
+    for said, _ in write_talk(n_facts=0, n_turns=4, seed=2).turns:
         await lab.chat(said, conversation=conversation.id, model=MODEL, seed=SEED)
     return conversation.id
 

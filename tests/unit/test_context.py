@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.context import Budget, Candidate, Window, assemble
+from lab.context import Budget, Candidate, assemble
 from lab.errors import ContextLengthError
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.tool_call import ToolCall
+from lab.schemas.window import Window
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -1,62 +1,125 @@
 import pytest
 
-from lab.errors import InputError
-from lab.evals.long_memory import Measurement, Question, Talk, Trial, holds, write_talk
+from lab.evals.long_memory import WHOLE, WITHOUT, Measurement, Reply, Trial, declines, is_right
+from lab.evals.metrics import check_metrics
+from lab.evals.talks import Question, Talk
+
+STATED = Question("What is my dog called?", "Zamiko", "My dog is called Zamiko.", 0)
+UPDATED = Question("Where do I live?", "Oslo", "I moved to Oslo.", 3, "updated", "Rome")
+UNKNOWN = Question("How old is Ann?", kind="unknown")
+LOST = "I don't know, you have not told me."
 
 
-def trial(distance: float, answer: str, without: str = "I don't know.") -> Trial:
-    question = Question("What is my dog called?", "Zamiko", "My dog is called Zamiko.", 0)
-    return Trial(question, distance, answer, without, seen=True)
+def trial(
+    question: Question,
+    distance: float | None,
+    answer: str,
+    without: str = LOST,
+    seen: bool = True,
+) -> Trial:
+    return Trial(question, {WHOLE: Reply(answer, seen), WITHOUT: Reply(without)}, distance)
 
 
-def test_the_same_seed_writes_the_same_talk() -> None:
-    one, again, other = (write_talk(n_facts=5, n_turns=50, seed=seed) for seed in (3, 3, 4))
-
-    assert one == again
-    assert one.fingerprint == again.fingerprint
-    assert one.fingerprint != other.fingerprint
-
-
-def test_facts_are_spread_evenly_and_stated_where_they_say() -> None:
-    talk = write_talk(n_facts=10, n_turns=100, seed=0)
-
-    assert [question.turn for question in talk.questions] == list(range(0, 100, 10))
-    for question in talk.questions:
-        assert talk.turns[question.turn][0] == question.stated
-        assert holds(question.stated, question.value)
-
-
-def test_questions_do_not_tell_their_answer() -> None:
-    talk = write_talk(n_facts=40, n_turns=40, seed=5)
-
-    assert not [q for q in talk.questions if holds(q.text, q.value)]
-
-
-def test_more_facts_than_turns_are_refused() -> None:
-    with pytest.raises(InputError, match="9 facts do not fit into 8 turns"):
-        write_talk(n_facts=9, n_turns=8, seed=0)
+def measured(*trials: Trial) -> Measurement:
+    talk = Talk((("a", "b"),), tuple(t.question for t in trials))
+    return Measurement("m", 100, talk, 10.0, trials, write_s=1, ask_s=1)
 
 
 @pytest.mark.parametrize(
-    ("answer", "right"),
+    ("question", "answer", "right"),
     [
-        ("Your dog is called Zamiko.", True),
-        ("zamiko", True),
-        ("Zamikos", False),
-        ("I don't know, you have not told me.", False),
-        ("", False),
+        (STATED, "Your dog is called Zamiko.", True),
+        (STATED, LOST, False),
+        (UPDATED, "You live in Oslo.", True),
+        (UPDATED, "You live in Rome.", False),
+        (UPDATED, "You live in Rome or Oslo.", False),
+        (UNKNOWN, LOST, True),
+        (UNKNOWN, "Ann is 34 years old.", False),
     ],
 )
-def test_an_answer_is_right_when_it_holds_the_value_as_a_word(answer: str, right: bool) -> None:
-    assert holds(answer, "Zamiko") is right
+def test_an_answer_is_right_by_the_kind_of_its_question(
+    question: Question, answer: str, right: bool
+) -> None:
+    assert is_right(answer, question) is right
 
 
-def test_only_questions_beyond_the_window_count() -> None:
-    talk = Talk((("a", "b"),), (trial(0, "").question,))
-    trials = (trial(0.5, "Zamiko", "Zamiko"), trial(3, "Zamiko"), trial(5, "Rex"))
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I don't know, you have not told me.",
+        "I don’t actually know that.",
+        "You haven't mentioned how old she is.",
+        "I do not have that information.",
+        "There is no information about Ann's age.",
+        "I'm not sure.",
+        "That was never mentioned.",
+        "Sorry, I can't recall that.",
+    ],
+)
+def test_there_are_many_ways_not_to_know(answer: str) -> None:
+    assert declines(answer)
 
-    measured = Measurement("m", 100, talk, 10.0, trials, write_s=1, ask_s=1)
 
-    assert (measured.with_memory.successes, measured.with_memory.n) == (1, 2)
-    assert (measured.without_memory.successes, measured.without_memory.n) == (0, 2)
-    assert measured.metrics()["accuracy_with_memory"] == 0.5
+@pytest.mark.parametrize(
+    "answer", ["Ann is 34.", "She knows Tom.", "Your town is called Noway.", ""]
+)
+def test_an_answer_that_tells_something_does_not_decline(answer: str) -> None:
+    assert not declines(answer)
+
+
+def test_only_facts_beyond_the_window_count() -> None:
+    found = measured(
+        trial(STATED, 0.5, "Zamiko", "Zamiko"), trial(STATED, 3, "Zamiko"), trial(STATED, 5, "Rex")
+    )
+
+    with_memory, without = found.accuracy(WHOLE), found.accuracy(WITHOUT)
+    assert (with_memory.successes, with_memory.n) == (1, 2)
+    assert (without.successes, without.n) == (0, 2)
+
+
+def test_each_kind_has_its_own_share_and_what_is_unknown_is_no_fact() -> None:
+    found = measured(
+        trial(STATED, 3, "Zamiko"),
+        trial(UPDATED, 2, "Rome"),
+        trial(UPDATED, 0.2, "Oslo"),
+        trial(UNKNOWN, None, "34"),
+    )
+
+    shares = found.accuracy_by_kind
+    assert {kind: (s.successes, s.n) for kind, s in shares[WHOLE].items()} == {
+        "stated": (1, 1),
+        "updated": (0, 1),
+        "unknown": (0, 1),
+    }
+    assert shares[WITHOUT]["unknown"].value == 1
+    assert found.accuracy(WHOLE).n == 2
+
+
+def test_the_worth_of_a_part_is_what_is_lost_without_it() -> None:
+    found = measured(trial(STATED, 3, "Zamiko"), trial(UPDATED, 2, "Oslo"))
+
+    (worth,) = found.contributions.values()
+    assert (worth.only_first, worth.only_second, worth.difference) == (2, 0, 1.0)
+
+
+def test_a_miss_says_what_went_wrong() -> None:
+    verdicts = [
+        trial(STATED, 3, "Zamiko").verdict(),
+        trial(STATED, 3, LOST, seen=False).verdict(),
+        trial(STATED, 3, "Rex").verdict(),
+        trial(UPDATED, 3, "Rome").verdict(),
+        trial(UNKNOWN, None, "34").verdict(),
+    ]
+
+    assert verdicts == ["right", "not found", "misread", "former value", "made up"]
+
+
+def test_metrics_have_intervals_by_kind_and_can_be_stored() -> None:
+    metrics = measured(trial(STATED, 3, "Zamiko"), trial(UNKNOWN, None, LOST)).metrics()
+
+    assert check_metrics(metrics) == metrics
+    assert metrics["accuracy_with_memory"] == metrics["stated_with_memory"] == 1
+    assert metrics["stated_without_memory"] == 0
+    assert metrics["unknown_with_memory_low"] == pytest.approx(0.2065, abs=1e-4)
+    assert (metrics["n_stated"], metrics["n_unknown"], metrics["n_questions"]) == (1, 1, 1)
+    assert metrics["lost_without_memory"] == 1

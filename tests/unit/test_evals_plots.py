@@ -1,6 +1,9 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from lab.errors import InputError
 from lab.evals import plots, skills
@@ -50,6 +53,32 @@ def test_skills_with_an_aim_come_first_and_what_misses_it_is_named() -> None:
     assert "unknown" in skills.missed(rates)
     assert "recall" not in skills.missed(rates)
     assert skills.metrics(rates)["aims_met"] is False
+
+
+def test_each_kind_of_question_is_named_at_the_end_of_its_line() -> None:
+    low, high = {512: wilson(5, 10), 1024: wilson(9, 10)}, {512: wilson(9, 10), 1024: wilson(9, 10)}
+
+    figure = plots.recall_by_budget(low, {"one turn": high, "two turns": low})
+
+    assert {"all questions", "one turn", "two turns", "50%", "90%"} <= set(texts_of(figure))
+    heights = [
+        text.xy[1]
+        for text in figure.axes[0].texts
+        if isinstance(text, Annotation) and not text.get_text().endswith("%")
+    ]
+    gaps = [a - b for a, b in pairwise(heights)]
+    assert min(gaps) > 0.05  # names that would lie on each other are moved apart
+
+
+def test_arms_stand_side_by_side_for_each_kind() -> None:
+    figure = plots.shares_by_kind(
+        {"with": {"stated": wilson(9, 10)}, "without": {"stated": wilson(0, 10)}}, "right answers"
+    )
+
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["stated"]
+    assert texts_of(figure) == ["90%", "0%"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["with", "without"]
 
 
 def test_a_training_shows_its_phases() -> None:

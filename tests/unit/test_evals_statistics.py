@@ -28,6 +28,15 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.93 < covered < 0.97
 
 
+def test_the_interval_of_parts_covers_their_mean_at_least_as_often() -> None:
+    rng = random.Random(0)
+    intervals = [proportion([rng.choice((0, 0.5, 1, 1)) for _ in range(40)]) for _ in range(2000)]
+
+    covered = sum(i.low <= 0.625 <= i.high for i in intervals) / len(intervals)
+
+    assert covered > 0.95
+
+
 def test_the_p_value_is_that_of_an_exact_test_on_the_disagreements() -> None:
     first = [True] * 14 + [False] * 6
     second = [True] * 3 + [False] * 11 + [True] * 2 + [False] * 4
