@@ -980,7 +980,7 @@ export interface MemoryConfig {
    */
   top_k?: number;
   /**
-   * Least similarity of a memory that shares no word with the question.
+   * Least similarity of a memory that shares no word with the question, alone or after what was said before it.
    */
   min_score?: number;
   /**

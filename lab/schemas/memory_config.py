@@ -36,7 +36,7 @@ class MemoryConfig(BaseModel):
     min_score: Annotated[
         float,
         Field(
-            description='Least similarity of a memory that shares no word with the question.',
+            description='Least similarity of a memory that shares no word with the question, alone or after what was said before it.',
             ge=-1.0,
             le=1.0,
         ),

@@ -38,7 +38,8 @@ async def recall(
     top_k : int
         Most hits to return.
     min_similarity : float
-        Least cosine similarity of a turn that shares no word with the question.
+        Least cosine similarity of a turn that shares no word with the question, alone or together
+        with what was said before it.
     conversation_id : UUID, optional
         Look in one chat instead of all.
     excluded : sequence of UUID
@@ -55,7 +56,9 @@ async def recall(
         )
         score = relevance(signals)
         order = np.argsort(-score, kind="stable")
-        meant = (signals.words > 0) | (signals.similarity >= min_similarity)
+        # A bare reply means what it replies to.
+        similarity = np.maximum(signals.similarity, signals.context_similarity)
+        meant = (signals.words > 0) | (similarity >= min_similarity)
         best = order[meant[order]][:top_k]
         memories = await stores.memories.some([signals.ids[i] for i in best])
     return [

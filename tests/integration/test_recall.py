@@ -10,10 +10,12 @@ from lab.config import load_settings
 from lab.db import Database
 from lab.runtime import Runtime, open_runtime
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.user import User
+from lab.schemas.window_request import WindowRequest
 from lab.workflows.turns import Turn, Turns
 
 pytestmark = pytest.mark.integration
@@ -74,6 +76,21 @@ async def test_hits_say_who_spoke_and_how_sure_they_are(runtime: Runtime, owner:
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
     assert hits[0].similarity == max(hit.similarity for hit in hits)
+
+
+async def test_a_bare_reply_is_found_by_what_it_replies_to(
+    runtime: Runtime, database: Database, owner: User
+) -> None:
+    async with database.stores(owner.id) as stores:
+        id = (await stores.conversations.create("A reply")).id
+    talk = [(Role.assistant, "Where do you live?"), (Role.user, "Raimo.")]
+    await runtime.store_messages(owner, id, [ChatMessage(role=r, content=t) for r, t in talk])
+
+    question = ChatMessage(role=Role.user, content="Which town is my home in?")
+    turn = ChatTurn(messages=[question], memory=True)
+    window = await runtime.window(owner, WindowRequest(turn=turn))
+
+    assert "user: Raimo." in (window.messages[0].content or "")
 
 
 async def test_nothing_was_said_and_nothing_is_found(runtime: Runtime, owner: User) -> None:
