@@ -29,6 +29,7 @@ COMMANDS = {
     "serve": Entry("serve", "Run the API alone, without a hub; clients use API keys."),
     "chat": Entry("chat", "Talk to a model in the terminal."),
     "memories": Entry("memories", "What the lab remembers of you."),
+    "documents": Entry("documents", "The documents that the lab reads for you."),
     "models": Entry("models", "The models of this lab."),
     "eval": Entry("evaluations", "Evaluations and their schedules."),
     "train": Entry("training", "Train models on this machine."),

@@ -20,7 +20,7 @@ from lab.schemas.database_config import DatabaseConfig
 
 pytestmark = pytest.mark.integration
 
-HEAD = "0003"
+HEAD = "0005"
 
 FIVE_PROCESSES = """
 import asyncio, os, sys
