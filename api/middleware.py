@@ -53,7 +53,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request = _Request(scope, send)
-        limit = self._document if scope["path"].endswith(UPLOADS) else self._body
+        limit = self._document if _is_upload(scope) else self._body
         try:
             length = Headers(scope=scope).get("content-length", "0")
             if length.isdigit() and int(length) > limit.most:
@@ -97,6 +97,12 @@ class RequestMiddleware:
                 status=request.status,
                 ms=round(seconds * 1000, 1),
             )
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Return True for a form with a file, which is not held in memory."""
+    kind = Headers(scope=scope).get("content-type", "")
+    return scope["path"].endswith(UPLOADS) and kind.lower().startswith("multipart/")
 
 
 class _Limit:

@@ -51,6 +51,7 @@ def read(file: IO[bytes], name: str, limits: Limits) -> Text:
     DocumentError
         If it holds none, or cannot be read.
     """
+    file.seek(0)  # whoever opened it may have read from it
     content = opened(file, file.read(_HEAD))
     kind = media_type(content, name)
     file.seek(0)

@@ -34,7 +34,7 @@ async def read(file: IO[bytes], name: str, limits: Limits) -> Text:
     DocumentError
         If it is damaged, encrypted or without text, or takes too long.
     """
-    file.seek(0)
+    file.flush()
     with TemporaryFile() as answer:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-X", "utf8", "-m", "lab.reading"),
