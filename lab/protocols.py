@@ -69,7 +69,7 @@ class Passage:
 
     text: str
     page: int | None = None
-    """The page on which it begins, from 1, where the file has pages."""
+    """The page on which it stands, from 1, where the file has pages."""
 
 
 class ChatPipeline(Protocol):

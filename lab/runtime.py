@@ -177,10 +177,8 @@ class Runtime:
 
     async def search_documents(self, owner: User, question: str, limit: int) -> list[DocumentHit]:
         """Return the passages of the owner's documents that bear on a question, best first."""
-        settings = (await self.settings_of(owner)).config.documents
         async with self.pipelines.embedding() as embedding:
-            documents = Documents(self.database, owner.id, embedding)
-            return await documents.find(question, top_k=limit, min_similarity=settings.min_score)
+            return await Documents(self.database, owner.id, embedding).find(question, top_k=limit)
 
     async def message(self, owner: User, conversation_id: UUID, message_id: UUID) -> Message:
         """Return a message of a conversation."""

@@ -1005,7 +1005,7 @@ export interface DocumentsConfig {
    */
   top_k?: number;
   /**
-   * Least similarity of a passage that shares no word with the question.
+   * Least similarity of a passage in a window that shares no word with the question.
    */
   min_score?: number;
   /**
@@ -1191,7 +1191,7 @@ export interface DocumentChunk {
    */
   end: number;
   /**
-   * The page on which it begins, from 1; null where the file has none.
+   * The page on which it stands, from 1; null where the file has none.
    */
   page?: number | null;
   /**

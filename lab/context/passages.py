@@ -1,8 +1,9 @@
 """
 Cut a text into the passages that it is searched by.
 
-A passage ends where a paragraph or a sentence does, and holds as many of them as its tokens allow.
-A sentence that is longer is halved at a space, and where it has none, as an endless word, anywhere.
+A passage ends where a paragraph or a sentence does, and holds as many of them of one page as its
+tokens allow. A sentence that is longer is halved at a space, and where it has none, as an endless
+word, anywhere.
 """
 
 import re
@@ -16,6 +17,8 @@ from lab.protocols import Passage
 
 MOST_CHARACTERS: Final = 8
 """For each token that a passage may have: a tokenizer may take an endless word for one token."""
+COUNTED_AT_ONCE: Final = 4096
+"""Texts: a tokenizer takes much memory for each."""
 _BORDER = re.compile(r"(?<=[.!?…])[\"'’”)\]]*\s+|\n\s*|(?<=[。！？])")
 """Between two sentences, or two lines."""
 
@@ -46,16 +49,16 @@ def cut(
     text : str
         All of a document.
     count_each : callable
-        Tokens of each of N texts, as the embedding model counts.
+        Tokens of each of N texts, as the embedding model counts, special ones included.
     most_tokens : int
-        Most tokens of a passage.
+        Most tokens of a passage, beside special ones.
     pages : sequence of int
         Where each page begins in the text, where it has pages.
     """
     pieces = _measured(list(_sentences(text)), text, count_each, most_tokens)
     return [
-        Passage(start, end, text[start:end], bisect_right(pages, start) or None)
-        for start, end in _packed(pieces, most_tokens)
+        Passage(start, end, text[start:end], page or None)
+        for start, end, page in _packed(pieces, most_tokens, pages)
     ]
 
 
@@ -93,7 +96,7 @@ def _measured(
     waiting = [part for piece in pieces for part in _halved(piece, text, longest)]
     done: list[_Piece] = []
     while waiting:
-        counts = count_each([text[piece.start : piece.end] for piece in waiting])
+        counts = _counted([text[piece.start : piece.end] for piece in waiting], count_each)
         counted, waiting = list(zip(waiting, counts, strict=True)), []
         for piece, n_tokens in counted:
             length = piece.end - piece.start
@@ -103,6 +106,14 @@ def _measured(
             else:
                 waiting += _halved(piece, text, (length + 1) // 2)
     return sorted(done, key=lambda piece: piece.start)
+
+
+def _counted(texts: Sequence[str], count_each: CountEach) -> Iterator[int]:
+    """Yield the tokens of each text without special ones, which a passage has once."""
+    (n_special,) = count_each([""])
+    for first in range(0, len(texts), COUNTED_AT_ONCE):
+        for n_tokens in count_each(texts[first : first + COUNTED_AT_ONCE]):
+            yield n_tokens - n_special
 
 
 def _halved(piece: _Piece, text: str, longest: int) -> list[_Piece]:
@@ -124,22 +135,28 @@ def _halved(piece: _Piece, text: str, longest: int) -> list[_Piece]:
     return parts
 
 
-def _packed(pieces: Sequence[_Piece], most_tokens: int) -> Iterator[tuple[int, int]]:
-    """Yield where passages begin and end: full, or half full where a paragraph would be torn."""
-    sizes = _paragraph_sizes(pieces)
-    start, end, n_tokens = 0, 0, 0
-    for piece, n_paragraph in zip(pieces, sizes, strict=True):
+def _packed(
+    pieces: Sequence[_Piece], most_tokens: int, pages: Sequence[int]
+) -> Iterator[tuple[int, int, int]]:
+    """
+    Yield where passages begin and end, and on which page; 0 where there are none.
+
+    A passage ends when it is full, with its page, and half full where a paragraph would be torn.
+    """
+    start, end, page, n_tokens = 0, 0, 0, 0
+    for piece, n_paragraph in zip(pieces, _paragraph_sizes(pieces), strict=True):
         is_torn = piece.opens and n_tokens + n_paragraph > most_tokens
         is_full = n_tokens + piece.n_tokens > most_tokens
-        if n_tokens and (is_full or (is_torn and 2 * n_tokens >= most_tokens)):
-            yield start, end
+        turned = bisect_right(pages, piece.start) != page
+        if n_tokens and (turned or is_full or (is_torn and 2 * n_tokens >= most_tokens)):
+            yield start, end, page
             n_tokens = 0
         if not n_tokens:
-            start = piece.start
+            start, page = piece.start, bisect_right(pages, piece.start)
         end = piece.end
         n_tokens += max(1, piece.n_tokens)
     if n_tokens:
-        yield start, end
+        yield start, end, page
 
 
 def _paragraph_sizes(pieces: Sequence[_Piece]) -> list[int]:

@@ -38,7 +38,7 @@ class DocumentChunk(BaseModel):
     page: Annotated[
         int | None,
         Field(
-            description='The page on which it begins, from 1; null where the file has none.', ge=1
+            description='The page on which it stands, from 1; null where the file has none.', ge=1
         ),
     ] = None
     text: Annotated[str, Field(description='What it says.', min_length=1)]

@@ -26,7 +26,7 @@ class DocumentsConfig(BaseModel):
     min_score: Annotated[
         float,
         Field(
-            description='Least similarity of a passage that shares no word with the question.',
+            description='Least similarity of a passage in a window that shares no word with the question.',
             ge=-1.0,
             le=1.0,
         ),

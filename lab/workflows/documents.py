@@ -93,7 +93,9 @@ class Documents:
             return DocumentAdded(document=there, is_new=False)
         raise ConflictError(f"`{name}` was deleted while it was added again; send it once more.")
 
-    async def find(self, question: str, *, top_k: int, min_similarity: float) -> list[DocumentHit]:
+    async def find(
+        self, question: str, *, top_k: int, min_similarity: float = -1.0
+    ) -> list[DocumentHit]:
         """
         Return the passages that bear on a question, best first.
 

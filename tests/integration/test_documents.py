@@ -81,7 +81,7 @@ async def test_a_model_answers_from_what_is_uploaded_and_the_receipt_cites_it(
     assert "Zamiko" in answer
     assert item.included
     assert item.source_id == document.id
-    assert item.source == ("pets.pdf, page 1" if name == "pets.pdf" else name)
+    assert item.source == ("pets.pdf, page 2" if name == "pets.pdf" else name)
     assert item.said_at == document.created_at
     assert item.score is not None
     assert item.score > 0

@@ -59,9 +59,20 @@ def test_an_endless_word_is_cut_anywhere() -> None:
 
 
 def test_a_passage_knows_its_page() -> None:
-    found = cut("A b c.\n\nD e f.\n\nG h i.", words, most_tokens=3, pages=[0, 8, 16])
+    found = cut("A b.\n\nC d e. F g.\n\nH i.", words, most_tokens=4, pages=[0, 6, 19])
 
-    assert [passage.page for passage in found] == [1, 2, 3]
+    assert [(passage.page, passage.text) for passage in found] == [
+        (1, "A b."),
+        (2, "C d e."),
+        (2, "F g."),
+        (3, "H i."),
+    ]
+
+
+def test_a_passage_ends_with_its_page() -> None:
+    found = cut("A b c.\n\nD e f.", words, most_tokens=50, pages=[0, 8])
+
+    assert [passage.text for passage in found] == ["A b c.", "D e f."]
 
 
 @pytest.mark.parametrize("text", ["x" * 10**6, " " * 10**6 + "x", "\n" * 10**6, ". " * 10**6])
