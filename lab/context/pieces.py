@@ -98,6 +98,12 @@ class Source:
     """Pieces of one kind that bear on the question, and how much of the window they may take."""
 
     kind: SourceKind
+    one: str
+    """What a piece is called."""
+
+    many: str
+    """What they are called together."""
+
     heading: str
     """Stands before the lines of the pieces."""
 
@@ -116,12 +122,30 @@ class Source:
 
 def memories(candidates: Sequence[Candidate], *, share: float, most: int) -> Source:
     """Return turns that were said before as a source."""
-    return Source(SourceKind.memory, MEMORIES_HEADING, candidates, share, most, oldest_first)
+    return Source(
+        kind=SourceKind.memory,
+        one="memory",
+        many="memories",
+        heading=MEMORIES_HEADING,
+        candidates=candidates,
+        share=share,
+        most=most,
+        arranged=oldest_first,
+    )
 
 
 def documents(candidates: Sequence[Candidate], *, share: float, most: int) -> Source:
     """Return passages of documents as a source."""
-    return Source(SourceKind.document, DOCUMENTS_HEADING, candidates, share, most, best_last)
+    return Source(
+        kind=SourceKind.document,
+        one="passage",
+        many="documents",
+        heading=DOCUMENTS_HEADING,
+        candidates=candidates,
+        share=share,
+        most=most,
+        arranged=best_last,
+    )
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,6 @@ from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.role import Role
 from lab.schemas.source_kind import SourceKind
 
-_NAMES = {
-    SourceKind.document: ("passage", "documents"),
-    SourceKind.memory: ("memory", "memories"),
-}
-"""How one piece of a source is called, and all of them."""
-
 
 def receipt_items(
     system: str | None,
@@ -38,21 +32,22 @@ def receipt_items(
 
 
 def _found_items(chosen: Chosen, recent: set[object], costs: Costs) -> list[ReceiptItem]:
-    one, many = _NAMES[chosen.source.kind]
+    source = chosen.source
     picked = {piece.key for piece in chosen.pieces}
     sayings = {piece.saying for piece in chosen.pieces}
-    kind = chosen.source.kind
-    items = [_found(kind, piece, costs, "bears on the question") for piece in chosen.standing]
-    for piece in chosen.source.candidates:
+    items = [
+        _found(source.kind, piece, costs, "bears on the question") for piece in chosen.standing
+    ]
+    for piece in source.candidates:
         if piece.key in picked:
             continue
         if piece.key in recent:
             why = "stands among the recent messages"
         elif piece.saying in sayings:
-            why = f"says the same as another {one}"
+            why = f"says the same as another {source.one}"
         else:
-            why = f"no space left for {many}"
-        items.append(_found(kind, piece, costs, why, included=False))
+            why = f"no space left for {source.many}"
+        items.append(_found(source.kind, piece, costs, why, included=False))
     return items
 
 
