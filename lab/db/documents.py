@@ -190,7 +190,12 @@ class DocumentStore(OwnedStore[Document]):
         rows = (
             await self._session.execute(
                 _SIGNALS,
-                {"owner": self._owner_id, "question": question, "query": query, "model": model},
+                {
+                    "owner": self._owner_id,
+                    "question": question.replace("\x00", " "),  # which PostgreSQL takes in no text
+                    "query": query,
+                    "model": model,
+                },
             )
         ).all()
         numbers = {id: n for n, id in enumerate(dict.fromkeys(row.document_id for row in rows))}

@@ -27,6 +27,7 @@ __all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[2]
 FACT = "Ann's dog is called Zamiko."
 QUESTION = "What is Ann's dog called?"
 WEATHER = "\n\n".join(
@@ -306,7 +307,12 @@ async def test_the_command_line_adds_searches_shows_and_deletes(
     async def run(*arguments: str) -> tuple[int, str, str]:
         process = await asyncio.create_subprocess_exec(
             *(LAB, "documents", *arguments),
-            env={"LAB_API_URL": api.url, "LAB_API_KEY": ann, "COLUMNS": "200"},
+            env={
+                "LAB_API_URL": api.url,
+                "LAB_API_KEY": ann,
+                "COLUMNS": "200",
+                "PYTHONPATH": str(ROOT),
+            },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
