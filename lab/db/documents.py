@@ -51,18 +51,19 @@ _SIGNALS = text(
         FROM document_chunks c JOIN documents d ON d.id = c.document_id
         WHERE c.owner_id = :owner AND d.embedding_model = :model
         ORDER BY c.embedding <=> CAST(:query AS vector), c.id LIMIT {SEEDS})
+    ), places AS (
+        -- Compared by equality, which the index of places serves, also before it has statistics.
+        SELECT DISTINCT document_id, position + step AS position
+        FROM seeds, unnest(ARRAY[-1, 0, 1]) AS step
     )
     SELECT c.id, c.document_id, c.position, coalesce(worded.score, 0) AS words,
         CASE WHEN d.embedding_model = :model
             THEN 1 - (c.embedding <=> CAST(:query AS vector)) ELSE 0 END AS similarity
-    FROM document_chunks c
+    FROM places
+    JOIN document_chunks c USING (document_id, position)
     JOIN documents d ON d.id = c.document_id
     LEFT JOIN worded ON worded.id = c.id
-    WHERE c.id IN (
-        SELECT near.id FROM seeds JOIN document_chunks near
-        ON near.document_id = seeds.document_id
-        AND near.position BETWEEN seeds.position - 1 AND seeds.position + 1
-    )
+    WHERE c.owner_id = :owner
     ORDER BY c.document_id, c.position
     """
 ).bindparams(bindparam("owner", type_=Uuid), bindparam("query", type_=VECTOR(EMBEDDING_DIM)))
