@@ -20,6 +20,8 @@ async def refuse_half_characters(request: Request) -> None:
     InputError
         If the body holds one.
     """
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        return  # no JSON, and files are not held in memory
     body = await request.body()
     if HALF_PAIR.search(body) and not _encodable(body):
         raise InputError(

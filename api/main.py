@@ -18,6 +18,7 @@ from api.routes import (
     account,
     chat,
     conversations,
+    documents,
     embeddings,
     evals,
     health,
@@ -38,6 +39,7 @@ ROUTERS = (
     embeddings.router,
     conversations.router,
     memories.router,
+    documents.router,
     runs.router,
     account.router,
     evals.router,
@@ -78,11 +80,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.identity = identity or (_hub_identity() if prefix else KeyIdentity())
     app.state.started = int(time.time())
-    app.add_middleware(
-        RequestMiddleware,
-        metrics=metrics,
-        max_body_bytes=settings.config.limits.max_body_bytes,
-    )
+    app.add_middleware(RequestMiddleware, metrics=metrics, limits=settings.config.limits)
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router, responses=RESPONSES)

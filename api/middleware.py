@@ -12,9 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_body
 from api.metrics import Metrics
+from lab.schemas.limits_config import LimitsConfig
 
 log = structlog.get_logger("lab.api")
 
+UPLOADS = "/v1/documents"
+"""Where files are sent, behind whatever prefix the proxy keeps."""
+FORM_BYTES = 4096
+"""What a form takes beside its file."""
 QUIET = {"/", "/healthz", "/readyz", "/metrics"}
 
 
@@ -30,17 +35,16 @@ class RequestMiddleware:
         What answers.
     metrics : Metrics
         Where it is counted.
-    max_body_bytes : int
-        Largest body.
+    limits : LimitsConfig
+        Largest body, and largest document.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, limits: LimitsConfig) -> None:
         self._app = app
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
-        self._complaint = (
-            f"The body is larger than {max_body_bytes} bytes (limits.max_body_bytes); "
-            "send less at once."
+        self._body = _Limit("body", limits.max_body_bytes, "limits.max_body_bytes")
+        self._document = _Limit(
+            "document", limits.max_document_bytes, "limits.max_document_bytes", FORM_BYTES
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,33 +53,34 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request = _Request(scope, send)
+        limit = self._document if _is_upload(scope) else self._body
         try:
             length = Headers(scope=scope).get("content-length", "0")
-            if length.isdigit() and int(length) > self._max_body_bytes:
-                await self._too_large(scope, receive, request.send)
+            if length.isdigit() and int(length) > limit.most:
+                await self._too_large(limit, scope, receive, request.send)
                 return
-            await self._app(scope, self._limited(receive), request.send)
+            await self._app(scope, self._limited(limit, receive), request.send)
         except _BodyTooLargeError:
-            await self._too_large(scope, receive, request.send)
+            await self._too_large(limit, scope, receive, request.send)
         finally:
             self._note(request)
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, limit: "_Limit", receive: Receive) -> Receive:
         """Count what arrives: a chunked body names no length."""
-        left = self._max_body_bytes
+        left = limit.most
 
         async def limited() -> Message:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise _BodyTooLargeError(413, self._complaint)
+                raise _BodyTooLargeError(413, limit.complaint)
             return message
 
         return limited
 
-    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = JSONResponse(error_body(self._complaint, 413, "body_too_large"), 413)
+    async def _too_large(self, limit: "_Limit", scope: Scope, receive: Receive, send: Send) -> None:
+        answer = JSONResponse(error_body(limit.complaint, 413, limit.code), 413)
         await answer(scope, receive, send)
 
     def _note(self, request: "_Request") -> None:
@@ -92,6 +97,21 @@ class RequestMiddleware:
                 status=request.status,
                 ms=round(seconds * 1000, 1),
             )
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Return True for a form with a file, which is not held in memory."""
+    kind = Headers(scope=scope).get("content-type", "")
+    return scope["path"].endswith(UPLOADS) and kind.lower().startswith("multipart/")
+
+
+class _Limit:
+    """How large one kind of body may be."""
+
+    def __init__(self, what: str, most: int, setting: str, beside: int = 0) -> None:
+        self.most = most + beside
+        self.code = f"{what}_too_large"
+        self.complaint = f"The {what} is larger than {most} bytes ({setting}); send less at once."
 
 
 class _BodyTooLargeError(HTTPException):

@@ -28,7 +28,7 @@ from rich.progress import track
 
 from benchmarks.report import Row, report
 from lab.config import load_settings
-from lab.context import Budget, Candidate, assemble, shared_words, words_of
+from lab.context import Budget, Candidate, assemble, memories, shared_words, words_of
 from lab.evals.dialogues import Asked, Said
 from lab.evals.evidence import Outcome, Scores, judge, score, score_by_kind
 from lab.evals.locomo import read_dialogues
@@ -164,24 +164,24 @@ def outcome(
 
 
 def _window(
-    question: Asked, memories: Sequence[Candidate], tokens: int, count: Callable[..., int]
+    question: Asked, found: Sequence[Candidate], tokens: int, count: Callable[..., int]
 ) -> set[int]:
     asked = [ChatMessage(role=Role.user, content=question.text)]
-    budget = Budget(
-        context_length=tokens + count(asked),
-        answer_tokens=0,
-        memory_share=1.0,
-        max_memories=len(memories),
-    )
     window = assemble(
-        "", system=None, history=[], memories=memories, question=asked, budget=budget, count=count
+        "",
+        system=None,
+        history=[],
+        sources=[memories(found, share=1.0, most=len(found))],
+        question=asked,
+        budget=Budget(context_length=tokens + count(asked), answer_tokens=0),
+        count=count,
     )
     there = {
         (item.said_at, item.text)
         for item in window.receipt.items
         if item.kind is SourceKind.memory and item.included
     }
-    return {turn.position for turn in memories if (turn.said_at, turn.text) in there}
+    return {turn.position for turn in found if (turn.said_at, turn.text) in there}
 
 
 async def measure(file: Path) -> dict[str, list[Outcome]]:

@@ -30,6 +30,7 @@ COMMANDS = {
     "chat": Entry("chat", "Talk to a model in the terminal."),
     "window": Entry("window", "Show what a model would see before it answers, and why."),
     "memories": Entry("memories", "What the lab remembers of you."),
+    "documents": Entry("documents", "The documents that the lab reads for you."),
     "models": Entry("models", "The models of this lab."),
     "eval": Entry("evaluations", "Evaluations and their schedules."),
     "train": Entry("training", "Train models on this machine."),

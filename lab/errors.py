@@ -5,6 +5,9 @@ LabError
 ├── InputError            (also ValueError)    a request or a value is wrong
 │   ├── ContextLengthError                     a prompt does not fit the model's window
 │   ├── DimensionError                         an array has the wrong shape
+│   ├── DocumentError                          a document cannot be read
+│   │   ├── MediaTypeError                     it is of a kind that the lab does not read
+│   │   └── DocumentTooLargeError              it is larger than the operator allows
 │   └── ConfigError                            a setting is wrong
 │       ├── UnknownKeyError                    no setting has that name
 │       └── LockedKeyError                     the operator locked that setting
@@ -64,6 +67,27 @@ class DimensionError(InputError):
         super().__init__(f"{name} has shape {tuple(shape)}, expected {expected}.")
         self.shape = tuple(shape)
         self.expected = expected
+
+
+class DocumentError(InputError):
+    """A document cannot be read."""
+
+    code = "unreadable_document"
+    status = 422
+
+
+class MediaTypeError(DocumentError):
+    """A document is of a kind that the lab does not read."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+class DocumentTooLargeError(DocumentError):
+    """A document is larger than the operator allows."""
+
+    code = "document_too_large"
+    status = 413
 
 
 class ConfigError(InputError):

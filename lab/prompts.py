@@ -8,6 +8,9 @@ DEFAULT_SYSTEM: Final = "You are the lab's assistant."
 MEMORIES_HEADING: Final = "\n\nMemories:\n"
 """Appended to the system message, before one line for each memory, oldest first."""
 
+DOCUMENTS_HEADING: Final = "\n\nDocuments:\n"
+"""Appended to the system message, before one line for each passage, the most relevant last."""
+
 INTENT_SYSTEM: Final = "Name the intent of the message."
 """Asks for one word of `INTENTS` about the user's message."""
 

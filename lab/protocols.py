@@ -26,10 +26,14 @@ EmbeddingKind = Literal["query", "document"]
 
 @dataclass(frozen=True)
 class Signals:
-    """What speaks for N turns that may answer a question; arrays of shape (N,), chat by chat."""
+    """
+    What speaks for N turns that may answer a question; arrays of shape (N,), chat by chat.
+
+    Passages of documents are turns of which nobody is the speaker, and a document is their chat.
+    """
 
     ids: Sequence[UUID]
-    """The memories."""
+    """The memories, or the passages."""
 
     chat: NDArray[np.int64]
     """Number of the chat, the same for turns of one chat."""
@@ -51,6 +55,21 @@ class Signals:
 
     spoken: NDArray[np.bool_]
     """True where the speaker is the one whom the question means."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A part of a document's text that is embedded, searched and cited as one."""
+
+    start: int
+    """Where it begins, in characters."""
+
+    end: int
+    """Where it ends; the character there is the first that is not of it."""
+
+    text: str
+    page: int | None = None
+    """The page on which it stands, from 1, where the file has pages."""
 
 
 class ChatPipeline(Protocol):
@@ -90,6 +109,10 @@ class EmbeddingPipeline(Protocol):
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return the tokens of all texts, special tokens included."""
+        ...
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens of each text, special tokens included."""
         ...
 
 

@@ -16,8 +16,11 @@ from lab.db.ids import new_id
 from lab.errors import LabError, NotFoundError
 from lab.messages import to_chat_message
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
+from lab.reading import Limits, Text, read
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.document_added import DocumentAdded
+from lab.schemas.document_hit import DocumentHit
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_config import GenerationConfig
@@ -31,6 +34,7 @@ from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.context import ChatContext
+from lab.workflows.documents import Documents
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.memories import correct
 from lab.workflows.recall import recall
@@ -39,6 +43,8 @@ from lab.workflows.title import write_title
 from lab.workflows.turns import Turns
 from lab.workflows.window import build_window
 
+READERS = 2
+"""Files that are read at once: each takes a processor."""
 NEW_CHAT = "New chat"
 """Title of a conversation that nobody named yet."""
 
@@ -75,6 +81,7 @@ class Runtime:
         self._search_given = GivenHistorySearch()
         # One at a time: each holds one of a few connections for long.
         self._exporting = asyncio.Lock()
+        self._reading = asyncio.Semaphore(READERS)
         self._background: set[asyncio.Task[None]] = set()
 
     async def settings_of(self, owner: User) -> Settings:
@@ -146,6 +153,37 @@ class Runtime:
         async with self.pipelines.embedding() as embedding:
             return await correct(self.database, owner.id, embedding, memory_id, text)
 
+    async def add_document(self, owner: User, file: IO[bytes], name: str) -> DocumentAdded:
+        """
+        Read a file, cut its text into passages, embed them, and store all of it at once.
+
+        Raises
+        ------
+        DocumentError
+            If the file cannot be read, is too large, or says nothing.
+        InputError
+            If it has no proper name.
+        """
+        config = (await self.settings_of(owner)).config
+        limits = Limits(
+            max_pages=config.limits.max_document_pages,
+            max_characters=config.limits.max_document_characters,
+            timeout_s=config.limits.document_timeout_s,
+        )
+
+        async def read_within(file: IO[bytes], name: str) -> Text:
+            async with self._reading:
+                return await read(file, name, limits)
+
+        async with self.pipelines.embedding() as embedding:
+            documents = Documents(self.database, owner.id, embedding)
+            return await documents.add(file, name, read_within, config.documents.chunk_tokens)
+
+    async def search_documents(self, owner: User, question: str, limit: int) -> list[DocumentHit]:
+        """Return the passages of the owner's documents that bear on a question, best first."""
+        async with self.pipelines.embedding() as embedding:
+            return await Documents(self.database, owner.id, embedding).find(question, top_k=limit)
+
     async def message(self, owner: User, conversation_id: UUID, message_id: UUID) -> Message:
         """Return a message of a conversation."""
         async with self.database.stores(owner.id) as stores:
@@ -190,6 +228,7 @@ class Runtime:
                 chat=chat,
                 embedding=embedding,
                 turns=turns,
+                documents=Documents(self.database, owner.id, embedding),
                 recorder=Recorder(self.database, owner.id, run_id, turns),
                 search_given=self._search_given,
                 context_length=context_length,

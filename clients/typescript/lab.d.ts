@@ -63,7 +63,7 @@ export type Task = "chat" | "embedding";
 /**
  * Where a piece of the window comes from.
  */
-export type SourceKind = "system" | "memory" | "recent" | "question";
+export type SourceKind = "system" | "document" | "memory" | "recent" | "question";
 /**
  * What a run does.
  */
@@ -798,6 +798,7 @@ export interface Config {
   limits: LimitsConfig;
   logging: LoggingConfig;
   memory: MemoryConfig;
+  documents: DocumentsConfig;
   context: ContextConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;
@@ -946,6 +947,22 @@ export interface LimitsConfig {
    */
   max_body_bytes?: number;
   /**
+   * Largest document.
+   */
+  max_document_bytes?: number;
+  /**
+   * Most pages of a document.
+   */
+  max_document_pages?: number;
+  /**
+   * Longest text of a document; about 250 passages are embedded for 100,000.
+   */
+  max_document_characters?: number;
+  /**
+   * Seconds that reading a document may take, before its passages are embedded.
+   */
+  document_timeout_s?: number;
+  /**
    * Most rows one list request returns.
    */
   max_conversation_page?: number;
@@ -989,6 +1006,23 @@ export interface MemoryConfig {
   scope?: "all" | "conversation";
 }
 /**
+ * What is found in a user's documents.
+ */
+export interface DocumentsConfig {
+  /**
+   * Most passages of documents put into one window; 0 = none.
+   */
+  top_k?: number;
+  /**
+   * Least similarity of a passage in a window that shares no word with the question.
+   */
+  min_score?: number;
+  /**
+   * Most tokens of a passage, as the embedding model counts; for what is added next.
+   */
+  chunk_tokens?: number;
+}
+/**
  * How the window is shared.
  */
 export interface ContextConfig {
@@ -1004,6 +1038,10 @@ export interface ContextConfig {
    * Most of the prompt budget that memories may take.
    */
   memory_share?: number;
+  /**
+   * Most of the prompt budget that passages of documents may take.
+   */
+  document_share?: number;
 }
 /**
  * Sampling defaults of a user.
@@ -1077,6 +1115,151 @@ export interface ConversationRequest {
    * Name in lists.
    */
   title?: string;
+}
+/**
+ * A file whose text can be searched and cited.
+ */
+export interface Document {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Name of the file.
+   */
+  name: string;
+  /**
+   * What it was read as, e.g. `application/pdf`.
+   */
+  media_type: string;
+  /**
+   * Of the bytes, in hex: the same bytes are the same document.
+   */
+  sha256: string;
+  /**
+   * Size of the file.
+   */
+  n_bytes: number;
+  /**
+   * Length of its text, in Unicode characters.
+   */
+  n_characters: number;
+  /**
+   * Passages that it is searched by.
+   */
+  n_chunks: number;
+  /**
+   * The model that embedded its passages.
+   */
+  embedding_model: string;
+  /**
+   * When it was added.
+   */
+  created_at: string;
+}
+/**
+ * Answers an upload.
+ */
+export interface DocumentAdded {
+  document: Document;
+  /**
+   * False where the same bytes were there already: that document stays as it is.
+   */
+  is_new: boolean;
+}
+/**
+ * A passage of a document.
+ */
+export interface DocumentChunk {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Where it stands.
+   */
+  document_id: string;
+  /**
+   * Index in its document, from 0.
+   */
+  position: number;
+  /**
+   * Where it begins in the document's text, in Unicode characters from 0.
+   */
+  start: number;
+  /**
+   * Where it ends; the character there is the first that is not of it.
+   */
+  end: number;
+  /**
+   * The page on which it stands, from 1; null where the file has none.
+   */
+  page?: number | null;
+  /**
+   * What it says.
+   */
+  text: string;
+  /**
+   * When it was stored.
+   */
+  created_at: string;
+}
+/**
+ * A passage found by a search.
+ */
+export interface DocumentHit {
+  document: Document;
+  chunk: DocumentChunk;
+  /**
+   * Relevance in [0, 1]: words, meaning and neighbours taken together.
+   */
+  score: number;
+  /**
+   * Cosine similarity in [-1, 1]; higher is closer, 0 where another model embedded it.
+   */
+  similarity: number;
+}
+/**
+ * Asks for passages that bear on a question.
+ */
+export interface DocumentSearch {
+  /**
+   * What to look for.
+   */
+  query: string;
+  /**
+   * Most passages to return.
+   */
+  limit?: number;
+}
+/**
+ * The text of a document, or a part of it.
+ */
+export interface DocumentText {
+  /**
+   * The document.
+   */
+  document_id: string;
+  /**
+   * Where the part begins, in Unicode characters from 0.
+   */
+  start: number;
+  /**
+   * Where it ends.
+   */
+  end: number;
+  /**
+   * What stands there.
+   */
+  text: string;
 }
 /**
  * One embedding, as OpenAI writes it.
@@ -1695,11 +1878,23 @@ export interface Receipt {
 export interface ReceiptItem {
   kind: SourceKind;
   /**
-   * Message or memory it comes from; null for the system prompt.
+   * Message or document it comes from; null for the system prompt.
    */
   source_id?: string | null;
   /**
-   * Who said it.
+   * Name of the document it stands in, with the page where there is one.
+   */
+  source?: string | null;
+  /**
+   * Where it begins in the document's text, in Unicode characters.
+   */
+  start?: number | null;
+  /**
+   * Where it ends there.
+   */
+  end?: number | null;
+  /**
+   * Who said it; null for a passage of a document.
    */
   role?: Role | null;
   /**
@@ -1707,7 +1902,7 @@ export interface ReceiptItem {
    */
   text: string;
   /**
-   * When it was said.
+   * When it was said, or the document added.
    */
   said_at?: string | null;
   /**
@@ -1878,6 +2073,7 @@ export interface ScheduleUpdate {
  */
 export interface UserConfig {
   memory: MemoryConfig;
+  documents: DocumentsConfig;
   context: ContextConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;

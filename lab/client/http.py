@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -53,6 +53,11 @@ class Http:
         async with self._answer(method, path, body, query) as response:
             return TypeAdapter(kind).validate_json(await response.aread())
 
+    async def upload(self, path: str, kind: type[T], name: str, file: IO[bytes]) -> T:
+        """Send a file, read as it is sent, and return what the API answers."""
+        async with self._answer("POST", path, files={"file": (name, file)}) as response:
+            return TypeAdapter(kind).validate_json(await response.aread())
+
     async def delete(self, path: str, **query: Any) -> None:
         """Delete a resource."""
         async with self._answer("DELETE", path, query=query):
@@ -76,7 +81,13 @@ class Http:
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, body: Body = None, query: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Body = None,
+        query: Mapping[str, Any] | None = None,
+        *,
+        files: Mapping[str, tuple[str, IO[bytes]]] | None = None,
     ) -> AsyncIterator[httpx.Response]:
         if self._client.is_closed:
             raise ServiceError("This client is closed; `lab.connect()` makes another.")
@@ -88,6 +99,7 @@ class Http:
                 method,
                 address.url + path,
                 json=body,
+                files=files,
                 params={key: str(v) for key, v in (query or {}).items() if v is not None},
                 headers={"Authorization": f"Bearer {address.token}"},
             ) as response:

@@ -11,6 +11,7 @@ import numpy as np
 from lab.client.address import Address
 from lab.client.answer import Answer, raise_failure
 from lab.client.conversations import Conversations
+from lab.client.documents import Documents
 from lab.client.evals import Evals, Schedules
 from lab.client.http import Http
 from lab.client.memories import Memories
@@ -47,7 +48,7 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, config, keys, evals, schedules
+    conversations, memories, documents, config, keys, evals, schedules
         What the user owns.
 
     Examples
@@ -65,6 +66,7 @@ class Lab:
         self._close = close
         self.conversations = Conversations(http)
         self.memories = Memories(http)
+        self.documents = Documents(http)
         self.config = UserSettings(http)
         self.keys = Keys(http)
         self.evals = Evals(http)

@@ -1,14 +1,20 @@
 """What the model sees: the window and its receipt."""
 
 from lab.context.assembler import assemble
-from lab.context.pieces import Budget, Candidate
+from lab.context.passages import cut
+from lab.context.pieces import Budget, Candidate, Citation, Source, documents, memories
 from lab.context.ranking import relevance
 from lab.context.words import role_meant, shared_words, words_of
 
 __all__ = [
     "Budget",
     "Candidate",
+    "Citation",
+    "Source",
     "assemble",
+    "cut",
+    "documents",
+    "memories",
     "relevance",
     "role_meant",
     "shared_words",

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from lab.context.pieces import Candidate, Exchange
-from lab.prompts import MEMORIES_HEADING
+from lab.context.pieces import Candidate, Chosen, Exchange, Source
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 
@@ -44,17 +43,18 @@ class Costs:
         calls = "".join(call.model_dump_json() for call in message.tool_calls)
         return self._markers + self.of_text((message.content or "") + calls)
 
-    def of_line(self, turn: Candidate) -> int:
-        """Return the tokens of a turn as a line among the memories."""
-        return 1 + self.of_text(turn.line)
+    def of_line(self, piece: Candidate) -> int:
+        """Return the tokens of a piece as a line under the heading of its source."""
+        return 1 + self.of_text(piece.line)
 
-    def of_memories(self, turns: Sequence[Candidate]) -> int:
-        """Return the tokens of all memories under their heading."""
-        return self.of_heading() + sum(map(self.of_line, turns)) if turns else 0
+    def of_block(self, chosen: Chosen) -> int:
+        """Return the tokens of what is chosen of a source, under its heading."""
+        lines = sum(map(self.of_line, chosen.pieces))
+        return self.of_heading(chosen.source) + lines if chosen.pieces else 0
 
-    def of_heading(self) -> int:
-        """Return the tokens of the heading of the memories."""
-        return self._markers + self.of_text(MEMORIES_HEADING)
+    def of_heading(self, source: Source) -> int:
+        """Return the tokens of the heading of a source."""
+        return self._markers + self.of_text(source.heading)
 
     def of_exchanges(self, exchanges: Sequence[Exchange]) -> int:
         """Return the tokens of whole exchanges."""

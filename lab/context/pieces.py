@@ -1,12 +1,14 @@
 """What a window is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from lab.prompts import DOCUMENTS_HEADING, MEMORIES_HEADING
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
+from lab.schemas.source_kind import SourceKind
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,6 @@ class Budget:
     answer_tokens: int
     """Tokens kept free for the answer."""
 
-    memory_share: float
-    """Most of the space beside system prompt and question that memories may take, in [0, 1]."""
-
-    max_memories: int = 12
-    """Most memories in one window."""
-
     @property
     def prompt_tokens(self) -> int:
         """Most tokens of the prompt."""
@@ -32,12 +28,25 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Citation:
+    """Where a passage stands."""
+
+    source: str
+    """Name of the document, with the page where there is one."""
+
+    start: int
+    """Where it begins in the document's text, in characters."""
+
+    end: int
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A turn that may stand in the window, as recent talk or as a memory."""
+    """What may stand in the window: a turn, as recent talk or as a memory, or a passage."""
 
     message: ChatMessage
     source_id: UUID | None = None
-    """The message it is, where it is stored."""
+    """The message or document it is of, where it is stored."""
 
     said_at: datetime | None = None
     position: int = 0
@@ -46,6 +55,9 @@ class Candidate:
     score: float | None = None
     """Relevance to the question, in [0, 1], where it was searched for."""
 
+    citation: Citation | None = None
+    """Where it stands, if it is a passage of a document."""
+
     @property
     def text(self) -> str:
         """What was said, on one line."""
@@ -53,19 +65,106 @@ class Candidate:
 
     @property
     def line(self) -> str:
-        """The turn as a line among the memories."""
+        """The piece as a line under the heading of its source."""
         date = f"{self.said_at:%Y-%m-%d} " if self.said_at else ""
-        return f"- {date}{self.message.name or self.message.role.value}: {self.text}"
+        speaker = self.message.name or self.message.role.value
+        return f"- {date}{self.citation.source if self.citation else speaker}: {self.text}"
 
     @property
     def key(self) -> object:
-        """What two appearances of one turn share: its stored message, or its words."""
+        """What two appearances of one piece share: where it is stored, or its words."""
+        if self.citation:
+            return self.source_id, self.citation.start
         return self.source_id or self.saying
 
     @property
     def saying(self) -> tuple[Role, str]:
         """Who said what, regardless of case."""
         return self.message.role, self.text.casefold()
+
+
+def oldest_first(pieces: Sequence[Candidate]) -> list[Candidate]:
+    """Order by time, so that the last statement of a fact stands last."""
+    return sorted(pieces, key=lambda t: (t.said_at.timestamp() if t.said_at else 0.0, t.position))
+
+
+def best_last(pieces: Sequence[Candidate]) -> list[Candidate]:
+    """Turn what is best first around, so that the best stands nearest to the question."""
+    return list(reversed(pieces))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pieces of one kind that bear on the question, and how much of the window they may take."""
+
+    kind: SourceKind
+    one: str
+    """What a piece is called."""
+
+    many: str
+    """What they are called together."""
+
+    heading: str
+    """Stands before the lines of the pieces."""
+
+    candidates: Sequence[Candidate]
+    """Best first; those in the window anyway are skipped."""
+
+    share: float
+    """Most of the space beside system prompt and question that they may take, in [0, 1]."""
+
+    most: int
+    """Most pieces in one window."""
+
+    arranged: Callable[[Sequence[Candidate]], list[Candidate]]
+    """Puts pieces that are best first into the order in which they stand."""
+
+
+def memories(candidates: Sequence[Candidate], *, share: float, most: int) -> Source:
+    """Return turns that were said before as a source."""
+    return Source(
+        kind=SourceKind.memory,
+        one="memory",
+        many="memories",
+        heading=MEMORIES_HEADING,
+        candidates=candidates,
+        share=share,
+        most=most,
+        arranged=oldest_first,
+    )
+
+
+def documents(candidates: Sequence[Candidate], *, share: float, most: int) -> Source:
+    """Return passages of documents as a source."""
+    return Source(
+        kind=SourceKind.document,
+        one="passage",
+        many="documents",
+        heading=DOCUMENTS_HEADING,
+        candidates=candidates,
+        share=share,
+        most=most,
+        arranged=best_last,
+    )
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The pieces of one source that stand in the window, best first."""
+
+    source: Source
+    pieces: Sequence[Candidate]
+
+    @property
+    def standing(self) -> list[Candidate]:
+        """The pieces in the order in which they stand."""
+        return self.source.arranged(self.pieces)
+
+    @property
+    def block(self) -> str:
+        """The pieces as they stand in the system message."""
+        lines = "\n".join(piece.line for piece in self.standing)
+        return self.source.heading + lines if self.pieces else ""
 
 
 Exchange = Sequence[Candidate]
@@ -80,8 +179,3 @@ def exchanges_of(history: Sequence[Candidate]) -> list[Exchange]:
             groups.append([])
         groups[-1].append(turn)
     return list(groups)
-
-
-def oldest_first(turns: Sequence[Candidate]) -> list[Candidate]:
-    """Order by time, so that the last statement of a fact stands last."""
-    return sorted(turns, key=lambda t: (t.said_at.timestamp() if t.said_at else 0.0, t.position))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lab.context.costs import Costs
-from lab.context.pieces import Candidate, Exchange, oldest_first
+from lab.context.pieces import Candidate, Chosen, Exchange
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.role import Role
@@ -12,8 +12,7 @@ from lab.schemas.source_kind import SourceKind
 
 def receipt_items(
     system: str | None,
-    memories: Sequence[Candidate],
-    chosen: Sequence[Candidate],
+    chosen: Sequence[Chosen],
     exchanges: Sequence[Exchange],
     recent: Sequence[Exchange],
     question: Sequence[ChatMessage],
@@ -22,43 +21,51 @@ def receipt_items(
     """Return one item a piece, in the order of the window; what was left out follows its kind."""
     head = [ChatMessage(role=Role.system, content=system)] if system else []
     turns = [turn for exchange in recent for turn in exchange]
+    keys = {turn.key for turn in turns}
     return [
         *(_said(SourceKind.system, Candidate(m), costs, "the system prompt") for m in head),
-        *_memory_items(memories, chosen, {turn.key for turn in turns}, costs),
+        *(item for one in chosen for item in _found_items(one, keys, costs)),
         *_left_out(_n_before(exchanges) - len(turns)),
         *(_said(SourceKind.recent, turn, costs, "said recently") for turn in turns),
         *(_said(SourceKind.question, Candidate(m), costs, "what to answer") for m in question),
     ]
 
 
-def _memory_items(
-    memories: Sequence[Candidate], chosen: Sequence[Candidate], recent: set[object], costs: Costs
-) -> list[ReceiptItem]:
-    picked = {turn.key for turn in chosen}
-    sayings = {turn.saying for turn in chosen}
-    items = [_memory(turn, costs, "bears on the question") for turn in oldest_first(chosen)]
-    for turn in memories:
-        if turn.key in picked:
+def _found_items(chosen: Chosen, recent: set[object], costs: Costs) -> list[ReceiptItem]:
+    source = chosen.source
+    picked = {piece.key for piece in chosen.pieces}
+    sayings = {piece.saying for piece in chosen.pieces}
+    items = [
+        _found(source.kind, piece, costs, "bears on the question") for piece in chosen.standing
+    ]
+    for piece in source.candidates:
+        if piece.key in picked:
             continue
-        if turn.key in recent:
+        if piece.key in recent:
             why = "stands among the recent messages"
-        elif turn.saying in sayings:
-            why = "says the same as another memory"
+        elif piece.saying in sayings:
+            why = f"says the same as another {source.one}"
         else:
-            why = "no space left for memories"
-        items.append(_memory(turn, costs, why, included=False))
+            why = f"no space left for {source.many}"
+        items.append(_found(source.kind, piece, costs, why, included=False))
     return items
 
 
-def _memory(turn: Candidate, costs: Costs, why: str, *, included: bool = True) -> ReceiptItem:
+def _found(
+    kind: SourceKind, piece: Candidate, costs: Costs, why: str, *, included: bool = True
+) -> ReceiptItem:
+    cited = piece.citation
     return ReceiptItem(
-        kind=SourceKind.memory,
-        source_id=turn.source_id,
-        role=turn.message.role,
-        text=turn.text,
-        said_at=turn.said_at,
-        n_tokens=costs.of_line(turn),
-        score=turn.score,
+        kind=kind,
+        source_id=piece.source_id,
+        source=cited.source if cited else None,
+        start=cited.start if cited else None,
+        end=cited.end if cited else None,
+        role=None if cited else piece.message.role,
+        text=piece.text,
+        said_at=piece.said_at,
+        n_tokens=costs.of_line(piece),
+        score=piece.score,
         included=included,
         reason=why,
     )

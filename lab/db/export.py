@@ -31,7 +31,7 @@ from lab.schemas.user import User
 
 SECRETS = frozenset({"users.password_hash", "api_keys.secret_hash"})
 """Columns that open doors."""
-COMPUTED = frozenset({"memory_contexts", "memory_terms"})
+COMPUTED = frozenset({"document_chunks", "memory_contexts", "memory_terms"})
 """Tables of which every row is computed from a text that is exported."""
 Batches = AsyncGenerator[list[tuple[Any, ...]], None]
 BATCH = 200
@@ -44,13 +44,15 @@ Written on {day}; `manifest.json` says so for programs.
 
 - `TABLE.jsonl`: one row of the table a line, as JSON; times carry their offset. `conversations`
   and `messages` are what was said, `memories` what can be found again, `runs` and `events` how
-  answers came about (`receipt`: what was put before the model), `eval_runs` and `schedules` the
-  evaluations, `user_configs` the settings, `api_keys` the keys without their secrets.
+  answers came about (`receipt`: what was put before the model), `documents` the texts of files that
+  were added, `eval_runs` and `schedules` the evaluations, `user_configs` the settings, `api_keys`
+  the keys without their secrets.
 - `files/`: what lies in the lab's data folder for these rows, such as executed notebooks.
 
-Left out: the hashes of the password and of the keys, which only open doors; embeddings and the
-index of words, which are computed from the texts; the graph's checkpoints, which hold the texts of
-`messages` once more. Notebooks in JupyterLab are files of their own: download them there.
+Left out: the hashes of the password and of the keys, which only open doors; embeddings, the index
+of words and the passages of documents, which are computed from the texts; the graph's checkpoints,
+which hold the texts of `messages` once more. Notebooks in JupyterLab are files of their own:
+download them there.
 """
 
 

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lab.db.api_keys import ApiKeyStore
 from lab.db.conversations import ConversationStore
+from lab.db.documents import DocumentStore
 from lab.db.eval_runs import EvalRunStore
 from lab.db.events import EventStore
 from lab.db.memories import MemoryStore
@@ -31,6 +32,7 @@ class Stores:
         self.conversations = ConversationStore(session, owner_id)
         self.messages = MessageStore(session, owner_id)
         self.memories = MemoryStore(session, owner_id)
+        self.documents = DocumentStore(session, owner_id)
         self.runs = RunStore(session, owner_id)
         self.events = EventStore(session, owner_id)
         self.eval_runs = EvalRunStore(session, owner_id)

@@ -5,8 +5,17 @@ from typing import Any, Final
 from uuid import UUID
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import Computed, DateTime, ForeignKey, Index, MetaData, UniqueConstraint, func
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    BigInteger,
+    Computed,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from lab.db.ids import new_id
@@ -206,6 +215,42 @@ class MemoryTermRow(Base):
     n_times: Mapped[int]
     n_terms: Mapped[int]
     """Words of the whole turn."""
+
+
+class DocumentRow(OwnedRow):
+    """A file whose text is searched by passage; a user has the same bytes once."""
+
+    __tablename__ = "documents"
+    __table_args__ = (UniqueConstraint("owner_id", "sha256"),)
+
+    name: Mapped[str]
+    media_type: Mapped[str]
+    sha256: Mapped[str]
+    n_bytes: Mapped[int] = mapped_column(BigInteger)
+    n_characters: Mapped[int]
+    n_chunks: Mapped[int]
+    embedding_model: Mapped[str]
+    text: Mapped[str] = mapped_column(deferred=True)
+
+
+class DocumentChunkRow(OwnedRow):
+    """A passage with its embedding, stored PLAIN as that of a memory."""
+
+    __tablename__ = "document_chunks"
+    __table_args__ = (UniqueConstraint("document_id", "position"),)
+
+    document_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    start: Mapped[int]
+    end: Mapped[int]
+    page: Mapped[int | None]
+    text: Mapped[str]
+    words: Mapped[str | None] = mapped_column(
+        TSVECTOR,
+        Computed("to_tsvector('english'::regconfig, (text)::text)", persisted=True),
+        deferred=True,
+    )
+    embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM), deferred=True)
 
 
 class ScheduleRow(OwnedRow):

@@ -135,8 +135,14 @@ class SentenceEmbedding:
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return the tokens of all texts, special tokens included."""
-        windows, _ = self._windows(texts)
-        return sum(len(window) for window in windows)
+        return sum(self.token_counts(texts))
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens of each text, special tokens included."""
+        counts = [0] * len(texts)
+        for window, owner in zip(*self._windows(texts), strict=True):
+            counts[owner] += len(window)
+        return counts
 
     def close(self) -> None:
         """End the thread after the calls under way."""

@@ -12,6 +12,7 @@ from . import (
     context_config,
     data_config,
     database_config,
+    documents_config,
     embedding_config,
     evaluation_config,
     generation_config,
@@ -46,6 +47,7 @@ class Config(BaseModel):
     limits: Annotated[limits_config.LimitsConfig, Field(description='Limits.')]
     logging: Annotated[logging_config.LoggingConfig, Field(description='Logs.')]
     memory: Annotated[memory_config.MemoryConfig, Field(description='Long memory.')]
+    documents: Annotated[documents_config.DocumentsConfig, Field(description='Documents.')]
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]

@@ -25,3 +25,11 @@ class ContextConfig(BaseModel):
         float,
         Field(description='Most of the prompt budget that memories may take.', ge=0.0, le=1.0),
     ] = 0.5
+    document_share: Annotated[
+        float,
+        Field(
+            description='Most of the prompt budget that passages of documents may take.',
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.3

@@ -18,6 +18,22 @@ class LimitsConfig(BaseModel):
         frozen=True,
     )
     max_body_bytes: Annotated[int, Field(description='Largest request body.', ge=1024)] = 10485760
+    max_document_bytes: Annotated[int, Field(description='Largest document.', ge=1024)] = 52428800
+    max_document_pages: Annotated[int, Field(description='Most pages of a document.', ge=1)] = 2000
+    max_document_characters: Annotated[
+        int,
+        Field(
+            description='Longest text of a document; about 250 passages are embedded for 100,000.',
+            ge=1000,
+        ),
+    ] = 2000000
+    document_timeout_s: Annotated[
+        float,
+        Field(
+            description='Seconds that reading a document may take, before its passages are embedded.',
+            gt=0.0,
+        ),
+    ] = 60
     max_conversation_page: Annotated[
         int, Field(description='Most rows one list request returns.', ge=1, le=1000)
     ] = 200

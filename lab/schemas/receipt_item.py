@@ -24,11 +24,24 @@ class ReceiptItem(BaseModel):
     kind: Annotated[source_kind.SourceKind, Field(description='Where it comes from.')]
     source_id: Annotated[
         UUID | None,
-        Field(description='Message or memory it comes from; null for the system prompt.'),
+        Field(description='Message or document it comes from; null for the system prompt.'),
     ] = None
-    role: Annotated[role_1.Role | None, Field(description='Who said it.')] = None
+    source: Annotated[
+        str | None,
+        Field(description='Name of the document it stands in, with the page where there is one.'),
+    ] = None
+    start: Annotated[
+        int | None,
+        Field(description="Where it begins in the document's text, in Unicode characters.", ge=0),
+    ] = None
+    end: Annotated[int | None, Field(description='Where it ends there.', ge=0)] = None
+    role: Annotated[
+        role_1.Role | None, Field(description='Who said it; null for a passage of a document.')
+    ] = None
     text: Annotated[str, Field(description='What it says.')]
-    said_at: Annotated[AwareDatetime | None, Field(description='When it was said.')] = None
+    said_at: Annotated[
+        AwareDatetime | None, Field(description='When it was said, or the document added.')
+    ] = None
     n_tokens: Annotated[int, Field(description='Tokens it takes in the window.', ge=0)]
     score: Annotated[
         float | None, Field(description='Relevance to the question; null where none was computed.')

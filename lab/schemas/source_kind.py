@@ -12,6 +12,7 @@ class SourceKind(StrEnum):
     """
 
     system = 'system'
+    document = 'document'
     memory = 'memory'
     recent = 'recent'
     question = 'question'

@@ -7,7 +7,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import context_config, generation_config, memory_config, preferences_config, workflow_config
+from . import (
+    context_config,
+    documents_config,
+    generation_config,
+    memory_config,
+    preferences_config,
+    workflow_config,
+)
 
 
 class UserConfig(BaseModel):
@@ -20,6 +27,7 @@ class UserConfig(BaseModel):
         frozen=True,
     )
     memory: Annotated[memory_config.MemoryConfig, Field(description='Long memory.')]
+    documents: Annotated[documents_config.DocumentsConfig, Field(description='Documents.')]
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]

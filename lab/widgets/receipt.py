@@ -11,6 +11,7 @@ from lab.schemas.usage import Usage
 
 NAMES = {
     SourceKind.system: "System prompt",
+    SourceKind.document: "Documents",
     SourceKind.memory: "Memories",
     SourceKind.recent: "Recent messages",
     SourceKind.question: "Question",
@@ -84,6 +85,7 @@ def _list(items: Iterable[ReceiptItem]) -> str:
 def _piece(item: ReceiptItem) -> str:
     facts = [
         escape(item.role.value) if item.role else "",
+        f"{escape(item.source)}, characters {item.start:,}–{item.end:,}" if item.source else "",
         f'<time datetime="{item.said_at.isoformat()}">{item.said_at:%Y-%m-%d %H:%M}</time>'
         if item.said_at
         else "",

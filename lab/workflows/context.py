@@ -11,6 +11,7 @@ from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
+from lab.workflows.documents import Documents
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
 from lab.workflows.turns import Turns
@@ -35,6 +36,7 @@ class ChatContext:
     chat: ChatPipeline
     embedding: EmbeddingPipeline
     turns: Turns
+    documents: Documents
     recorder: Recorder
     search_given: GivenHistorySearch
     """Finds turns in a history that the caller sent."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from lab.context import Budget, Candidate, assemble
+from lab.context import Budget, Candidate, Citation, assemble, documents, memories
 from lab.errors import ModelLoadError
 from lab.messages import to_chat_message
 from lab.schemas.chat_message import ChatMessage
@@ -11,6 +11,7 @@ from lab.schemas.memory_config import Scope
 from lab.schemas.role import Role
 from lab.schemas.window import Window
 from lab.workflows.context import ChatContext
+from lab.workflows.documents import label
 
 # A message takes at least this many tokens, markers included: no more of them can fit.
 LEAST_MESSAGE_TOKENS = 4
@@ -41,12 +42,24 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         history = await _stored_history(context, current)
         if not context.turn.store:  # what was given stands in no row
             history += [Candidate(message) for message in given]
-    memories = await _memories(context, history, question, current)
+    settings = context.settings.config
+    sources = [
+        documents(
+            await _passages(context, question),
+            share=settings.context.document_share,
+            most=settings.documents.top_k,
+        ),
+        memories(
+            await _memories(context, history, question, current),
+            share=settings.context.memory_share,
+            most=settings.memory.top_k,
+        ),
+    ]
     return assemble(
         context.chat.model.id,
         system=asked_system or _system_prompt(context),
         history=history,
-        memories=memories,
+        sources=sources,
         question=question,
         budget=_budget(context),
         count=lambda messages: context.chat.count_tokens(messages, context.turn.tools),
@@ -98,7 +111,7 @@ async def _memories(
     lab has stored of the owner only when the request asks for it.
     """
     wanted = context.turn.memory
-    text = " ".join(m.content or "" for m in question if m.role is Role.user)
+    text = _asked(question)
     if wanted is False or not text.strip():
         return []
     settings = context.settings.config.memory
@@ -133,6 +146,41 @@ async def _memories(
     return sorted(others, key=lambda turn: -(turn.score or 0))
 
 
+async def _passages(context: ChatContext, question: Sequence[ChatMessage]) -> list[Candidate]:
+    """
+    Return passages of the owner's documents that bear on the question, best first.
+
+    As with memories, what is stored comes into a chat that is stored, and into others on request.
+    """
+    settings = context.settings.config
+    turn = context.turn
+    stored = turn.conversation_id is not None if turn.memory is None else turn.memory
+    text = _asked(question)
+    if not (stored and text.strip() and settings.context.document_share):
+        return []
+    hits = await context.documents.find(
+        text,
+        top_k=settings.documents.top_k * SEARCH_FACTOR,
+        min_similarity=settings.documents.min_score,
+    )
+    return [
+        Candidate(
+            # Nobody says it: a passage is shown under the name of its document.
+            ChatMessage(role=Role.system, content=hit.chunk.text),
+            source_id=hit.document.id,
+            said_at=hit.document.created_at,
+            position=hit.chunk.position,
+            score=hit.score,
+            citation=Citation(label(hit), hit.chunk.start, hit.chunk.end),
+        )
+        for hit in hits
+    ]
+
+
+def _asked(question: Sequence[ChatMessage]) -> str:
+    return " ".join(m.content or "" for m in question if m.role is Role.user)
+
+
 def _fits(
     context: ChatContext, history: Sequence[Candidate], question: Sequence[ChatMessage]
 ) -> bool:
@@ -154,8 +202,6 @@ def _budget(context: ChatContext) -> Budget:
     return Budget(
         context_length=length,
         answer_tokens=min(wanted, length // 2),
-        memory_share=settings.context.memory_share,
-        max_memories=settings.memory.top_k,
     )
 
 

@@ -40,12 +40,14 @@ async def rows_of(client: httpx.AsyncClient) -> dict[str, str]:
     run = answer.json()["lab"]["run_id"]
     (message, *_) = (await client.get(f"/v1/conversations/{conversation}/messages")).json()
     (memory, *_) = (await client.get("/v1/memories")).json()
+    sent = await client.post("/v1/documents", files={"file": ("a.txt", b"My dog is Zamiko.")})
     key = (await client.post("/v1/keys", json={"name": "mine"})).json()["api_key"]["id"]
     return {
         "conversation": f"/v1/conversations/{conversation}",
         "messages": f"/v1/conversations/{conversation}/messages",
         "message": f"/v1/conversations/{conversation}/messages/{message['id']}",
         "memory": f"/v1/memories/{memory['id']}",
+        "document": f"/v1/documents/{sent.json()['document']['id']}",
         "run": f"/v1/runs/{run}",
         "receipt": f"/v1/runs/{run}/receipt",
         "events": f"/v1/runs/{run}/events",
@@ -62,7 +64,7 @@ async def test_another_users_rows_do_not_exist(api: Api, ann: str, bob: str) -> 
         }
         deleted = {
             kind: (await his.delete(paths[kind])).status_code
-            for kind in ("message", "memory", "key", "conversation")
+            for kind in ("message", "memory", "document", "key", "conversation")
         }
         renamed = await his.patch(paths["conversation"], json={"title": "Mine"})
         added = await his.post(
@@ -88,7 +90,10 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
         schedule = (await hers.post("/v1/schedules", json=NIGHTLY)).json()["id"]
         async with database.stores(owner.id) as stores:
             eval_run = (await stores.eval_runs.create("long_memory", "evals/x.ipynb")).id
-        ids = {name: paths[name].rsplit("/", 1)[1] for name in ("message", "memory", "run", "key")}
+        ids = {
+            name: paths[name].rsplit("/", 1)[1]
+            for name in ("message", "memory", "document", "run", "key")
+        }
         ids |= {"conversation": paths["conversation"].rsplit("/", 1)[1], "schedule": schedule}
         document = (await his.get("/openapi.json")).json()
         answers: dict[str, int] = {}
@@ -115,13 +120,14 @@ async def test_lists_and_searches_hold_ones_own(api: Api, ann: str, bob: str) ->
             for path in (
                 "/v1/conversations",
                 "/v1/memories",
+                "/v1/documents",
                 "/v1/runs",
                 "/v1/memories/search?q=dog",
             )
         ]
         keys = (await his.get("/v1/keys")).json()
 
-    assert lists == [[], [], [], []]
+    assert lists == [[], [], [], [], []]
     assert [key["name"] for key in keys] == ["test"]
 
 

@@ -24,6 +24,7 @@ from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.integration.conftest import execute
+from tests.integration.test_db_stores import TestDocumentStore as Document
 
 pytestmark = pytest.mark.integration
 
@@ -48,6 +49,7 @@ async def fill(database: Database, user: User) -> None:
         await stores.events.append(run.id, 0, EventType.run_started, {})
         message = await stores.messages.add(chat.id, Role.user, [], name="Cy", run_id=run.id)
         await stores.memories.add(message, "My canary sings.", vector, vector)
+        await Document().create(stores)
         schedule = await stores.schedules.create("nightly", "0 3 * * *", "long_memory")
         await stores.eval_runs.create("long_memory", "", {}, schedule_id=schedule.id)
         await stores.api_keys.create("mine", [Scope.custom_lab_infer])

@@ -1,6 +1,7 @@
 """Every store keeps the contract of owned rows; what one store does besides comes after."""
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -11,8 +12,10 @@ import pytest
 from lab.db import Database, Stores
 from lab.db.ids import new_id
 from lab.errors import ConflictError, InputError, NotFoundError
+from lab.protocols import Passage
 from lab.schemas.api_key import ApiKey
 from lab.schemas.conversation import Conversation
+from lab.schemas.document import Document
 from lab.schemas.eval_run import EvalRun
 from lab.schemas.event_type import EventType
 from lab.schemas.memory import Memory
@@ -63,6 +66,24 @@ class TestMemoryStore(PagedStoreContract):
         message = await TestMessageStore().create(stores)
         vector = np.ones(768, dtype=np.float32)
         return await stores.memories.add(message, "hello", vector)
+
+
+class TestDocumentStore(PagedStoreContract):
+    name = "documents"
+
+    async def create(self, stores: Stores) -> Document:
+        made = await stores.documents.add(
+            text := f"document {next(numbers)}",
+            [Passage(0, len(text), text)],
+            np.ones((1, 768), dtype=np.float32),
+            name="a.txt",
+            media_type="text/plain",
+            sha256=sha256(text.encode()).hexdigest(),
+            n_bytes=len(text),
+            embedding_model="m",
+        )
+        assert made is not None
+        return made
 
 
 class TestRunStore(PagedStoreContract):

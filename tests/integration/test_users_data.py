@@ -4,6 +4,7 @@ import asyncio
 import json
 import stat
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -17,8 +18,9 @@ from typer.testing import CliRunner
 from lab.cli import main
 from lab.db import Database, EmbeddedPostgres
 from lab.db.belongings import owned_tables, snapshot
+from lab.db.export import COMPUTED
 from lab.db.tables import Base
-from lab.protocols import EMBEDDING_DIM
+from lab.protocols import EMBEDDING_DIM, Passage
 from lab.schemas.event_type import EventType
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
@@ -67,6 +69,16 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
         await stores.events.append(run.id, 0, EventType.run_failed, {"message": word})
         said = await stores.messages.add(chat.id, Role.user, [TextPart(text=word)], run_id=run.id)
         await stores.memories.add(said, word, vector, vector)
+        await stores.documents.add(
+            word,
+            [Passage(0, len(word), word)],
+            vector[None],
+            name=word,
+            media_type="text/plain",
+            sha256=sha256(word.encode()).hexdigest(),
+            n_bytes=len(word),
+            embedding_model=word,
+        )
         await stores.api_keys.create(word, [Scope.custom_lab_infer])
         await stores.config.set({"preferences": {"profile": word}})
         schedule = await stores.schedules.create(word, "0 0 1 1 *", word)
@@ -135,7 +147,7 @@ async def test_an_export_holds_all_of_one_user(
     )
     file = tmp_path / "ann.zip"
 
-    assert f"{file}: 10 rows" in await lab("export", "ann", str(file))
+    assert f"{file}: 11 rows" in await lab("export", "ann", str(file))
 
     with ZipFile(file) as archive:
         assert archive.testzip() is None
@@ -150,7 +162,7 @@ async def test_an_export_holds_all_of_one_user(
     notebooks = {name: text for name, text in held.items() if name.startswith("files/")}
     everything_held = "".join(held.values())
     assert {table: len(found) for table, found in rows.items()} == manifest["rows"]
-    assert set(rows) == set(Base.metadata.tables) - {"memory_contexts", "memory_terms"}
+    assert set(rows) == set(Base.metadata.tables) - COMPUTED
     assert all(len(found) == 1 for found in rows.values()), rows
     assert rows["messages"][0]["parts"] == [{"type": "text", "text": ANN}]
     assert rows["memories"][0]["text"] == ANN
@@ -162,7 +174,7 @@ async def test_an_export_holds_all_of_one_user(
     assert all(row.count(ANN) for row in held.values() if "is_admin" not in row)
     assert not any(mark in everything_held for mark in (*spelled(BOB), str(other_owner.id)))
     assert not any(secret in everything_held for (secret,) in hashes)
-    assert "embedding" not in everything_held
+    assert '"embedding"' not in everything_held
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.context import Budget, Candidate, assemble
+from lab.context import Budget, Candidate, Citation, Source, assemble, documents, memories
 from lab.errors import ContextLengthError
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
@@ -32,9 +32,22 @@ def ask(text: str = "Who is it?") -> list[ChatMessage]:
     return [ChatMessage(role=Role.user, content=text)]
 
 
+def passage(start: int, text: str, score: float | None = None) -> Candidate:
+    message = ChatMessage(role=Role.system, content=text)
+    place = Citation("notes.pdf, page 2", start, start + len(text))
+    return Candidate(message, UUID(int=900), START, start, score, place)
+
+
+def sources(
+    remembered: Sequence[Candidate] = (), read: Sequence[Candidate] = (), share: float = 0.5
+) -> list[Source]:
+    return [documents(read, share=share, most=8), memories(remembered, share=share, most=12)]
+
+
 def window(
     history: Sequence[Candidate] = (),
-    memories: Sequence[Candidate] = (),
+    remembered: Sequence[Candidate] = (),
+    read: Sequence[Candidate] = (),
     *,
     system: str | None = "Be kind.",
     length: int = 100,
@@ -44,21 +57,21 @@ def window(
         "m",
         system=system,
         history=history,
-        memories=memories,
+        sources=sources(remembered, read),
         question=ask(),
-        budget=Budget(length, answer, memory_share=0.5),
+        budget=Budget(length, answer),
         count=count,
     )
 
 
 def test_a_system_prompt_stands_word_for_word() -> None:
-    built = window(memories=[said(0, "My dog is Bo.", score=0.9)], system="\n\nBe kind.")
+    built = window(remembered=[said(0, "My dog is Bo.", score=0.9)], system="\n\nBe kind.")
 
     assert (built.messages[0].content or "").startswith("\n\nBe kind.\n\nMemories:\n- 2026-11-01")
 
 
 def test_memories_without_a_system_prompt_begin_with_their_heading() -> None:
-    built = window(memories=[said(0, "My dog is Bo.", score=0.9)], system=None)
+    built = window(remembered=[said(0, "My dog is Bo.", score=0.9)], system=None)
 
     assert (built.messages[0].content or "").startswith("Memories:\n- 2026-11-01")
 
@@ -77,7 +90,7 @@ def test_a_short_chat_stands_whole() -> None:
 
 def test_memories_stand_dated_in_the_system_message_the_last_statement_last() -> None:
     newer, older = said(5, "It is Bo.", score=0.9), said(2, "It is Al.", score=0.8)
-    system = window(memories=[newer, older]).messages[0].content
+    system = window(remembered=[newer, older]).messages[0].content
     assert system == (
         "Be kind.\n\nMemories:\n- 2026-11-03 user: It is Al.\n- 2026-11-06 user: It is Bo."
     )
@@ -92,7 +105,7 @@ def test_a_memory_that_stands_among_recent_turns_is_not_repeated() -> None:
 
 
 def test_equal_memories_stand_once() -> None:
-    built = window(memories=[said(1, "It is Al."), said(2, "it is al.")])
+    built = window(remembered=[said(1, "It is Al."), said(2, "it is al.")])
     assert (built.messages[0].content or "").count("Al.") == 1
 
 
@@ -119,19 +132,67 @@ turns = st.lists(
 ).map(lambda rows: [said(i, "w " * n, role) for i, (role, n) in enumerate(rows)])
 
 
-@given(history=turns, found=turns, length=st.integers(20, 200), share=st.floats(0, 1))
+def test_passages_stand_under_their_source_the_best_last() -> None:
+    best, other = passage(40, "Ann's dog is Bo.", 0.9), passage(7, "Cats sleep.", 0.4)
+    built = window(read=[best, other], remembered=[said(0, "My cat is Al.")])
+
+    assert built.messages[0].content == (
+        "Be kind.\n\nDocuments:\n- 2026-11-01 notes.pdf, page 2: Cats sleep.\n"
+        "- 2026-11-01 notes.pdf, page 2: Ann's dog is Bo."
+        "\n\nMemories:\n- 2026-11-01 user: My cat is Al."
+    )
+    items = [i for i in built.receipt.items if i.kind is SourceKind.document]
+    assert [(i.source, i.start, i.end, i.score, i.role) for i in items] == [
+        ("notes.pdf, page 2", 7, 18, 0.4, None),
+        ("notes.pdf, page 2", 40, 56, 0.9, None),
+    ]
+
+
+def test_a_passage_that_stands_in_two_documents_stands_once() -> None:
+    built = window(read=[passage(0, "It is Al."), passage(9, "it is al.")])
+
+    out = [i.reason for i in built.receipt.items if not i.included]
+    assert (built.messages[0].content or "").count("Al.") == 1
+    assert out == ["says the same as another passage"]
+
+
+def test_what_documents_do_not_use_goes_to_recent_talk() -> None:
+    history = [said(i, "w " * 10) for i in range(20)]
+
+    without, beside = window(history), window(history, read=[passage(0, "Short.")])
+
+    assert len(without.messages) - len(beside.messages) <= 1
+
+
+def test_passages_take_no_more_than_their_share() -> None:
+    built = window(read=[passage(i, f"word {i}") for i in range(0, 300, 10)], length=80)
+
+    taken = [i.n_tokens for i in built.receipt.items if i.kind is SourceKind.document]
+    standing = [i for i in built.receipt.items if i.kind is SourceKind.document and i.included]
+    assert 0 < sum(i.n_tokens for i in standing) <= (80 - 10) / 2
+    assert len(taken) == 30
+    left = {i.reason for i in built.receipt.items if not i.included}
+    assert left == {"no space left for documents"}
+
+
+@given(history=turns, found=turns, read=turns, length=st.integers(20, 200), share=st.floats(0, 1))
 def test_invariants(
-    history: list[Candidate], found: list[Candidate], length: int, share: float
+    history: list[Candidate],
+    found: list[Candidate],
+    read: list[Candidate],
+    length: int,
+    share: float,
 ) -> None:
-    budget = Budget(length, 5, share)
-    memories = [said(100 + i, f"{c.text} {i}", score=0.5) for i, c in enumerate(found)]
+    budget = Budget(length, 5)
+    remembered = [said(100 + i, f"{c.text} {i}", score=0.5) for i, c in enumerate(found)]
+    passages = [passage(100 * i, f"{c.text} p{i}", 1 / (1 + i)) for i, c in enumerate(read)]
 
     def build() -> Window:
         return assemble(
             "m",
             system="Be kind.",
             history=history,
-            memories=memories,
+            sources=sources(remembered, passages, share),
             question=ask(),
             budget=budget,
             count=count,
@@ -146,3 +207,10 @@ def test_invariants(
     recent = built.messages[1:-1]
     tail = [turn.message for turn in history][len(history) - len(recent) :]
     assert recent == tail, "the newest turns, in order, without a gap"
+    for kind, all_of_it in ((SourceKind.memory, remembered), (SourceKind.document, passages)):
+        items = [item for item in built.receipt.items if item.kind is kind]
+        assert len(items) == len(all_of_it), "every piece is accounted for"
+        lines = (built.messages[0].content or "").splitlines()
+        assert all(any(item.text in line for line in lines) for item in items if item.included)
+    scores = [i.score or 0 for i in items if i.included]
+    assert scores == sorted(scores), "the most relevant passage stands last"

@@ -67,6 +67,16 @@ async def test_a_long_text_is_the_mean_of_its_windows(minilm: SentenceEmbedding)
     assert float(vector[:384] @ mean) >= 0.9999
 
 
+async def test_tokens_are_counted_text_by_text(minilm: SentenceEmbedding) -> None:
+    texts = ["One.", "", "My dog is called Bo.", "word " * 600]
+
+    counts = minilm.token_counts(texts)
+
+    assert counts[:3] == [4, 2, 8]
+    assert counts[3] > 600
+    assert counts == [minilm.count_tokens([text]) for text in texts]
+
+
 async def test_calls_that_come_together_get_their_own_vectors(minilm: SentenceEmbedding) -> None:
     alone = await minilm.embed(TEXTS)
 

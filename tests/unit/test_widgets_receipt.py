@@ -57,6 +57,17 @@ def test_a_memory_shows_text_date_score_and_reason() -> None:
     assert "score 0.83 · 20 tokens · bears on the question" in html
 
 
+def test_a_passage_shows_where_it_stands() -> None:
+    cited = item(
+        SourceKind.document, "The code is 4711.", 9, source="<a>.pdf, page 3", start=1200, end=1217
+    )
+
+    html = receipt_html(run(cited))
+
+    assert "<h4>Documents</h4>" in html
+    assert "&lt;a&gt;.pdf, page 3, characters 1,200–1,217" in html
+
+
 def test_the_account_adds_up_to_the_window() -> None:
     html = receipt_html(
         run(item(SourceKind.system, "Be kind.", 30), item(SourceKind.question, "?", 10))
