@@ -16,7 +16,8 @@ from lab.db import embedded_server
 from lab.db.embedded import binary
 from lab.errors import LabError, ServiceError
 from lab.pipelines.catalog import MINILM, WEIGHTS_SHA256, minilm_folder, packaged
-from lab.pipelines.loading import check_sha256, local_folder, torch_device
+from lab.pipelines.files import check_sha256, local_folder
+from lab.pipelines.loading import torch_device
 from lab.supervisor.accounts import notebook_account
 from lab.supervisor.addresses import check_ports
 from lab.supervisor.proxy import node, script
