@@ -67,7 +67,7 @@ async def lab_ranking(
     places = {message.id: i for i, message in enumerate(stored)}
 
     async def rank(question: str) -> Ranking:
-        hits = await recall(
+        found = await recall(
             runtime.database,
             owner,
             embedding,
@@ -75,7 +75,7 @@ async def lab_ranking(
             top_k=len(said),
             conversation_id=conversation.id,
         )
-        return [places[hit.memory.message_id] for hit in hits]
+        return [places[hit.memory.message_id] for hit in found.hits]
 
     return rank
 

@@ -48,7 +48,7 @@ class Signals:
     """BM25 score of the words it shares with the question; 0 = none."""
 
     similarity: FloatArray
-    """Cosine similarity to the question, in [-1, 1]."""
+    """Cosine similarity to the question, in [-1, 1]; NaN where another model embedded the turn."""
 
     context_similarity: FloatArray
     """The same for the turn together with what was said before it."""
@@ -101,6 +101,11 @@ class EmbeddingPipeline(Protocol):
     @property
     def model(self) -> Model:
         """The model, with its dimension."""
+        ...
+
+    @property
+    def signature(self) -> str:
+        """Name and digest of the model's files: vectors of one signature are comparable."""
         ...
 
     async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:

@@ -146,7 +146,8 @@ class Runtime:
     async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
         """Return the owner's memories that bear on a question, best first."""
         async with self.pipelines.embedding() as embedding:
-            return await recall(self.database, owner.id, embedding, question, top_k=limit)
+            found = await recall(self.database, owner.id, embedding, question, top_k=limit)
+            return found.hits
 
     async def correct_memory(self, owner: User, memory_id: UUID, text: str) -> Memory:
         """Put another text in the place of a memory's."""

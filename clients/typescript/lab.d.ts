@@ -1601,9 +1601,9 @@ export interface MemoryHit {
    */
   score: number;
   /**
-   * Cosine similarity in [-1, 1]; higher is closer.
+   * Cosine similarity in [-1, 1], higher is closer; null for a memory of another embedding model, which waits for `lab db reembed`.
    */
-  similarity: number;
+  similarity: number | null;
 }
 /**
  * Corrects a memory.
@@ -1867,6 +1867,10 @@ export interface Receipt {
    * Tokens of the prompt, chat template included.
    */
   n_tokens: number;
+  /**
+   * Memories of another embedding model, found by their words alone until `lab db reembed`.
+   */
+  n_waiting?: number;
   /**
    * Every piece considered, in the order of the window.
    */

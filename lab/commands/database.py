@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +12,16 @@ from rich.filesize import decimal
 from rich.progress import Progress
 
 from lab.commands.printing import notes, print_json, print_table
-from lab.config import load_settings
+from lab.config import Settings, load_settings
 from lab.db import backups, maintenance, upgrade
 from lab.db.connection import place
 from lab.db.maintenance import DatabaseStatus, Problem
-from lab.db.opening import running_database
+from lab.db.opening import open_database, running_database
+from lab.pipelines import pipeline_factory
+from lab.pipelines.catalog import configured
+from lab.pipelines.files import known_signature
+from lab.schemas.task import Task
+from lab.workflows.reembedding import reembed, waiting
 
 app = typer.Typer(help="Look after the database.", no_args_is_help=True, add_completion=False)
 
@@ -46,24 +51,36 @@ def upgrade_() -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """
-    Show versions, revision and size, table by table.
+    Show versions, revision and size, table by table, and which model embedded the memories.
 
     Example: `lab db status --json`
     """
+    model = embedding_model(load_settings())
 
-    async def run() -> tuple[str, DatabaseStatus]:
+    async def run() -> tuple[str, DatabaseStatus, int | None]:
         async with _database() as (url, timeout_s):
-            return place(url), await maintenance.status(url, timeout_s=timeout_s)
+            found = await maintenance.status(url, timeout_s=timeout_s)
+            if model is None or found.revision != found.newest:
+                return place(url), found, None
+            return place(url), found, await maintenance.waiting(url, model, timeout_s=timeout_s)
 
-    where, found = asyncio.run(run())
+    where, found, n_waiting = asyncio.run(run())
     if as_json:
-        print_json({"database": where, **asdict(found)})
+        print_json(
+            {"database": where, "embedding_model": model, "n_waiting": n_waiting, **asdict(found)}
+        )
         return
     behind = "" if found.revision == found.newest else f", newest {found.newest}: `lab db upgrade`"
     notes.print(
         f"The {where}: PostgreSQL {found.server}, pgvector {found.vector or 'missing'}, "
         f"revision {found.revision or 'none'}{behind}, {decimal(found.n_bytes)}."
     )
+    if found.embedded:
+        print_table(["memories embedded by", "rows"], found.embedded.items())
+    if model is None:
+        notes.print("The files of the embedding model of the settings are not here yet.")
+    elif n_waiting:
+        notes.print(f"{n_waiting} memories wait for {model}: `lab db reembed`.")
     print_table(
         ["table", "rows", "dead rows", "size"],
         [(t.name, t.n_rows, t.n_dead, decimal(t.n_bytes)) for t in found.tables],
@@ -73,14 +90,17 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def check(as_json: Json = False) -> None:
     """
-    Look for what is wrong: schema, indexes, rows that point nowhere. Exits with 1 when there is.
+    Look for what is wrong: schema, indexes, rows that point nowhere, memories of another model.
+
+    Exits with 1 when there is something.
 
     Example: `lab db check`
     """
+    model = embedding_model(load_settings())
 
     async def run() -> list[Problem]:
         async with _database() as (url, timeout_s):
-            return await maintenance.check(url, timeout_s=timeout_s)
+            return await maintenance.check(url, timeout_s=timeout_s, model=model)
 
     problems = asyncio.run(run())
     if as_json:
@@ -115,6 +135,44 @@ def vacuum() -> None:
         notes.print(f"{done} tables are vacuumed.")
 
     asyncio.run(run())
+
+
+@app.command("reembed")
+def reembed_() -> None:
+    """
+    Embed the memories anew that another model embedded; safe while the lab runs.
+
+    Needed after the embedding model was changed: until then, memories of before are found by their
+    words alone. Stop it when you like and run it again, it goes on where it was.
+
+    Example: `lab db reembed`
+    """
+    settings = load_settings()
+    done, total = 0, 0
+
+    async def run() -> None:
+        nonlocal done, total
+        factory = pipeline_factory(settings.config.chat, settings.config.embedding)
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(open_database(settings))
+            stack.push_async_callback(factory.aclose)
+            embedding = await stack.enter_async_context(factory.embedding())
+            progress = stack.enter_context(Progress(console=notes, transient=True))
+            left = await waiting(database, embedding)
+            total = sum(map(len, left.values()))
+            task = progress.add_task(f"Embedding with {embedding.signature}", total=total)
+            for owner_id, ids in left.items():
+                before = done
+                async for n in reembed(database, owner_id, embedding, ids):
+                    done = before + n
+                    progress.update(task, completed=done)
+
+    try:
+        asyncio.run(run())
+    except KeyboardInterrupt:
+        notes.print(f"Stopped after {done} of {total} memories; run it again to go on.")
+        raise typer.Exit(130) from None
+    notes.print(f"{done} memories were embedded anew." if total else "No memory waits.")
 
 
 @app.command()
@@ -160,6 +218,12 @@ def restore(
                 return place(url)
 
     notes.print(f"The {asyncio.run(run())} holds what {file} held.", markup=False)
+
+
+def embedding_model(settings: Settings) -> str | None:
+    """Return the signature of the embedding model, or None where its files are not here."""
+    config = settings.config.embedding
+    return known_signature(configured(config.model, config.revision, Task.embedding))
 
 
 @asynccontextmanager

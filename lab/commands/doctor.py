@@ -1,5 +1,6 @@
 """`lab doctor`: whether this machine can run the lab."""
 
+import asyncio
 import platform
 import shutil
 import subprocess
@@ -10,13 +11,15 @@ from typing import Annotated
 
 import typer
 
+from lab.commands.database import embedding_model
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import Settings, load_settings
-from lab.db import embedded_server
+from lab.db import embedded_server, maintenance
 from lab.db.embedded import binary
 from lab.errors import LabError, ServiceError
 from lab.pipelines.catalog import MINILM, WEIGHTS_SHA256, minilm_folder, packaged
-from lab.pipelines.loading import check_sha256, local_folder, torch_device
+from lab.pipelines.files import check_sha256, local_folder
+from lab.pipelines.loading import torch_device
 from lab.supervisor.accounts import notebook_account
 from lab.supervisor.addresses import check_ports
 from lab.supervisor.proxy import node, script
@@ -117,6 +120,26 @@ def models(settings: Settings) -> str:
     return "; ".join(names)
 
 
+def memories(settings: Settings) -> str:
+    """See that the present model embedded every memory, where the database runs."""
+    model, config = embedding_model(settings), settings.config.database
+    server = embedded_server(settings)
+    if model is None:
+        raise ServiceError(
+            f"The files of `{settings.config.embedding.model}`, which embeds memories, are not "
+            "here; the lab downloads them when it first needs them, if the network lets it."
+        )
+    if config.url is None and server.pid() is None:
+        return f"not seen: the database does not run; new ones are embedded by {model}"
+    url = config.url.get_secret_value() if config.url else server.url()
+    if n := asyncio.run(maintenance.waiting(url, model, timeout_s=config.connect_timeout_s)):
+        raise ServiceError(
+            f"{n} memories were not embedded by {model}, and are found by words alone; "
+            "run `lab db reembed`."
+        )
+    return f"all embedded by {model}"
+
+
 CHECKS: dict[str, Callable[[Settings], str]] = {
     "python": python,
     "node": nodejs,
@@ -126,6 +149,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "ports": ports,
     "device": device,
     "models": models,
+    "memories": memories,
 }
 
 

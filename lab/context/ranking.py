@@ -16,6 +16,7 @@ from lab.protocols import FloatArray, Signals
 
 NEIGHBOURS: Final = (0.4, 0.2)
 """Part of its words' score that a turn lends to those one and two places away."""
+POSITION_BITS: Final = 32
 WORDS, SIMILARITY, CONTEXT, SPOKEN, SITTING = 1.0, 0.7, 0.7, 0.5, 0.3
 
 
@@ -35,16 +36,19 @@ def relevance(signals: Signals) -> FloatArray:
     if not len(signals.words):
         return np.zeros(0, dtype=np.float32)
     words = signals.words.copy()
+    similarity, together = (
+        np.nan_to_num(known, nan=0.0) for known in (signals.similarity, signals.context_similarity)
+    )
     for distance, part in enumerate(NEIGHBOURS, 1):
         earlier, later = _apart(signals, distance)
         words[later] += part * signals.words[earlier]
         words[earlier] += part * signals.words[later]
-    around = 2 * signals.context_similarity
+    around = 2 * together
     earlier, later = _apart(signals, 1)
-    around[earlier] += signals.context_similarity[later] - signals.context_similarity[earlier]
+    around[earlier] += together[later] - together[earlier]
     score = (
         WORDS * _scaled(words)
-        + SIMILARITY * _scaled(signals.similarity)
+        + SIMILARITY * _scaled(similarity)
         + CONTEXT * _scaled(around)
         + SPOKEN * signals.spoken
     )
@@ -54,21 +58,14 @@ def relevance(signals: Signals) -> FloatArray:
 
 def _apart(signals: Signals, distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the places of turns of one sitting that are so many positions apart."""
-    place = {key: i for i, key in enumerate(_places(signals, 0))}
-    pairs = [(i, place[key]) for i, key in enumerate(_places(signals, distance)) if key in place]
-    earlier, later = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    return earlier, later
-
-
-def _places(signals: Signals, distance: int) -> list[tuple[int, int, int]]:
-    return list(
-        zip(
-            signals.chat.tolist(),
-            signals.day.tolist(),
-            (signals.position + distance).tolist(),
-            strict=True,
-        )
+    place = (signals.chat << POSITION_BITS) + signals.position  # rises
+    later = np.searchsorted(place, place + distance)
+    earlier = np.flatnonzero(later < len(place))
+    later = later[earlier]
+    pairs = (place[later] == place[earlier] + distance) & (
+        signals.day[later] == signals.day[earlier]
     )
+    return earlier[pairs], later[pairs]
 
 
 def _best_of_sitting(signals: Signals, score: FloatArray) -> FloatArray:

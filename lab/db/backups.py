@@ -24,6 +24,12 @@ from lab.errors import ConflictError, DatabaseError, InputError
 LOCK_TIMEOUT = "10s"
 """How long a restore waits for those who use the database."""
 _EMPTY = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
+# As in the step that builds the index of embeddings: workers need more shared memory than
+# containers often have.
+_NO_WORKERS = (
+    "DO $$ BEGIN IF current_setting('dynamic_shared_memory_type') <> 'mmap' THEN"
+    " SET LOCAL max_parallel_maintenance_workers = 0; END IF; END $$;"
+)
 
 
 async def backup(url: str, file: Path, *, timeout_s: float) -> int:
@@ -113,7 +119,7 @@ async def _pump(reader: Process, writer: Process) -> None:
     assert reader.stdout is not None, "a pipe was asked for"
     assert writer.stdin is not None, "a pipe was asked for"
     with suppress(BrokenPipeError, ConnectionResetError):  # psql ended first, and says why
-        writer.stdin.write(f"SET lock_timeout = '{LOCK_TIMEOUT}'; {_EMPTY}".encode())
+        writer.stdin.write(f"SET lock_timeout = '{LOCK_TIMEOUT}'; {_NO_WORKERS} {_EMPTY}".encode())
         while block := await reader.stdout.read(1 << 16):
             writer.stdin.write(block)
             await writer.stdin.drain()

@@ -1,6 +1,6 @@
 """Looking after the database: what is in it, whether it is sound, and giving space back."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from lab.db.isolation import unprotected
 from lab.db.lost import LOST
 from lab.db.migrations import configuration
 from lab.db.tables import Base
+from lab.errors import DatabaseError
 
 T = TypeVar("T")
 
@@ -45,6 +46,9 @@ class DatabaseStatus:
         The step of the schema that the database is at, and the newest one that this lab knows.
     n_bytes : int
         Size on disk.
+    embedded : mapping of str to int
+        Memories by the signature of their embedding model, `unknown` for those of before it was
+        kept.
     tables : sequence of TableSize
         Largest first.
     """
@@ -54,6 +58,7 @@ class DatabaseStatus:
     revision: str | None
     newest: str | None
     n_bytes: int
+    embedded: Mapping[str, int]
     tables: Sequence[TableSize] = field(repr=False)
 
 
@@ -84,12 +89,36 @@ async def status(url: str, *, timeout_s: float) -> DatabaseStatus:
         )
         tables = [TableSize(*cells) for cells in await found.fetchall()]
         revision, newest = await _inspected(url, timeout_s, _revisions)
+        embedded = await _embedded(connection) if revision == newest else {}
     server, n_bytes, vector = row
-    return DatabaseStatus(server, vector, revision, newest, n_bytes, tables)
+    return DatabaseStatus(server, vector, revision, newest, n_bytes, embedded, tables)
 
 
-async def check(url: str, *, timeout_s: float) -> list[Problem]:
-    """Return what is wrong with a database: its schema, its indexes, rows that point nowhere."""
+async def waiting(url: str, model: str, *, timeout_s: float) -> int:
+    """
+    Return how many memories were not embedded by the model of that signature.
+
+    Raises
+    ------
+    DatabaseError
+        If the database does not answer, or its schema is not the newest.
+    """
+    revision, newest = await _inspected(url, timeout_s, _revisions)
+    if revision != newest:
+        raise DatabaseError(
+            f"The schema is at {revision or 'nothing'} and this lab needs {newest}; "
+            "run `lab db upgrade`."
+        )
+    async with await connect(url, timeout_s=timeout_s) as connection:
+        return await _waiting(connection, model)
+
+
+async def check(url: str, *, timeout_s: float, model: str | None = None) -> list[Problem]:
+    """
+    Return what is wrong with a database: its schema, its indexes, rows that point nowhere.
+
+    With the signature of the present embedding model, also memories that another one embedded.
+    """
     revision, newest = await _inspected(url, timeout_s, _revisions)
     if revision != newest:
         return [
@@ -110,6 +139,13 @@ async def check(url: str, *, timeout_s: float) -> list[Problem]:
             )
         ]
         problems += [problem async for problem in _orphans(connection)]
+        if model is not None and (n := await _waiting(connection, model)):
+            problems.append(
+                Problem(
+                    f"{n} memories were not embedded by {model}, and are found by words alone.",
+                    "Run `lab db reembed`.",
+                )
+            )
     return problems
 
 
@@ -200,6 +236,28 @@ async def _orphans(connection: AsyncConnection) -> AsyncIterator[Problem]:
             f"{n} conversations are gone and their checkpoints are not.",
             "Run `lab db vacuum`, which deletes them.",
         )
+
+
+async def _embedded(connection: AsyncConnection) -> dict[str, int]:
+    found = await connection.execute(
+        "SELECT coalesce(embedding_model, 'unknown'), count(*) FROM memories GROUP BY 1 ORDER BY 1"
+    )
+    return dict(await found.fetchall())
+
+
+async def _waiting(connection: AsyncConnection, model: str) -> int:
+    found = await connection.execute(
+        """
+        SELECT count(*) FROM (
+            SELECT id FROM memories WHERE embedding_model IS DISTINCT FROM %(model)s
+            UNION
+            SELECT memory_id FROM memory_contexts WHERE embedding_model IS DISTINCT FROM %(model)s
+        ) AS waiting
+        """,
+        {"model": model},
+    )
+    ((n,),) = await found.fetchall()
+    return int(n)
 
 
 async def _row(connection: AsyncConnection, statement: str | sql.Composed) -> tuple[Any, ...]:

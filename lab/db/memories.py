@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import ColumnElement, UnaryExpression, delete, select, text
+from sqlalchemy import (
+    ColumnElement,
+    UnaryExpression,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    union,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 
 from lab.db import recall
@@ -33,7 +43,7 @@ class MemoryStore(OwnedStore[Memory]):
     kind = "memory"
     row = MemoryRow
     entity = Memory
-    changeable = frozenset({"text", "embedding"})
+    changeable = frozenset({"text", "embedding", "embedding_model"})
 
     async def add(
         self,
@@ -41,6 +51,8 @@ class MemoryStore(OwnedStore[Memory]):
         text: str,
         embedding: FloatArray,
         context_embedding: FloatArray | None = None,
+        *,
+        model: str,
     ) -> Memory:
         """
         Make a stored message findable.
@@ -55,6 +67,8 @@ class MemoryStore(OwnedStore[Memory]):
             Of the text.
         context_embedding : array of shape (768,), optional
             Of the text together with what was said before it; none where nothing was.
+        model : str
+            Signature of the model that made them.
         """
         _check("embedding", embedding)
         memory = await self._insert(
@@ -65,42 +79,47 @@ class MemoryStore(OwnedStore[Memory]):
             name=message.name,
             text=text,
             embedding=embedding,
+            embedding_model=model,
             created_at=message.created_at,
         )
         await self._post_terms(memory)
         if context_embedding is not None:
-            await self.set_context(memory.id, context_embedding)
+            await self.set_context(memory.id, context_embedding, model=model)
         return memory
 
-    async def replace(self, id: UUID, text: str, embedding: FloatArray) -> Memory:
+    async def replace(self, id: UUID, text: str, embedding: FloatArray, *, model: str) -> Memory:
         """
         Put another text and its embedding, of shape (768,), in the place of a memory's.
+
+        `model` is the signature of the one that made the embedding.
 
         What was embedded together with the former text stays: `set_context` replaces it.
         """
         _check("embedding", embedding)
-        memory = await self._update(id, {"text": text, "embedding": embedding})
+        fields = {"text": text, "embedding": embedding, "embedding_model": model}
+        memory = await self._update(id, fields)
         await self._session.execute(delete(MemoryTermRow).where(MemoryTermRow.memory_id == id))
         await self._post_terms(memory)
         return memory
 
-    async def set_context(self, id: UUID, embedding: FloatArray | None) -> None:
-        """Keep the embedding (768,) of a memory with what was said before it, or none."""
-        if embedding is None:
-            await self._session.execute(
-                delete(MemoryContextRow).where(
-                    MemoryContextRow.memory_id == id, MemoryContextRow.owner_id == self._owner_id
-                )
-            )
-            return
+    async def set_context(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
+        """Keep the embedding (768,), made by a model, of a memory with what was said before it."""
         _check("context_embedding", embedding)
         statement = postgresql.insert(MemoryContextRow).values(
-            memory_id=id, owner_id=self._owner_id, embedding=embedding
+            memory_id=id, owner_id=self._owner_id, embedding=embedding, embedding_model=model
         )
         await self._session.execute(
             statement.on_conflict_do_update(
                 index_elements=[MemoryContextRow.memory_id],
-                set_={"embedding": statement.excluded.embedding},
+                set_={"embedding": statement.excluded.embedding, "embedding_model": model},
+            )
+        )
+
+    async def drop_context(self, id: UUID) -> None:
+        """Delete the embedding of a memory with what was said before it."""
+        await self._session.execute(
+            delete(MemoryContextRow).where(
+                MemoryContextRow.memory_id == id, MemoryContextRow.owner_id == self._owner_id
             )
         )
 
@@ -113,7 +132,7 @@ class MemoryStore(OwnedStore[Memory]):
     async def drop_context_after(self, conversation_id: UUID, position: int) -> None:
         """Delete the embedding of the turn after a position together with one that is forgotten."""
         if after := await self.after(conversation_id, position):
-            await self.set_context(after.id, None)
+            await self.drop_context(after.id)
 
     async def delete_all(self, conversation_id: UUID | None = None) -> None:
         """Delete the memories of one chat, or all."""
@@ -140,18 +159,46 @@ class MemoryStore(OwnedStore[Memory]):
             conversation_id, MemoryRow.position.asc(), MemoryRow.position > position
         )
 
-    async def some(self, ids: Sequence[UUID]) -> dict[UUID, Memory]:
-        """Return the memories of those ids that there are."""
-        rows = await self._session.scalars(
-            select(MemoryRow).where(MemoryRow.owner_id == self._owner_id, MemoryRow.id.in_(ids))
+    async def some(self, ids: Sequence[UUID], *, held: bool = False) -> dict[UUID, Memory]:
+        """Return the memories of those ids that there are; none changes meanwhile when held."""
+        query = select(MemoryRow).where(MemoryRow.owner_id == self._owner_id, MemoryRow.id.in_(ids))
+        if held:
+            query = query.order_by(MemoryRow.id).with_for_update(key_share=True)
+        return {row.id: self._checked(row) for row in await self._session.scalars(query)}
+
+    async def waiting(self, model: str) -> builtins.list[UUID]:
+        """Return the memories that another model embedded, alone or with what was said before."""
+        alone = select(MemoryRow.id.label("id")).where(*self._embedded_otherwise(MemoryRow, model))
+        together = select(MemoryContextRow.memory_id).where(
+            *self._embedded_otherwise(MemoryContextRow, model)
         )
-        return {row.id: self._checked(row) for row in rows}
+        return list(await self._session.scalars(union(alone, together).order_by("id")))
+
+    async def n_waiting(self, model: str) -> int:
+        """Return how many memories another model embedded."""
+        other = self._embedded_otherwise(MemoryRow, model)
+        return await self._session.scalar(select(func.count()).where(*other)) or 0
+
+    async def renew(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
+        """Put the embedding (768,) by another model of the same text in the place of a memory's."""
+        _check("embedding", embedding)
+        await self._update(id, {"embedding": embedding, "embedding_model": model})
+
+    async def renew_context(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
+        """Do so for the embedding with what was said before it, unless that was forgotten."""
+        _check("context_embedding", embedding)
+        await self._session.execute(
+            update(MemoryContextRow)
+            .where(MemoryContextRow.memory_id == id, MemoryContextRow.owner_id == self._owner_id)
+            .values(embedding=embedding, embedding_model=model)
+        )
 
     async def signals(
         self,
         question: str,
         query: FloatArray,
         *,
+        model: str,
         role: Role | None = None,
         conversation_id: UUID | None = None,
         excluded: Sequence[UUID] = (),
@@ -165,6 +212,8 @@ class MemoryStore(OwnedStore[Memory]):
             What is asked.
         query : array of shape (768,)
             Its embedding.
+        model : str
+            Signature of the model that made it.
         role : Role, optional
             Whose words are asked for where the question names no speaker.
         conversation_id : UUID, optional
@@ -178,10 +227,18 @@ class MemoryStore(OwnedStore[Memory]):
             self._owner_id,
             question,
             query,
+            model=model,
             role=role,
             conversation_id=conversation_id,
             excluded=excluded,
         )
+
+    def _embedded_otherwise(
+        self, row: type[MemoryRow | MemoryContextRow], model: str
+    ) -> tuple[ColumnElement[bool], ...]:
+        # Both sides of the name and none: an index finds these, and serves no "is distinct from".
+        names = row.embedding_model
+        return row.owner_id == self._owner_id, or_(names < model, names > model, names.is_(None))
 
     async def _first(
         self, conversation_id: UUID, order: UnaryExpression[int], *conditions: ColumnElement[bool]

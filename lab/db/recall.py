@@ -1,5 +1,5 @@
 """
-What speaks for each turn when a question is asked: one statement for words, meaning and neighbours.
+What speaks for each turn when a question is asked: words, meaning and neighbours.
 
 The turns that share rare words with the question, by BM25, and those nearest to it in meaning are
 looked up; they and their neighbours come back with all that is known of them. Ranking is another
@@ -12,16 +12,18 @@ Robertson and Zaragoza, "The probabilistic relevance framework: BM25 and beyond"
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
-from numpy.typing import NDArray
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import Uuid, bindparam, text
+from sqlalchemy import Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lab.db.nearest import Within, nearest
 from lab.protocols import EMBEDDING_DIM, FloatArray, Signals
 from lab.schemas.role import Role
 
@@ -31,12 +33,20 @@ SEEDS: Final = 200
 """Hits of each kind."""
 MOST_WORDS: Final = 1000
 """Words of a question that may be names."""
+MOST_POSTINGS: Final = 20_000
+"""Occurrences of a question's words among which hits are looked for, the rarest words first."""
 _K1, _B = 1.2, 0.4  # turns are short: their length says little
+_N_TURNS = "SELECT coalesce(sum(n_messages), 0) FROM conversations WHERE owner_id = :owner"
+
+_SCORE: Final = "weight * n_times / (n_times + least_length + length * n_terms)"
+
 
 # Under row-level security an index serves a comparison of columns only, not one of an expression:
 # so `speaker` is stored, and `seeds` computes its bounds before they are compared.
-_STATEMENT = text(
-    f"""
+@lru_cache
+def _statement(condition: str) -> TextClause:
+    return text(
+        f"""
     WITH named AS (
         SELECT word FROM unnest(CAST(:words AS text[])) AS word, LATERAL (
             SELECT FROM memories WHERE owner_id = :owner AND speaker = word LIMIT 1
@@ -46,51 +56,64 @@ _STATEMENT = text(
         SELECT lexeme FROM unnest(to_tsvector('english', left(CAST(:question AS text), 20000)))
         EXCEPT
         SELECT lexeme FROM named, unnest(to_tsvector('english', word))
-    ), size AS (
-        SELECT count(*)::float8 AS n FROM memories
-        WHERE owner_id = :owner AND conversation_id = coalesce(:conversation, conversation_id)
-    ), posted AS (
-        SELECT memory_id AS id, n_times, n_terms / avg(n_terms) OVER () AS length,
-            count(*) OVER (PARTITION BY term) AS n_with
-        FROM memory_terms WHERE owner_id = :owner AND term IN (SELECT lexeme FROM asked)
-            AND conversation_id = coalesce(:conversation, conversation_id)
+    ), counted AS (
+        SELECT lexeme, n_with, n_terms FROM asked, LATERAL (
+            SELECT count(*) AS n_with, sum(n_terms) AS n_terms
+            FROM memory_terms WHERE {condition} AND term = lexeme
+        ) AS with_it WHERE n_with > 0
+    ), weighed AS (
+        SELECT lexeme,
+            {_K1 + 1} * ln(1 + (:n_turns - n_with + 0.5) / (n_with + 0.5))::float8 AS weight,
+            {_K1 * (1 - _B)}::float8 AS least_length,
+            {_K1 * _B} / (sum(n_terms) OVER () / sum(n_with) OVER ())::float8 AS length,
+            sum(n_with) OVER rarest_first <= :most_postings AS whole,
+            row_number() OVER rarest_first = 1 AS rarest
+        FROM counted WINDOW rarest_first AS (ORDER BY n_with, lexeme)
     ), worded AS (
-        SELECT id, sum(
-            ln(1 + (n - n_with + 0.5) / (n_with + 0.5)) * n_times * {_K1 + 1}
-            / (n_times + {_K1} * ({1 - _B} + {_B} * length))
-        )::float8 AS score
-        FROM posted, size GROUP BY id
-    ), seeds AS (
-        (SELECT conversation_id, position - {REACH} AS first, position + {REACH} AS last
-        FROM memories WHERE id IN (SELECT id FROM worded ORDER BY score DESC, id LIMIT {SEEDS}))
+        -- Where even the rarest word is that common, the newest who said it are taken.
+        SELECT memory_id AS id, sum({_SCORE}) AS score
+        FROM weighed, LATERAL (
+            SELECT memory_id, n_times, n_terms FROM memory_terms
+            WHERE {condition} AND term = lexeme
+            ORDER BY memory_id DESC LIMIT :most_postings
+        ) AS posted WHERE whole OR rarest GROUP BY memory_id
+    ), hits AS (
+        (SELECT id FROM worded ORDER BY score DESC, id LIMIT {SEEDS})
         UNION
-        (SELECT conversation_id, position - {REACH}, position + {REACH} FROM memories
-        WHERE owner_id = :owner AND conversation_id = coalesce(:conversation, conversation_id)
-        ORDER BY embedding <=> CAST(:query AS vector), id LIMIT {SEEDS})
-    )
-    SELECT m.id, m.conversation_id, m.position, m.created_at,
-        coalesce(worded.score, 0) AS words,
-        1 - (m.embedding <=> CAST(:query AS vector)) AS similarity,
-        1 - (coalesce(c.embedding, m.embedding) <=> CAST(:query AS vector)) AS context_similarity,
-        CASE WHEN EXISTS (SELECT FROM named)
-            THEN coalesce(m.speaker IN (SELECT word FROM named), false)
-            ELSE coalesce(m.role = CAST(:role AS text), false) END AS spoken
-    FROM memories m
-    LEFT JOIN worded ON worded.id = m.id
-    LEFT JOIN memory_contexts c ON c.memory_id = m.id
-    WHERE m.message_id <> ALL(:excluded) AND m.id IN (
-        SELECT near.id FROM seeds JOIN memories near
+        SELECT unnest(CAST(:nearest AS uuid[]))
+    ), seeds AS MATERIALIZED (
+        SELECT conversation_id, position - {REACH} AS first, position + {REACH} AS last
+        FROM memories WHERE id IN (SELECT id FROM hits)
+    ), near AS (
+        SELECT DISTINCT near.id FROM seeds JOIN memories near
         ON near.conversation_id = seeds.conversation_id
         AND near.position BETWEEN seeds.first AND seeds.last
     )
+    SELECT m.id, m.conversation_id::text, m.position, m.created_at::date - DATE '1970-01-01' AS day,
+        CASE WHEN EXISTS (SELECT FROM weighed WHERE whole) THEN coalesce(score, 0) ELSE 0 END
+        + coalesce((
+            SELECT sum({_SCORE}) FROM weighed, memory_terms
+            WHERE NOT whole AND memory_id = m.id AND term = lexeme
+        ), 0) AS words,
+        CASE WHEN m.embedding_model = :model
+            THEN 1 - (m.embedding <=> CAST(:query AS vector)) END AS similarity,
+        CASE WHEN c.embedding_model = :model
+            THEN 1 - (c.embedding <=> CAST(:query AS vector)) END AS context_similarity,
+        CASE WHEN EXISTS (SELECT FROM named)
+            THEN coalesce(m.speaker IN (SELECT word FROM named), false)
+            ELSE coalesce(m.role = CAST(:role AS text), false) END AS spoken
+    FROM near JOIN memories m ON m.id = near.id
+    LEFT JOIN worded ON worded.id = m.id
+    LEFT JOIN memory_contexts c ON c.memory_id = m.id
+    WHERE m.message_id <> ALL(:excluded)
     ORDER BY m.conversation_id, m.position
     """
-).bindparams(
-    bindparam("owner", type_=Uuid),
-    bindparam("conversation", type_=Uuid),
-    bindparam("query", type_=VECTOR(EMBEDDING_DIM)),
-    bindparam("excluded", type_=ARRAY(Uuid)),
-)
+    ).bindparams(
+        bindparam("owner", type_=Uuid),
+        bindparam("query", type_=VECTOR(EMBEDDING_DIM)),
+        bindparam("nearest", type_=ARRAY(Uuid)),
+        bindparam("excluded", type_=ARRAY(Uuid)),
+    )
 
 
 async def signals(
@@ -99,37 +122,51 @@ async def signals(
     question: str,
     query: FloatArray,
     *,
+    model: str,
     role: Role | None,
     conversation_id: UUID | None,
     excluded: Sequence[UUID],
 ) -> Signals:
     """Return the signals of `MemoryStore.signals`, in the order of the chats."""
-    rows = (
-        await session.execute(
-            _STATEMENT,
-            {
-                "owner": owner_id,
-                "conversation": conversation_id,
-                "question": question,
-                "words": list(dict.fromkeys(re.findall(r"\w+", question.lower())))[:MOST_WORDS],
-                "role": role,
-                "query": query,
-                "excluded": list(excluded),
-            },
-        )
-    ).all()
-    chats = {chat: n for n, chat in enumerate(dict.fromkeys(row.conversation_id for row in rows))}
+    within = await _within(session, owner_id, conversation_id)
+    values = {
+        **within.parameters,
+        "n_turns": within.n,
+        "most_postings": MOST_POSTINGS,
+        "question": question,
+        "words": list(dict.fromkeys(re.findall(r"\w+", question.lower())))[:MOST_WORDS],
+        "role": role,
+        "query": query,
+        "model": model,
+        "nearest": await nearest(session, within, query, model, SEEDS),
+        "excluded": list(excluded),
+    }
+    rows = (await session.execute(_statement(within.condition), values)).all()
+    return _gathered(rows)
 
-    def column(name: str, kind: type) -> NDArray[Any]:
-        return np.array([getattr(row, name) for row in rows], dtype=kind)
 
+async def _within(session: AsyncSession, owner_id: UUID, conversation_id: UUID | None) -> Within:
+    within = Within(owner_id, conversation_id, 0)
+    chat = "" if conversation_id is None else " AND id = :conversation"
+    n = await session.scalar(text(_N_TURNS + chat), within.parameters)
+    return replace(within, n=int(n or 0))
+
+
+def _gathered(rows: Sequence[Row[Any]]) -> Signals:
+    """Return rows of turns as arrays."""
+    ids, chat, position, day, words, similarity, context, spoken = (
+        zip(*rows, strict=True) if rows else [()] * 8
+    )
+    chats = {id: n for n, id in enumerate(dict.fromkeys(chat))}
+    alone = np.array(similarity, dtype=np.float32)  # None becomes NaN
+    together = np.array(context, dtype=np.float32)
     return Signals(
-        ids=[row.id for row in rows],
-        chat=np.array([chats[row.conversation_id] for row in rows], dtype=np.int64),
-        position=column("position", np.int64),
-        day=np.array([row.created_at.toordinal() for row in rows], dtype=np.int64),
-        words=column("words", np.float32),
-        similarity=column("similarity", np.float32),
-        context_similarity=column("context_similarity", np.float32),
-        spoken=column("spoken", np.bool_),
+        ids=list(ids),
+        chat=np.array([chats[id] for id in chat], dtype=np.int64),
+        position=np.array(position, dtype=np.int64),
+        day=np.array(day, dtype=np.int64),
+        words=np.array(words, dtype=np.float32),
+        similarity=alone,
+        context_similarity=np.where(np.isnan(together), alone, together),
+        spoken=np.array(spoken, dtype=np.bool_),
     )

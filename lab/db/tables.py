@@ -14,12 +14,18 @@ from sqlalchemy import (
     MetaData,
     UniqueConstraint,
     func,
+    literal_column,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from lab.db.ids import new_id
 from lab.protocols import EMBEDDING_DIM, FloatArray
+
+EMBEDDING_IN_SPACE: Final = (
+    "(embedding::halfvec(768) || memory_space(owner_id, embedding_model))::halfvec(832)"
+)
+"""What the index of embeddings holds: half as precise, with 64 numbers of the owner and model."""
 
 
 class Base(DeclarativeBase):
@@ -156,14 +162,23 @@ class MemoryRow(OwnedRow):
     A turn with its embedding.
 
     The migration stores `embedding` PLAIN, in the row itself: reading vectors out of line costs
-    an exact search some ten times as much.
+    an exact search some ten times as much. Its index is explained in `lab.db.nearest`.
     """
 
     __tablename__ = "memories"
     __table_args__ = (
         Index(None, "conversation_id", "owner_id", "position"),
         Index(None, "owner_id", "speaker"),
+        Index(None, "owner_id", "embedding_model"),
+        Index(
+            "ix_memories_embedding_in_space",
+            literal_column(EMBEDDING_IN_SPACE).label("in_space"),
+            postgresql_using="hnsw",
+            postgresql_ops={"in_space": "halfvec_cosine_ops"},
+        ),
     )
+
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
 
     conversation_id: Mapped[UUID] = mapped_column(
         ForeignKey("conversations.id", ondelete="CASCADE")
@@ -178,18 +193,23 @@ class MemoryRow(OwnedRow):
     """The name as it is searched: row-level security lets no index serve a call of `lower`."""
     text: Mapped[str]
     embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM), deferred=True)
+    embedding_model: Mapped[str | None]
+    """Signature of the model that made the embedding; unknown for those of before it was kept."""
 
 
 class MemoryContextRow(Base):
     """The embedding of a turn together with what was said before it; read for few turns at once."""
 
     __tablename__ = "memory_contexts"
+    __table_args__ = (Index(None, "owner_id", "embedding_model"),)
 
     memory_id: Mapped[UUID] = mapped_column(
         ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True
     )
-    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM))
+    embedding_model: Mapped[str | None]
+    """As that of the memory."""
 
 
 class MemoryTermRow(Base):
@@ -201,7 +221,8 @@ class MemoryTermRow(Base):
             None,
             "owner_id",
             "term",
-            postgresql_include=["conversation_id", "memory_id", "n_times", "n_terms"],
+            "memory_id",
+            postgresql_include=["conversation_id", "n_times", "n_terms"],
         ),
     )
 

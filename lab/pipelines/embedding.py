@@ -16,7 +16,8 @@ from sentence_transformers import SentenceTransformer
 
 from lab.errors import ModelLoadError, UnavailableError
 from lab.pipelines.catalog import WEIGHTS_SHA256
-from lab.pipelines.loading import check_sha256, clear_errors, local_folder, torch_device
+from lab.pipelines.files import check_sha256, local_folder, signature
+from lab.pipelines.loading import clear_errors, torch_device
 from lab.protocols import EMBEDDING_DIM, EmbeddingKind, FloatArray
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
@@ -90,11 +91,15 @@ class SentenceEmbedding:
         Its entry in the catalog.
     network : SentenceTransformer
         The weights and the tokenizer.
+    signature : str
+        Name and digest of its files.
     batch_size : int
         Windows in one forward pass.
     """
 
-    def __init__(self, model: Model, network: SentenceTransformer, *, batch_size: int) -> None:
+    def __init__(
+        self, model: Model, network: SentenceTransformer, *, signature: str, batch_size: int
+    ) -> None:
         dim = network.get_embedding_dimension()
         if not dim or dim > EMBEDDING_DIM:
             raise ModelLoadError(
@@ -105,6 +110,7 @@ class SentenceEmbedding:
         self.model = model.model_copy(
             update={"dim": dim, "context_length": network.max_seq_length, "loaded": True}
         )
+        self.signature = signature
         self._network = network.eval()
         self._batch_size = batch_size
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
@@ -122,7 +128,8 @@ class SentenceEmbedding:
             network = SentenceTransformer(
                 str(folder), device=str(torch_device(config.device)), local_files_only=True
             )
-        return cls(model, network, batch_size=config.batch_size)
+            signed = signature(model, folder)
+        return cls(model, network, signature=signed, batch_size=config.batch_size)
 
     async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
         """Return unit vectors of shape (N, 768), in the order of `texts`."""

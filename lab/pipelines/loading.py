@@ -1,12 +1,9 @@
 """Weights from a folder or the Hugging Face hub, with errors that say what to do."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 from transformers import (
@@ -18,14 +15,10 @@ from transformers import (
 from transformers.utils import logging
 
 from lab.errors import ModelLoadError
+from lab.pipelines.files import local_folder
 from lab.pipelines.layer import fuse_layers
 from lab.pipelines.packing import pack_linears
 from lab.schemas.model import Model
-
-WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-"""What a model needs; other frameworks' copies of the weights are left out."""
-
-CHUNK_BYTES = 1 << 20
 
 
 def load_causal(
@@ -59,39 +52,11 @@ def load_causal(
         return network, tokenizer
 
 
-def local_folder(model: Model) -> Path:
-    """Return the folder of a model's files; download them where the source is no folder."""
-    folder = Path(model.source)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelLoadError(
-                f"No weights for `{model.id}`: {folder} has no config.json; "
-                "name a folder that transformers saved, or restore this one."
-            )
-        return folder
-    return Path(
-        snapshot_download(model.source, revision=model.revision, allow_patterns=WANTED_FILES)
-    )
-
-
 def torch_device(name: str) -> torch.device:
     """Return the device of that name; `auto` = the accelerator, else the CPU."""
     if name != "auto":
         return torch.device(name)
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-
-
-def check_sha256(file: Path, expected: str) -> None:
-    """Raise `ModelLoadError` unless the file's SHA-256 is the expected one."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
-    if digest.hexdigest() != expected:
-        raise ModelLoadError(
-            f"{file} has SHA-256 {digest.hexdigest()}, expected {expected}; "
-            "the weights are damaged or not the official ones. Reinstall their package."
-        )
 
 
 @contextmanager

@@ -27,5 +27,8 @@ class MemoryHit(BaseModel):
         ),
     ]
     similarity: Annotated[
-        float, Field(description='Cosine similarity in [-1, 1]; higher is closer.')
+        float | None,
+        Field(
+            description='Cosine similarity in [-1, 1], higher is closer; null for a memory of another embedding model, which waits for `lab db reembed`.'
+        ),
     ]

@@ -29,6 +29,13 @@ class Receipt(BaseModel):
     n_tokens: Annotated[
         int, Field(description='Tokens of the prompt, chat template included.', ge=0)
     ]
+    n_waiting: Annotated[
+        int,
+        Field(
+            description='Memories of another embedding model, found by their words alone until `lab db reembed`.',
+            ge=0,
+        ),
+    ] = 0
     items: Annotated[
         list[receipt_item.ReceiptItem],
         Field(description='Every piece considered, in the order of the window.'),

@@ -42,7 +42,17 @@ def _account(receipt: Receipt) -> str:
         f'<p class="lab-account">{receipt.n_tokens:,} of {receipt.context_length:,} tokens'
         f" of <b>{escape(receipt.model)}</b>’s window</p>"
         f'<div class="lab-bar" role="img" aria-label="Tokens: {said}">{bar}</div>'
-        f'<ul class="lab-legend">{legend}</ul>'
+        f'<ul class="lab-legend">{legend}</ul>{_waiting(receipt.n_waiting)}'
+    )
+
+
+def _waiting(n: int) -> str:
+    """Say that memories were looked for by their words alone."""
+    if not n:
+        return ""
+    return (
+        f"<p>{n:,} memories were made by another embedding model and looked for by their words "
+        "alone, until the operator runs <code>lab db reembed</code>.</p>"
     )
 
 

@@ -85,7 +85,7 @@ class Documents:
                 media_type=found.media_type,
                 sha256=sha256,
                 n_bytes=n_bytes,
-                embedding_model=self._embedding.model.id,
+                embedding_model=self._embedding.signature,
             )
         if document:
             return DocumentAdded(document=document, is_new=True)
@@ -113,7 +113,7 @@ class Documents:
                 return []
         (query,) = await self._embedding.embed([question], kind="query")
         async with self._database.stores(self._owner_id) as stores:
-            signals = await stores.documents.signals(question, query, self._embedding.model.id)
+            signals = await stores.documents.signals(question, query, self._embedding.signature)
             score = relevance(signals)
             order = np.argsort(-score, kind="stable")
             meant = (signals.words > 0) | (signals.similarity >= min_similarity)

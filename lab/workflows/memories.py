@@ -39,9 +39,12 @@ async def correct(
         contexts[after.id] = in_context(said, embedded_text(after.name, after.text))
     texts = [said, *(context for context in contexts.values() if context)]
     vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
+    model = embedding.signature
     async with database.stores(owner_id) as stores:
-        corrected = await stores.memories.replace(memory.id, text, vectors[said])
+        corrected = await stores.memories.replace(memory.id, text, vectors[said], model=model)
         for id in await stores.memories.some(list(contexts)):
-            context = contexts[id]
-            await stores.memories.set_context(id, vectors[context] if context else None)
+            if context := contexts[id]:
+                await stores.memories.set_context(id, vectors[context], model=model)
+            else:
+                await stores.memories.drop_context(id)
     return corrected

@@ -1,6 +1,7 @@
 """Recall: the turns of one owner that bear on a question, best first."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
@@ -9,6 +10,23 @@ from lab.context import relevance, role_meant
 from lab.db import Database
 from lab.protocols import EmbeddingPipeline
 from lab.schemas.memory_hit import MemoryHit
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """
+    What was found.
+
+    Attributes
+    ----------
+    hits : list of MemoryHit
+        Best first.
+    n_waiting : int
+        Memories of another embedding model, which were looked for by their words alone.
+    """
+
+    hits: list[MemoryHit]
+    n_waiting: int
 
 
 async def recall(
@@ -21,7 +39,7 @@ async def recall(
     min_similarity: float = -1.0,
     conversation_id: UUID | None = None,
     excluded: Sequence[UUID] = (),
-) -> list[MemoryHit]:
+) -> Recalled:
     """
     Return the memories that bear on a question, best first.
 
@@ -50,22 +68,25 @@ async def recall(
         signals = await stores.memories.signals(
             question,
             query,
+            model=embedding.signature,
             role=role_meant(question),
             conversation_id=conversation_id,
             excluded=excluded,
         )
-        score = relevance(signals)
+        score, similarity = relevance(signals), signals.similarity
         order = np.argsort(-score, kind="stable")
         # A bare reply means what it replies to.
-        similarity = np.maximum(signals.similarity, signals.context_similarity)
-        meant = (signals.words > 0) | (similarity >= min_similarity)
+        nearness = np.fmax(similarity, signals.context_similarity)
+        meant = (signals.words > 0) | (nearness >= min_similarity)
         best = order[meant[order]][:top_k]
         memories = await stores.memories.some([signals.ids[i] for i in best])
-    return [
+        n_waiting = await stores.memories.n_waiting(embedding.signature)
+    hits = [
         MemoryHit(
             memory=memories[signals.ids[i]],
             score=float(score[i]),
-            similarity=float(signals.similarity[i]),
+            similarity=None if np.isnan(similarity[i]) else float(similarity[i]),
         )
         for i in best
     ]
+    return Recalled(hits, n_waiting)

@@ -10,11 +10,10 @@ from lab.errors import InputError
 from lab.messages import Part, parts_of, text_of
 from lab.protocols import EmbeddingPipeline, FloatArray
 from lab.schemas.chat_message import ChatMessage
-from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
-from lab.workflows.recall import recall
+from lab.workflows.recall import Recalled, recall
 
 CONTEXT_WORDS = 96
 """Words of a turn together with what was said before it: beyond, the vector means neither."""
@@ -110,6 +109,7 @@ class Turns:
                         text=turn.text,
                         embedding=vectors[own],
                         context_embedding=vectors[context] if context else None,
+                        model=self._embedding.signature,
                     )
         return stored
 
@@ -128,7 +128,7 @@ class Turns:
         min_similarity: float,
         everywhere: bool,
         excluded: Sequence[UUID],
-    ) -> list[MemoryHit]:
+    ) -> Recalled:
         """Return the owner's turns that bear on the question, best first."""
         return await recall(
             self._database,

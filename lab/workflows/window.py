@@ -43,19 +43,16 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         if not context.turn.store:  # what was given stands in no row
             history += [Candidate(message) for message in given]
     settings = context.settings.config
+    found, n_waiting = await _memories(context, history, question, current)
     sources = [
         documents(
             await _passages(context, question),
             share=settings.context.document_share,
             most=settings.documents.top_k,
         ),
-        memories(
-            await _memories(context, history, question, current),
-            share=settings.context.memory_share,
-            most=settings.memory.top_k,
-        ),
+        memories(found, share=settings.context.memory_share, most=settings.memory.top_k),
     ]
-    return assemble(
+    window = assemble(
         context.chat.model.id,
         system=asked_system or _system_prompt(context),
         history=history,
@@ -64,6 +61,8 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         budget=_budget(context),
         count=lambda messages: context.chat.count_tokens(messages, context.turn.tools),
     )
+    receipt = window.receipt.model_copy(update={"n_waiting": n_waiting})
+    return window.model_copy(update={"receipt": receipt})
 
 
 def split_question(
@@ -103,9 +102,9 @@ async def _memories(
     history: Sequence[Candidate],
     question: Sequence[ChatMessage],
     current: Sequence[UUID],
-) -> list[Candidate]:
+) -> tuple[list[Candidate], int]:
     """
-    Return earlier turns that bear on the question, best first.
+    Return earlier turns that bear on the question, best first, and how many could not be compared.
 
     A stateless caller gets its own history searched when that is longer than the window; what the
     lab has stored of the owner only when the request asks for it.
@@ -113,9 +112,10 @@ async def _memories(
     wanted = context.turn.memory
     text = _asked(question)
     if wanted is False or not text.strip():
-        return []
+        return [], 0
     settings = context.settings.config.memory
     found: list[Candidate] = []
+    n_waiting = 0
     if context.turn.conversation_id is None and not _fits(context, history, question):
         found += await context.search_given(
             history,
@@ -125,7 +125,7 @@ async def _memories(
             min_similarity=settings.min_score,
         )
     if wanted or (context.turn.conversation_id is not None and settings.enabled):
-        hits = await context.turns.recall(
+        recalled = await context.turns.recall(
             text,
             top_k=settings.top_k * SEARCH_FACTOR,
             min_similarity=settings.min_score,
@@ -139,11 +139,12 @@ async def _memories(
                 said_at=hit.memory.created_at,
                 score=hit.score,
             )
-            for hit in hits
+            for hit in recalled.hits
         ]
+        n_waiting = recalled.n_waiting
     asked = text.strip().casefold()
     others = [turn for turn in found if turn.saying[1] != asked]
-    return sorted(others, key=lambda turn: -(turn.score or 0))
+    return sorted(others, key=lambda turn: -(turn.score or 0)), n_waiting
 
 
 async def _passages(context: ChatContext, question: Sequence[ChatMessage]) -> list[Candidate]:

@@ -48,7 +48,7 @@ async def fill(database: Database, user: User) -> None:
         run = await stores.runs.create(RunKind.chat, "lab-tiny", {}, chat.id)
         await stores.events.append(run.id, 0, EventType.run_started, {})
         message = await stores.messages.add(chat.id, Role.user, [], name="Cy", run_id=run.id)
-        await stores.memories.add(message, "My canary sings.", vector, vector)
+        await stores.memories.add(message, "My canary sings.", vector, vector, model="model@1")
         await Document().create(stores)
         schedule = await stores.schedules.create("nightly", "0 3 * * *", "long_memory")
         await stores.eval_runs.create("long_memory", "", {}, schedule_id=schedule.id)

@@ -64,7 +64,7 @@ async def test_status_shows_versions_and_tables() -> None:
 
     assert "PostgreSQL 18" in shown
     assert "pgvector 0." in shown
-    assert "revision 0003, " in shown
+    assert "revision 0004, " in shown
     assert "conversations" in shown
 
 
@@ -73,9 +73,9 @@ async def test_status_does_not_change_an_old_database(
 ) -> None:
     monkeypatch.setenv("LAB_DATABASE_URL", empty_url)
 
-    assert "revision none, newest 0003: `lab db upgrade`" in await lab("status")
-    assert "needs 0003" in await lab("check", code=1)
-    assert "is at revision 0003" in await lab("upgrade")
+    assert "revision none, newest 0004: `lab db upgrade`" in await lab("status")
+    assert "needs 0004" in await lab("check", code=1)
+    assert "is at revision 0004" in await lab("upgrade")
     assert "as they should be" in await lab("check")
 
 
@@ -111,6 +111,12 @@ async def test_check_finds_rows_that_are_not_kept_apart(url: str, slip: str) -> 
     await execute(url, slip)
 
     assert "users see each other's rows of runs" in await lab("check", code=1)
+
+
+async def test_check_finds_that_the_index_of_embeddings_is_gone(url: str) -> None:
+    await execute(url, "DROP INDEX ix_memories_embedding_in_space")
+
+    assert "ix_memories_embedding_in_space" in await lab("check", code=1)
 
 
 async def test_vacuum_forgets_checkpoints_of_lost_conversations_only(url: str) -> None:

@@ -82,7 +82,11 @@ async def test_migrating_twice_changes_nothing(empty_url: str) -> None:
 
 @pytest.mark.parametrize(
     ("revision", "columns", "values"),
-    [("0001", "", ""), ("0002", ", position, name", ", 7, 'Cy'")],
+    [
+        ("0001", "", ""),
+        ("0002", ", position, name", ", 7, 'Cy'"),
+        ("0003", ", position, name", ", 7, 'Cy'"),
+    ],
 )
 async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart(
     empty_url: str, revision: str, columns: str, values: str
@@ -90,7 +94,7 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
     await upgrade(empty_url)  # makes the checkpoints' tables, as the first release did
     await to_revision(empty_url, "base")
     await to_revision(empty_url, revision)
-    memories = {new_id(): new_id() for _ in range(2)}
+    memories, model = {new_id(): new_id() for _ in range(2)}, "all-MiniLM-L6-v2@1"
     vector = "array_fill(0.1, ARRAY[768])::vector"
     for user, memory in memories.items():
         chat, message = new_id(), new_id()
@@ -105,7 +109,7 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
             f" 'Two canaries.', {vector}{values})",
         ):
             await execute(empty_url, statement)
-        if revision == "0002":  # whose step posts the words of older memories
+        if revision > "0001":  # the second step posts the words of older memories
             await execute(
                 empty_url,
                 f"INSERT INTO memory_terms VALUES ('{memory}', 'canari', '{user}', '{chat}', 1, 2)",
@@ -116,11 +120,16 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
     async with Database(DatabaseConfig(), empty_url) as database:
         for user, memory in memories.items():
             async with database.stores(user) as stores:
-                found = await stores.memories.signals("Cy, canary?", np.ones(768, dtype=np.float32))
+                found = await stores.memories.signals(
+                    "Cy, canary?", np.ones(768, dtype=np.float32), model=model
+                )
+                waiting = await stores.memories.waiting(model)
                 seen = await stores.memories._session.scalars(text("SELECT id FROM memories"))
             assert (found.ids, found.position.tolist()) == ([memory], [7])
             assert found.words[0] > 0
-            assert found.context_similarity == found.similarity == pytest.approx(1)
+            # By whom they were embedded is not known.
+            assert np.isnan([found.context_similarity, found.similarity]).all()
+            assert waiting == [memory]
             assert found.spoken.tolist() == [bool(columns)]
             assert seen.all() == [memory]
 
@@ -150,16 +159,24 @@ async def test_a_migration_that_takes_too_long_is_not_waited_for(empty_url: str)
             await upgrade(empty_url, timeout_s=0.2)
 
 
-async def test_a_server_without_pgvector_is_a_clear_error(
-    empty_url: str, database_server: EmbeddedPostgres
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ("", "has no extension `vector`; install pgvector"),
+        ("INSERT INTO public.pg_available_extensions VALUES ('vector', '0.7.4')", "pgvector 0.7.4"),
+    ],
+)
+async def test_a_server_without_a_new_pgvector_is_a_clear_error(
+    empty_url: str, database_server: EmbeddedPostgres, known: str, said: str
 ) -> None:
     # A schema that comes before pg_catalog hides the server's own list of extensions.
     await execute(
         empty_url,
-        "CREATE TABLE public.pg_available_extensions (name text); "
+        "CREATE TABLE public.pg_available_extensions"
+        f" (name text, default_version text, installed_version text); {known};"
         "ALTER ROLE lab IN DATABASE "
         f"{empty_url.rsplit('/', 1)[1]} SET search_path = public, pg_catalog",
     )
 
-    with pytest.raises(DatabaseError, match="pgvector"):
+    with pytest.raises(DatabaseError, match=said):
         await upgrade(empty_url)

@@ -65,7 +65,7 @@ class TestMemoryStore(PagedStoreContract):
     async def create(self, stores: Stores) -> Memory:
         message = await TestMessageStore().create(stores)
         vector = np.ones(768, dtype=np.float32)
-        return await stores.memories.add(message, "hello", vector)
+        return await stores.memories.add(message, "hello", vector, model="model@1")
 
 
 class TestDocumentStore(PagedStoreContract):
@@ -145,7 +145,9 @@ async def test_a_conversation_ends_with_all_that_hangs_on_it(
         run = await open_run(stores)
         assert run.conversation_id is not None
         message = await stores.messages.add(run.conversation_id, Role.user, [], run_id=run.id)
-        memory = await stores.memories.add(message, "x", np.ones(768, dtype=np.float32))
+        memory = await stores.memories.add(
+            message, "x", np.ones(768, dtype=np.float32), model="model@1"
+        )
         await stores.events.append(run.id, 0, EventType.run_started, {})
         await stores.conversations.delete(run.conversation_id)
 

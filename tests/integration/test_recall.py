@@ -75,7 +75,7 @@ async def test_hits_say_who_spoke_and_how_sure_they_are(runtime: Runtime, owner:
     scores = [hit.score for hit in hits]
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
-    assert hits[0].similarity == max(hit.similarity for hit in hits)
+    assert hits[0].similarity == max(hit.similarity or 0 for hit in hits)
 
 
 async def test_a_bare_reply_is_found_by_what_it_replies_to(

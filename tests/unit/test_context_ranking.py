@@ -46,6 +46,17 @@ def test_each_signal_alone_decides(name: str, values: list[float]) -> None:
     assert best(signals(4, **{name: values})) in ({0, 1} if "context" in name else {1})
 
 
+def test_a_turn_that_cannot_be_compared_is_ranked_by_the_rest() -> None:
+    unknown = [np.nan, 0.3, np.nan, np.nan]
+
+    score = relevance(
+        signals(4, words=[3, 0, 0, 0], similarity=unknown, context_similarity=unknown)
+    )
+
+    assert np.isfinite(score).all()
+    assert score[0] > score[3]
+
+
 def test_a_turn_between_two_hits_is_more_relevant_than_one_far_from_them() -> None:
     score = relevance(signals(8, words=[3, 0, 3, 0, 0, 0, 0, 0]))
 

@@ -68,6 +68,17 @@ def test_a_passage_shows_where_it_stands() -> None:
     assert "&lt;a&gt;.pdf, page 3, characters 1,200–1,217" in html
 
 
+def test_memories_that_could_not_be_compared_are_counted() -> None:
+    plain = run()
+    assert plain.receipt is not None
+    receipt = plain.receipt.model_copy(update={"n_waiting": 1200})
+
+    html = receipt_html(plain.model_copy(update={"receipt": receipt}))
+
+    assert "1,200 memories were made by another embedding model" in html
+    assert "reembed" not in receipt_html(plain)
+
+
 def test_the_account_adds_up_to_the_window() -> None:
     html = receipt_html(
         run(item(SourceKind.system, "Be kind.", 30), item(SourceKind.question, "?", 10))

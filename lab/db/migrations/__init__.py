@@ -19,6 +19,8 @@ from lab.db.connection import connect, conninfo, one_off_engine, place
 from lab.db.isolation import admit, require_ownership
 from lab.errors import DatabaseError
 
+LEAST_VECTOR = (0, 8)
+"""The first that looks on in an index while rows are sorted out."""
 LOCK = 0x6C6162
 """Key of the advisory lock under which one process migrates."""
 
@@ -85,10 +87,20 @@ async def _lock(connection: AsyncConnection, place: str, timeout_s: float) -> No
 
 
 async def _require_vector(connection: AsyncConnection) -> None:
-    found = await connection.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'")
-    if not found.rowcount:
+    found = await connection.execute(
+        "SELECT coalesce(installed_version, default_version) FROM pg_available_extensions"
+        " WHERE name = 'vector'"
+    )
+    row = await found.fetchone()
+    if row is None:
         raise DatabaseError(
             "This PostgreSQL has no extension `vector`; install pgvector on its machine (Debian: "
             "the package `postgresql-NN-pgvector`), or unset LAB_DATABASE_URL to use the "
             "embedded server."
+        )
+    version = str(row[0])
+    if tuple(int(number) for number in version.split(".")[:2]) < LEAST_VECTOR:
+        raise DatabaseError(
+            f"This PostgreSQL has pgvector {version}, and the lab needs 0.8 or newer; install it "
+            "on its machine and let an administrator run `ALTER EXTENSION vector UPDATE` here."
         )

@@ -1,0 +1,474 @@
+"""
+How fast memories are stored and found among very many: `python -m benchmarks.store`.
+
+One user has 10⁵ turns, others have 10² to 10⁴ and, with `--others`, as many as you like beside
+them. Measured are storing a turn with its embeddings; what a window over all turns of that user
+takes, the question's embedding left out; and how many of the ten nearest turns are found, beside a
+comparison of each. The peer is pgvector as its documentation shows it: a table with the owner's id
+and an HNSW index, read with an iterative scan; both find 200 turns of the same vectors.
+
+Texts are of made words, as frequent as those of a language; vectors lie in clusters, as those of
+sentences do, and have 384 numbers, padded to 768.
+"""
+
+import argparse
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import psycopg
+from numpy.random import Generator
+from pgvector.psycopg import register_vector_async
+from psycopg.types.json import Jsonb
+from rich.progress import Progress
+
+from benchmarks.report import Row, report
+from lab.config import load_settings
+from lab.db.connection import conninfo
+from lab.db.ids import new_id
+from lab.db.nearest import Within, nearest
+from lab.db.opening import running_database
+from lab.db.recall import SEEDS
+from lab.protocols import EMBEDDING_DIM, EmbeddingKind, EmbeddingPipeline, FloatArray
+from lab.runtime import Runtime, open_runtime
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.model import Model
+from lab.schemas.role import Role
+from lab.schemas.text_part import TextPart
+from lab.workflows.context import ChatContext
+from lab.workflows.documents import Documents
+from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.recording import Recorder
+from lab.workflows.turns import Turns
+from lab.workflows.window import build_window
+
+DIM, N_TOPICS, N_VOCABULARY = 384, 500, 20_000
+ENGLISH = (
+    "we went to the market on Sunday and my sister bought fresh bread while it rained all day so I"
+    " stayed in the old house near the river with her dog who likes to sleep under the table"
+)
+SIZES = (100, 1_000, 10_000, 100_000)
+"""Turns of the measured owners; the last is the one whose windows are built."""
+OF_OTHERS = 10_000
+"""Turns of each of the others."""
+PER_CHAT = 100
+N_QUESTIONS, N_STORED, TOP = 100, 200, 10
+STORE_AIM_MS, WINDOW_AIM_MS, GROWTH_AIM, RECALL_AIM = 50.0, 60.0, 1.5, 0.98
+
+
+class Talk:
+    """
+    Texts and vectors as people's turns have them.
+
+    Parameters
+    ----------
+    random : Generator
+        Where chance comes from.
+    """
+
+    def __init__(self, random: Generator) -> None:
+        self._random = random
+        syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+        self._words = np.array(
+            ["".join(random.choice(syllables, random.integers(2, 4))) for _ in range(N_VOCABULARY)]
+        )
+        ranks = np.arange(N_VOCABULARY) + 50.0  # the most frequent words of a language say nothing
+        self._frequency = (1 / ranks) / (1 / ranks).sum()
+        spread = 1 / np.sqrt(np.arange(DIM) + 10.0)
+        self._spread = spread / np.linalg.norm(spread)
+        self._topics = self._noise(N_TOPICS)
+
+    def texts(self, n: int, n_words: int = 14) -> list[str]:
+        """Return texts of so many words."""
+        drawn = self._random.choice(self._words, (n, n_words), p=self._frequency)
+        return [" ".join(words) for words in drawn]
+
+    def sayings(self, n: int) -> list[str]:
+        """Return texts of thirty English words, for an embedder that knows these."""
+        return [" ".join(words) for words in self._random.choice(ENGLISH.split(), (n, 30))]
+
+    def questions(self, n: int) -> list[str]:
+        """Return questions that hold two of the commonest words."""
+        common = self._random.choice(self._words[:20], (n, 2))
+        rare = self.texts(n, 4)
+        return [
+            f"Where did {' '.join(two)} {four}?" for two, four in zip(common, rare, strict=True)
+        ]
+
+    def vectors(self, n: int) -> FloatArray:
+        """Return unit vectors of shape (n, 384)."""
+        topics = self._topics[self._random.integers(N_TOPICS, size=n)]
+        return _unit(topics + self._noise(n))
+
+    def near(self, vectors: FloatArray) -> FloatArray:
+        """Return unit vectors like those of questions about turns."""
+        return _unit(vectors + 0.7 * self._noise(len(vectors)))
+
+    def _noise(self, n: int) -> FloatArray:
+        drawn = self._random.standard_normal((n, DIM), dtype=np.float32) * self._spread
+        return drawn.astype(np.float32)
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    unit: FloatArray = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit
+
+
+def padded(vectors: FloatArray) -> FloatArray:
+    """Return (N, 384) vectors as the lab stores them, (N, 768)."""
+    return np.pad(vectors, ((0, 0), (0, EMBEDDING_DIM - DIM)))
+
+
+class KnownEmbedding:
+    """Vectors that are there already, so that no time is the embedder's."""
+
+    signature = "bench@1"
+    model: Model
+
+    def __init__(self, like: EmbeddingPipeline) -> None:
+        self.model = like.model
+        self.vector = np.zeros(EMBEDDING_DIM, np.float32)
+
+    async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
+        """Return the vector that was laid down, for each text."""
+        return np.repeat(self.vector[None], len(texts), axis=0)
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return the number of words."""
+        return sum(self.token_counts(texts))
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of words of each text."""
+        return [len(text.split()) for text in texts]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A user with turns; the vectors have shape (N, 384)."""
+
+    id: UUID
+    conversation_id: UUID
+    memories: list[UUID]
+    vectors: FloatArray
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+POST_TERMS = """
+    INSERT INTO memory_terms (memory_id, term, owner_id, conversation_id, n_times, n_terms)
+    SELECT id, lexeme, owner_id, conversation_id, cardinality(positions),
+        sum(cardinality(positions)) OVER (PARTITION BY id)
+    FROM memories, unnest(to_tsvector('english', text)) WHERE owner_id = ANY(%s)
+    """
+PLAIN_TABLE = (
+    "CREATE TABLE IF NOT EXISTS plain (id uuid, owner_id uuid, embedding vector(768))",
+    "ALTER TABLE plain ALTER COLUMN embedding SET STORAGE PLAIN",
+    "CREATE INDEX IF NOT EXISTS plain_owner ON plain (owner_id)",
+    "CREATE INDEX IF NOT EXISTS plain_hnsw ON plain USING hnsw (embedding vector_cosine_ops)",
+)
+"""The peer, whose vectors lie in the row as ours do."""
+COPIES: dict[str, tuple[str, list[str]]] = {
+    "users": ("id, name, is_admin, is_active, groups", ["uuid", "text", "bool", "bool", "jsonb"]),
+    "conversations": (
+        "id, owner_id, title, next_position, n_messages",
+        ["uuid", "uuid", "text", "int4", "int4"],
+    ),
+    "messages": (
+        "id, owner_id, conversation_id, position, role, parts",
+        ["uuid", "uuid", "uuid", "int4", "text", "jsonb"],
+    ),
+    "memories": (
+        "id, owner_id, conversation_id, message_id, position, role, text, embedding,"
+        " embedding_model",
+        ["uuid", "uuid", "uuid", "uuid", "int4", "text", "text", "vector", "text"],
+    ),
+    "memory_contexts": (
+        "memory_id, owner_id, embedding, embedding_model",
+        ["uuid", "uuid", "vector", "text"],
+    ),
+    "plain": ("id, owner_id, embedding", ["uuid", "uuid", "vector"]),
+}
+
+
+async def fill(
+    connection: psycopg.AsyncConnection[Any], talk: Talk, n: int, tables: Sequence[str]
+) -> Owner:
+    """Make a user with so many turns, in chats of a hundred."""
+    owner, vectors = new_id(), talk.vectors(n)
+    chats = [new_id() for _ in range(-(-n // PER_CHAT))]
+    ids, messages = [new_id() for _ in range(n)], [new_id() for _ in range(n)]
+    places = [(chats[i // PER_CHAT], i % PER_CHAT) for i in range(n)]
+    texts, stored = talk.texts(n), padded(vectors)
+    contexts = padded(_unit(vectors + np.roll(vectors, 1, axis=0)))
+    role, model = Role.user.value, KnownEmbedding.signature
+    rows: dict[str, Iterator[tuple[Any, ...]]] = {
+        "users": iter([(owner, f"bench-{owner}", False, True, Jsonb([]))]),
+        "conversations": ((chat, owner, "chat", PER_CHAT, PER_CHAT) for chat in chats),
+        "messages": (
+            (id, owner, *place, role, Jsonb([TextPart(text=text).model_dump()]))
+            for id, place, text in zip(messages, places, texts, strict=True)
+        ),
+        "memories": (
+            (ids[i], owner, chat, messages[i], position, role, texts[i], stored[i], model)
+            for i, (chat, position) in enumerate(places)
+        ),
+        "memory_contexts": (
+            (id, owner, vector, model) for id, vector in zip(ids, contexts, strict=True)
+        ),
+        "plain": ((id, owner, vector) for id, vector in zip(ids, stored, strict=True)),
+    }
+    for table in tables:
+        columns, types = COPIES[table]
+        async with connection.cursor() as cursor:
+            into = f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)"
+            async with cursor.copy(into.encode()) as copy:
+                copy.set_types(types)
+                for row in rows[table]:
+                    await copy.write_row(row)
+    await connection.execute(POST_TERMS, [[owner]])
+    return Owner(owner, chats[-1], ids, vectors)
+
+
+async def without_indexes(
+    connection: psycopg.AsyncConnection[Any], tables: Sequence[str]
+) -> list[str]:
+    """Drop the indexes that are slow to fill row by row; return what makes them again."""
+    found = await connection.execute(
+        """
+        SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+        WHERE indrelid IN (SELECT t::regclass FROM unnest(%s::text[]) t) AND NOT indisunique
+        """,
+        [[*tables, "memory_terms"]],
+    )
+    indexes = await found.fetchall()
+    for name, _ in indexes:
+        await connection.execute(f"DROP INDEX {name}".encode())
+    return [statement for _, statement in indexes]
+
+
+async def make(
+    url: str, talk: Talk, sizes: Sequence[int], *, of_lab_only: bool = False
+) -> list[Owner]:
+    """Add users with so many turns each to the lab's tables and the peer's, and index them."""
+    tables = [table for table in COPIES if not (of_lab_only and table == "plain")]
+    async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True) as connection:
+        await register_vector_async(connection)
+        for statement in PLAIN_TABLE:
+            await connection.execute(statement.encode())
+        indexes = await without_indexes(connection, tables)
+        owners = []
+        with Progress(transient=True) as progress:
+            task = progress.add_task("Filling", total=sum(sizes))
+            for size in sizes:
+                owners.append(await fill(connection, talk, size, tables))
+                progress.advance(task, size)
+        await connection.execute("SET maintenance_work_mem = '4GB'")
+        for statement in [
+            *indexes,
+            "VACUUM ANALYZE",
+        ]:
+            started = time.perf_counter()
+            await connection.execute(statement.encode())
+            print(f"{time.perf_counter() - started:6.1f} s  {statement}", file=sys.stderr)
+    return owners
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+def p95_ms(seconds: Sequence[float]) -> float:
+    """Return the 95th percentile in milliseconds."""
+    return float(np.percentile(seconds, 95) * 1000)
+
+
+async def store_ms(runtime: Runtime, owner: Owner, talk: Talk) -> tuple[float, float]:
+    """Return p95 of storing a turn, and of the part of it that the embedder takes."""
+    kept, embedded = [], []
+    async with runtime.pipelines.embedding() as embedding:
+        turns = Turns(runtime.database, owner.id, owner.conversation_id, embedding)
+        await turns.keep([ChatMessage(role=Role.user, content="The first is slow.")])
+        for text in talk.sayings(N_STORED):
+            started = time.perf_counter()
+            await embedding.embed([text, f"{text}\n{text}"])
+            embedded.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            await turns.keep([ChatMessage(role=Role.user, content=text)])
+            kept.append(time.perf_counter() - started)
+    return p95_ms(kept), p95_ms(embedded)
+
+
+async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
+    """Return p95 of choosing what the model sees for a question about all turns of an owner."""
+    taken = []
+    vectors = padded(talk.near(owner.vectors[:: len(owner.vectors) // N_QUESTIONS][:N_QUESTIONS]))
+    async with AsyncExitStack() as stack:
+        profile = runtime.pipelines.resolve("default")
+        chat = await stack.enter_async_context(runtime.pipelines.chat(profile.model))
+        known = KnownEmbedding(await stack.enter_async_context(runtime.pipelines.embedding()))
+        for vector, text in zip(vectors, talk.questions(N_QUESTIONS), strict=True):
+            known.vector = vector
+            message = ChatMessage(role=Role.user, content=text)
+            turns = Turns(runtime.database, owner.id, owner.conversation_id, known)
+            run_id = new_id()
+            context = ChatContext(
+                run_id=run_id,
+                turn=ChatTurn(conversation_id=owner.conversation_id, messages=[message]),
+                profile=profile,
+                parameters=GenerationParameters(seed=0),
+                settings=runtime.settings,
+                chat=chat,
+                embedding=known,
+                turns=turns,
+                documents=Documents(runtime.database, owner.id, known),
+                recorder=Recorder(runtime.database, owner.id, run_id, turns),
+                search_given=GivenHistorySearch(),
+            )
+            started = time.perf_counter()
+            await build_window(context, [])
+            taken.append(time.perf_counter() - started)
+    return p95_ms(taken[N_QUESTIONS // 10 :])  # the first fill caches
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a search of 200 turns fared: p95 and the part of the ten nearest that it found."""
+
+    p95_ms: float
+    recall: float
+
+    def __str__(self) -> str:
+        return f"p95 {self.p95_ms:.1f} ms, recall@{TOP} {self.recall:.3f}"
+
+
+async def by_lab(runtime: Runtime, owner: Owner, queries: FloatArray) -> Search:
+    """Search as the lab does."""
+    taken, found = [], []
+    within = Within(owner.id, None, len(owner.memories))
+    for query in padded(queries):
+        started = time.perf_counter()
+        async with runtime.database.stores(owner.id) as stores:
+            session = stores.memories._session
+            ids = await nearest(session, within, query, KnownEmbedding.signature, SEEDS)
+        taken.append(time.perf_counter() - started)
+        found.append(ids)
+    return Search(p95_ms(taken), recall(owner, queries, found))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured so far, told as it comes."""
+
+    rows: list[Row] = field(default_factory=list)
+    figures: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def row(self, name: str, value: float, aim: float, unit: str = "") -> None:
+        """Add a row; recall is the one without a unit, of which more is better."""
+        self.rows.append(Row(name, value, aim, unit, more_is_better=not unit))
+        print(f"{name}: {value:.3g} {unit}", file=sys.stderr)
+
+    def search(self, n: int, lab: Search, peer: Search) -> None:
+        """Add how both searched among so many turns."""
+        self.row(f"recall@{TOP}, {n:,} turns", lab.recall, RECALL_AIM)
+        self.figures[f"search, {n:,} turns"] = {
+            "lab": str(lab),
+            "pgvector": str(peer),
+            "p95, lab to pgvector": f"{lab.p95_ms / peer.p95_ms:.2f} ×",
+        }
+        print(f"{n:,} turns: lab {lab}, pgvector {peer}", file=sys.stderr)
+
+
+PLAIN = "SELECT id FROM plain WHERE owner_id = %s ORDER BY embedding <=> %s LIMIT %s"
+
+
+async def by_pgvector(url: str, owner: Owner, queries: FloatArray) -> Search:
+    """Search the peer's table."""
+    taken, found = [], []
+    async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True) as connection:
+        await register_vector_async(connection)
+        await connection.execute(f"SET hnsw.ef_search = {SEEDS}".encode())
+        await connection.execute("SET hnsw.iterative_scan = relaxed_order")
+        for query in padded(queries):
+            started = time.perf_counter()
+            rows = await connection.execute(PLAIN, [owner.id, query, SEEDS])
+            ids = [id for (id,) in await rows.fetchall()]
+            taken.append(time.perf_counter() - started)
+            found.append(ids)
+    return Search(p95_ms(taken), recall(owner, queries, found))
+
+
+def recall(owner: Owner, queries: FloatArray, found: Sequence[Sequence[UUID]]) -> float:
+    """Return the part of the ten nearest turns that was found, with equally near ones as good."""
+    places = {id: i for i, id in enumerate(owner.memories)}
+    parts = []
+    for query, ids in zip(queries, found, strict=True):
+        similarity = owner.vectors @ query
+        tenth = np.partition(similarity, -TOP)[-TOP]
+        parts.append(sum(similarity[places[id]] >= tenth for id in ids) / TOP)
+    return float(np.mean(parts))
+
+
+async def measure(url: str, runtime: Runtime, n_others: int) -> Measured:
+    """Fill an empty, migrated database, and return what was measured in it."""
+    talk, measured = Talk(np.random.default_rng(0)), Measured()
+    owners = await make(url, talk, SIZES)
+    gc.freeze()  # what the benchmark holds is no garbage of the lab's
+    for owner in owners:
+        queries = talk.near(owner.vectors[:: -(-len(owner.vectors) // N_QUESTIONS)])
+        measured.search(
+            len(owner.memories),
+            await by_lab(runtime, owner, queries),
+            await by_pgvector(url, owner, queries),
+        )
+    largest = owners[-1]
+    stored, embedded = await store_ms(runtime, largest, talk)
+    measured.row("store a turn, p95", stored, STORE_AIM_MS, "ms")
+    measured.figures["store a turn"] = {
+        "lab": f"p95 {stored:.1f} ms, of which the embedder {embedded:.1f} ms",
+        "pgvector": "",
+        "p95, lab to pgvector": "",
+    }
+    alone = await window_ms(runtime, largest, talk)
+    n = len(largest.memories)
+    measured.row(f"window over {n:,} turns, p95", alone, WINDOW_AIM_MS, "ms")
+    if n_others:
+        await make(url, talk, [OF_OTHERS] * (n_others // OF_OTHERS), of_lab_only=True)
+        beside = await window_ms(runtime, largest, talk)
+        name = f"the same beside {n_others:,} turns of others"
+        measured.row(name, beside / alone, GROWTH_AIM, "×")
+    return measured
+
+
+async def measure_here(n_others: int) -> Measured:
+    """Measure in a database of its own."""
+    with TemporaryDirectory(prefix="lab-bench-") as folder:
+        Path(folder).chmod(0o711)
+        settings = load_settings(environ={"LAB_DATA_FOLDER": folder, "LAB_DATABASE_PORT": "18433"})
+        async with open_runtime(settings) as runtime, running_database(settings) as url:
+            return await measure(url, runtime, n_others)
+
+
+def main() -> int:
+    """Measure and report; return 0 when every aim is met."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.store", description="Storing and finding very many memories."
+    )
+    parser.add_argument(
+        "--others", type=int, default=0, help="turns of other users beside, 4 GiB a million"
+    )
+    measured = asyncio.run(measure_here(parser.parse_args().others))
+    return 0 if report("store", measured.rows, measured.figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The files of a model: where they are, whether they are whole, which ones they are. No torch."""
+
+import hashlib
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+
+from lab.errors import ModelLoadError
+from lab.schemas.model import Model
+
+WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+"""What a model needs; other frameworks' copies of the weights are left out."""
+SIGNED_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".model", ".txt"})
+"""Of the files that decide what a model computes."""
+SIGNATURE_DIGITS = 12
+
+
+def local_folder(model: Model, *, download: bool = True) -> Path:
+    """
+    Return the folder of a model's files; download them where the source is no folder.
+
+    Raises
+    ------
+    ModelLoadError
+        If the folder holds no model.
+    OSError
+        If the files are not here, and could not or must not be downloaded.
+    """
+    folder = Path(model.source)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelLoadError(
+                f"No weights for `{model.id}`: {folder} has no config.json; "
+                "name a folder that transformers saved, or restore this one."
+            )
+        return folder
+    return Path(
+        snapshot_download(
+            model.source,
+            revision=model.revision,
+            allow_patterns=WANTED_FILES,
+            local_files_only=not download,
+        )
+    )
+
+
+def signature(model: Model, folder: Path) -> str:
+    """
+    Return the name of a model with a digest of its files, e.g. `all-MiniLM-L6-v2@1f0c4a9be2d7`.
+
+    Another model, other weights, another pooling or prompt: each makes vectors that must not be
+    compared with those of before, and each has another signature.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.suffix in SIGNED_SUFFIXES)
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(folder)}\0{sha256(file)}\0".encode())
+    return f"{model.id}@{digest.hexdigest()[:SIGNATURE_DIGITS]}"
+
+
+def known_signature(model: Model) -> str | None:
+    """Return the signature of a model, or None where its files are not here."""
+    try:
+        return signature(model, local_folder(model, download=False))
+    except (OSError, ModelLoadError, HFValidationError):
+        return None
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file as hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_sha256(file: Path, expected: str) -> None:
+    """Raise `ModelLoadError` unless the file's SHA-256 is the expected one."""
+    if (found := sha256(file)) != expected:
+        raise ModelLoadError(
+            f"{file} has SHA-256 {found}, expected {expected}; "
+            "the weights are damaged or not the official ones. Reinstall their package."
+        )

@@ -1,0 +1,72 @@
+"""Embed memories anew that another model embedded, beside a lab that goes on working."""
+
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
+
+from lab.db import Database
+from lab.protocols import EmbeddingPipeline
+from lab.schemas.memory import Memory
+from lab.workflows.turns import embedded_text, in_context
+
+BATCH = 64
+"""Memories embedded and stored together: what an interruption loses."""
+
+
+async def waiting(database: Database, embedding: EmbeddingPipeline) -> dict[UUID, list[UUID]]:
+    """Return the memories that wait to be embedded anew, by owner."""
+    async with database.accounts() as accounts:
+        users = await accounts.list()
+    found = {}
+    for user in users:
+        async with database.stores(user.id) as stores:
+            found[user.id] = await stores.memories.waiting(embedding.signature)
+    return {owner_id: ids for owner_id, ids in found.items() if ids}
+
+
+async def reembed(
+    database: Database, owner_id: UUID, embedding: EmbeddingPipeline, ids: Sequence[UUID]
+) -> AsyncIterator[int]:
+    """
+    Embed memories of one owner anew, batch by batch, each in one transaction.
+
+    What is corrected or forgotten meanwhile is left as it is then.
+
+    Yields
+    ------
+    int
+        How many memories of the list are done.
+    """
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        await _renew(database, owner_id, embedding, batch)
+        yield start + len(batch)
+
+
+async def _renew(
+    database: Database, owner_id: UUID, embedding: EmbeddingPipeline, ids: Sequence[UUID]
+) -> None:
+    async with database.stores(owner_id) as stores:
+        memories = await stores.memories.some(ids)
+        before = {
+            memory.id: await stores.memories.before(memory.conversation_id, memory.position)
+            for memory in memories.values()
+        }
+    said = {id: embedded_text(memory.name, memory.text) for id, memory in memories.items()}
+    contexts = {id: in_context(_said(before[id]), text) for id, text in said.items()}
+    texts = list(dict.fromkeys([*said.values(), *(text for text in contexts.values() if text)]))
+    vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
+    known = memories | {earlier.id: earlier for earlier in before.values() if earlier}
+    model = embedding.signature
+    async with database.stores(owner_id) as stores:
+        # Held, so that no text is corrected or forgotten between this look and the end.
+        held = await stores.memories.some(list(known), held=True)
+        same = {id for id, memory in held.items() if memory == known[id]}
+        for id in memories.keys() & same:
+            await stores.memories.renew(id, vectors[said[id]], model=model)
+            context, earlier = contexts[id], before[id]
+            if context and earlier and earlier.id in same:
+                await stores.memories.renew_context(id, vectors[context], model=model)
+
+
+def _said(memory: Memory | None) -> str | None:
+    return embedded_text(memory.name, memory.text) if memory else None
