@@ -19,7 +19,7 @@ from tests.integration.conftest import execute
 
 pytestmark = pytest.mark.integration
 
-HEAD = "0003"
+HEAD = "0006"
 
 FIVE_PROCESSES = """
 import asyncio, os, sys
