@@ -14,7 +14,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import structlog
 from psycopg import AsyncConnection, errors, sql
@@ -108,25 +108,19 @@ async def drop_old(
         for table, days in kept.items()
         if days is not None
     }
+    gone: list[str] = []
     try:
-        return [
-            *[
-                name
-                for t in await _partitioned(connection)
-                if t in old
-                for name in await _drop_partitions(connection, t, old[t])
-            ],
-            *[
-                name
-                for t in await _hypertables(connection)
-                if t in old
-                for name in await _drop_chunks(connection, t, old[t])
-            ],
-        ]
+        for table in await _partitioned(connection):
+            if table in old:
+                gone += await _drop_partitions(connection, table, old[table])
+        for table in await _hypertables(connection):
+            if table in old:
+                gone += await _drop_chunks(connection, table, old[table])
     except errors.LockNotAvailable as error:
         raise DatabaseError(
-            "Events or usage are in use, and their old months stay; try again."
+            "Events or usage are in use, and some of their old months stay; try again."
         ) from error
+    return gone
 
 
 async def _drop_partitions(
@@ -177,36 +171,44 @@ async def _hypertables(connection: AsyncConnection[Any]) -> list[str]:
 async def _make_months(
     connection: AsyncConnection[Any], table: str, column: str, now: datetime
 ) -> None:
-    end = _month(now)
-    wanted = {end}
+    months = [_month(now)]
     for _ in range(MONTHS_AHEAD):
-        end = _after(end)
-        wanted.add(end)
-    wanted |= await _waiting(connection, table, column, _after(end))
+        months.append(_after(months[-1]))
+    wanted = {*months, *await _waiting(connection, table, column, _after(months[-1]))}
     there = {begin for begin, _ in (await _months(connection, table)).values()}
     missing = sorted(wanted - there)
     if not missing:
         return
-    names = {"table": sql.Identifier(table), "default": sql.Identifier(_default(table))}
-    names |= {"default_name": sql.Literal(_default(table))}
     for statement in (
         "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
         "CREATE TEMP TABLE waiting ON COMMIT DROP AS"
-        " SELECT * FROM {table} WHERE tableoid = {default_name}::regclass",
+        " SELECT * FROM {table} WHERE tableoid = {name}::regclass",
         "TRUNCATE {default}",
     ):
-        await connection.execute(sql.SQL(statement).format(**names))
+        await _execute(connection, statement, table)
     for month in missing:
-        await connection.execute(
-            sql.SQL("CREATE TABLE {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
-                sql.Identifier(f"{table}_{month:%Y_%m}"),
-                sql.Identifier(table),
-                str(first_id(month)),
-                str(first_id(_after(month))),
-            )
-        )
-    await connection.execute(sql.SQL("INSERT INTO {table} SELECT * FROM waiting").format(**names))
+        await _create(connection, table, month)
+    await _execute(connection, "INSERT INTO {table} SELECT * FROM waiting", table)
     await connection.execute("DROP TABLE waiting")
+
+
+async def _execute(connection: AsyncConnection[Any], statement: LiteralString, table: str) -> None:
+    """Run a statement on a table and its default partition."""
+    default = _default(table)
+    names = {"table": sql.Identifier(table), "default": sql.Identifier(default)}
+    await connection.execute(sql.SQL(statement).format(**names, name=sql.Literal(default)))
+
+
+async def _create(connection: AsyncConnection[Any], table: str, month: datetime) -> None:
+    """Make the partition of a month."""
+    await connection.execute(
+        sql.SQL("CREATE TABLE {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
+            sql.Identifier(f"{table}_{month:%Y_%m}"),
+            sql.Identifier(table),
+            str(first_id(month)),
+            str(first_id(_after(month))),
+        )
+    )
 
 
 async def _months(

@@ -48,7 +48,7 @@ async def serve(settings: Settings) -> None:
         clock = Clock(database, url, starter.start, config.evaluation)
         async with (
             serving(health_app(clock), config.server.scheduler_port),
-            _tending(url, config.database),
+            tending(url, config.database),
         ):
             await _until_told(clock)
 
@@ -68,7 +68,7 @@ def health_app(clock: Clock) -> FastAPI:
 
 
 @contextlib.asynccontextmanager
-async def _tending(url: str, config: DatabaseConfig) -> AsyncIterator[None]:
+async def tending(url: str, config: DatabaseConfig) -> AsyncIterator[None]:
     """Look after the months of events and usage once a day."""
 
     async def tend_daily() -> None:

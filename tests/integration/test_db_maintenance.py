@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
-import psutil
-import psutil
 import psycopg
 import pytest
 from typer.testing import CliRunner
@@ -54,16 +52,6 @@ def tools() -> list[psutil.Process]:
     """Return the programs of PostgreSQL that we started and that still run."""
     names = {"pg_dump", "pg_restore", "psql"}
     return [child for child in psutil.Process().children() if child.name() in names]
-
-
-def tools() -> list[psutil.Process]:
-    """Return the programs of PostgreSQL that we started and that still run."""
-    return [child for child in psutil.Process().children() if child.name() != "postgres"]
-
-
-def tools() -> list[psutil.Process]:
-    """Return the programs of PostgreSQL that we started and that still run."""
-    return [child for child in psutil.Process().children() if child.name() != "postgres"]
 
 
 async def titles(url: str) -> list[tuple[object, ...]]:
@@ -259,146 +247,6 @@ async def test_a_file_may_have_any_name(
     monkeypatch.chdir(tmp_path)
 
     for name in ("-c", '[old] lab\'s "ünï".backup', "%s; $(x)\nlab"):
-        assert name.split()[0] in await lab("backup", "--", name)
-        await lab("restore", "--replace", "--", name)
-    for command in ("backup", "restore"):
-        assert "Error: " in await lab(command, "x" * 300, code=1)
-
-    assert await titles(url) == [("Canaries",)]
-
-
-@pytest.mark.timeout(60)
-async def test_a_large_backup_is_refused_as_soon_as_a_small_one(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lab.db.backups.LOCK_TIMEOUT", "300ms")
-    await execute(
-        url,
-        "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
-        " SELECT gen_random_uuid(), owner_id, repeat(gen_random_uuid()::text, 500), 0, 0"
-        " FROM conversations, generate_series(1, 500)",
-    )
-    file = tmp_path / "lab.backup"
-    await lab("backup", str(file))
-
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        await connection.execute("SELECT FROM conversations")
-        shown = await lab("restore", str(file), "--replace", code=1)
-
-    assert "in use; stop the lab first" in shown
-    assert tools() == []
-
-
-async def test_a_restore_that_is_cancelled_changes_nothing(url: str, tmp_path: Path) -> None:
-    file = tmp_path / "lab.backup"
-    await lab("backup", str(file))
-    await execute(url, "UPDATE conversations SET title = 'Dogs'")
-
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        await connection.execute("SELECT FROM conversations")
-        restoring = asyncio.create_task(backups.restore(url, file, replace=True, timeout_s=10))
-        async with asyncio.timeout(30):
-            while not tools():
-                await asyncio.sleep(0.02)
-        restoring.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await restoring
-
-    assert tools() == []
-    assert await titles(url) == [("Dogs",)]
-
-
-async def test_two_backups_to_one_file_leave_one_that_is_whole(
-    url: str, empty_url: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "lab.backup"
-
-    ended = await asyncio.gather(
-        *(backups.backup(url, file, timeout_s=10) for _ in range(2)), return_exceptions=True
-    )
-    await backups.restore(empty_url, file, replace=False, timeout_s=10)
-
-    assert sorted(type(end) for end in ended if not isinstance(end, int)) == [ConflictError]
-    assert await titles(empty_url) == [("Canaries",)]
-    assert list(tmp_path.iterdir()) == [file]
-
-
-async def test_a_file_may_have_any_name(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    for name in ("-c", "[old] lab's \"ünï\".backup", "%s; $(x)\nlab"):
-        assert name.split()[0] in await lab("backup", "--", name)
-        await lab("restore", "--replace", "--", name)
-    for command in ("backup", "restore"):
-        assert "Error: " in await lab(command, "x" * 300, code=1)
-
-    assert await titles(url) == [("Canaries",)]
-
-
-@pytest.mark.timeout(60)
-async def test_a_large_backup_is_refused_as_soon_as_a_small_one(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lab.db.backups.LOCK_TIMEOUT", "300ms")
-    await execute(
-        url,
-        "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
-        " SELECT gen_random_uuid(), owner_id, repeat(gen_random_uuid()::text, 500), 0, 0"
-        " FROM conversations, generate_series(1, 500)",
-    )
-    file = tmp_path / "lab.backup"
-    await lab("backup", str(file))
-
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        await connection.execute("SELECT FROM conversations")
-        shown = await lab("restore", str(file), "--replace", code=1)
-
-    assert "in use; stop the lab first" in shown
-    assert tools() == []
-
-
-async def test_a_restore_that_is_cancelled_changes_nothing(url: str, tmp_path: Path) -> None:
-    file = tmp_path / "lab.backup"
-    await lab("backup", str(file))
-    await execute(url, "UPDATE conversations SET title = 'Dogs'")
-
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        await connection.execute("SELECT FROM conversations")
-        restoring = asyncio.create_task(backups.restore(url, file, replace=True, timeout_s=10))
-        async with asyncio.timeout(30):
-            while not tools():
-                await asyncio.sleep(0.02)
-        restoring.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await restoring
-
-    assert tools() == []
-    assert await titles(url) == [("Dogs",)]
-
-
-async def test_two_backups_to_one_file_leave_one_that_is_whole(
-    url: str, empty_url: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "lab.backup"
-
-    ended = await asyncio.gather(
-        *(backups.backup(url, file, timeout_s=10) for _ in range(2)), return_exceptions=True
-    )
-    await backups.restore(empty_url, file, replace=False, timeout_s=10)
-
-    assert sorted(type(end) for end in ended if not isinstance(end, int)) == [ConflictError]
-    assert await titles(empty_url) == [("Canaries",)]
-    assert list(tmp_path.iterdir()) == [file]
-
-
-async def test_a_file_may_have_any_name(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    for name in ("-c", "[old] lab's \"ünï\".backup", "%s; $(x)\nlab"):
         assert name.split()[0] in await lab("backup", "--", name)
         await lab("restore", "--replace", "--", name)
     for command in ("backup", "restore"):

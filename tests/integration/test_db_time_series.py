@@ -17,6 +17,7 @@ from lab.db.ids import first_id, new_id
 from lab.db.maintenance import check
 from lab.db.time_series import drop_old, make_months
 from lab.errors import DatabaseError
+from lab.evals.scheduler import tending
 from lab.schemas.database_config import DatabaseConfig
 from lab.schemas.event_type import EventType
 from lab.schemas.run_kind import RunKind
@@ -224,6 +225,16 @@ async def test_old_months_go_where_the_operator_says_so(
     assert await places(url, "usage") == [month(old, "usage"), month(young, "usage")]
     assert await execute(url, "SELECT count(*) FROM runs") == [(2,)]
     assert "as they should be" in await lab("check")
+
+
+async def test_the_scheduler_sees_to_it_by_itself(url: str) -> None:
+    await run_with_event(url, ago(400), datetime.now(UTC))
+
+    async with tending(url, DatabaseConfig(keep_usage_days=365)), asyncio.timeout(10):
+        while len(await places(url, "usage")) > 1:
+            await asyncio.sleep(0.05)
+
+    assert len(await places(url, "events")) == 2
 
 
 async def test_a_month_stays_until_all_of_it_is_old(url: str) -> None:

@@ -1,12 +1,15 @@
 """With TimescaleDB, events and usage are hypertables that keep what the lab promises."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from lab.db import Database, upgrade
+from lab.db.backups import backup, restore
 from lab.db.maintenance import check, status, tend
+from lab.errors import ConflictError
 from lab.schemas.database_config import DatabaseConfig
 from tests.integration.conftest import execute
 from tests.integration.test_db_isolation import assert_isolated, fill
@@ -71,6 +74,16 @@ async def test_compression_is_refused_where_rows_are_kept_apart(url: str) -> Non
     """The reason for which the lab asks for none: of the two it keeps row-level security."""
     with pytest.raises(psycopg.errors.FeatureNotSupported):
         await execute(url, "ALTER TABLE events SET (timescaledb.compress)")
+
+
+async def test_a_restore_is_refused_with_the_steps_to_take(url: str, tmp_path: Path) -> None:
+    await run_with_event(url, datetime.now(UTC))
+    await backup(url, tmp_path / "lab.backup", timeout_s=5)
+
+    with pytest.raises(ConflictError, match="timescaledb_pre_restore"):
+        await restore(url, tmp_path / "lab.backup", replace=True, timeout_s=5)
+
+    assert await execute(url, "SELECT count(*) FROM events") == [(1,)]
 
 
 async def test_old_chunks_go_only_where_the_operator_says_so(url: str) -> None:
