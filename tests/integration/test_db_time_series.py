@@ -1,6 +1,7 @@
 """Events and usage lie month by month; nothing is lost, and nothing goes that nobody wants gone."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -307,6 +308,19 @@ async def test_status_counts_the_months_with_their_table(url: str) -> None:
     assert "events and usage in partitions" in shown
     assert " events 2 " in shown
     assert "events_" not in shown
+
+
+async def test_the_layout_is_logged_once_and_beside_the_result(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_DATABASE_URL", empty_url)
+    asked = runner.invoke, main, ["users", "list", "--json"]
+
+    first, again = [await asyncio.to_thread(*asked) for _ in range(2)]
+
+    assert json.loads(first.stdout) == json.loads(again.stdout) == []
+    assert "kept_in=partitions" in first.stderr
+    assert "kept_in" not in again.stderr
 
 
 async def test_usage_is_summed_by_day_and_model(database: Database) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from sqlalchemy import make_url
 
 from lab.db import upgrade
 from lab.db.connection import conninfo
@@ -23,7 +23,8 @@ async def empty_url() -> AsyncIterator[str]:
             pytrace=False,
         )
     name = f"test_{new_id().hex}"
-    url = make_conninfo(conninfo(server), dbname=name)
+    place = make_url(server).set(drivername="postgresql", database=name)
+    url = place.render_as_string(hide_password=False)
     async with await psycopg.AsyncConnection.connect(conninfo(server), autocommit=True) as admin:
         await admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
