@@ -314,9 +314,9 @@ async def test_the_layout_is_logged_once_and_beside_the_result(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAB_DATABASE_URL", empty_url)
-    asked = runner.invoke, main, ["users", "list", "--json"]
+    asked = ["users", "list", "--json"]
 
-    first, again = [await asyncio.to_thread(*asked) for _ in range(2)]
+    first, again = [await asyncio.to_thread(runner.invoke, main, asked) for _ in range(2)]
 
     assert json.loads(first.stdout) == json.loads(again.stdout) == []
     assert "kept_in=partitions" in first.stderr
