@@ -331,7 +331,7 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
                 embedding=known,
                 turns=turns,
                 documents=Documents(runtime.database, owner.id, known),
-                recorder=Recorder(runtime.database, owner.id, run_id, turns),
+                recorder=Recorder(runtime.database, owner.id, run_id, turns, profile),
                 search_given=GivenHistorySearch(),
             )
             started = time.perf_counter()

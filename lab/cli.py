@@ -32,6 +32,7 @@ COMMANDS = {
     "memories": Entry("memories", "What the lab remembers of you."),
     "documents": Entry("documents", "The documents that the lab reads for you."),
     "models": Entry("models", "The models of this lab."),
+    "usage": Entry("usage", "Show what models were used for, by day."),
     "eval": Entry("evaluations", "Evaluations and their schedules."),
     "train": Entry("training", "Train models on this machine."),
     "db": Entry("database", "Look after the database."),
@@ -52,6 +53,7 @@ class LabGroup(TyperGroup):
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[Any, Any, list[str]]:  # type: ignore[override]
         """Return the command that is asked for, imported."""
         name, _, rest = super().resolve_command(ctx, args)
+        import_module("lab.commands.logs").log_to_stderr()
         return name, load(str(name)), rest
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]

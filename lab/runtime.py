@@ -230,7 +230,7 @@ class Runtime:
                 embedding=embedding,
                 turns=turns,
                 documents=Documents(self.database, owner.id, embedding),
-                recorder=Recorder(self.database, owner.id, run_id, turns),
+                recorder=Recorder(self.database, owner.id, run_id, turns, profile),
                 search_given=self._search_given,
                 context_length=context_length,
             )
@@ -257,8 +257,10 @@ class Runtime:
                     return
                 first = await stores.messages.list(conversation_id, before_position=2)
             async with self.pipelines.chat(profile.model) as chat:
-                title = await write_title(chat, [to_chat_message(m) for m in first])
+                title, usage = await write_title(chat, [to_chat_message(m) for m in first])
             async with self.database.stores(owner.id) as stores:
+                if usage is not None:
+                    await stores.usage.add(profile.model, profile.id, usage)
                 current = await stores.conversations.get(conversation_id)
                 if title and current.title == NEW_CHAT:
                     await stores.conversations.rename(conversation_id, title)

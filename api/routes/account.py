@@ -1,15 +1,15 @@
-"""The caller: who they are, their settings and their keys."""
+"""The caller: who they are, what they used, their settings and their keys."""
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import IO, Any
+from datetime import UTC, datetime, timedelta
+from typing import IO, Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from api.deps import CallerDep, InferDep, MemoryDep, RuntimeDep
+from api.deps import CallerDep, InferDep, MemoryDep, RuntimeDep, require
 from lab.config import Settings, user_keys
 from lab.errors import InputError, PermissionDeniedError, UnknownKeyError
 from lab.schemas.api_key import ApiKey
@@ -18,6 +18,7 @@ from lab.schemas.api_key_request import ApiKeyRequest
 from lab.schemas.caller import Caller
 from lab.schemas.explained_setting import ExplainedSetting
 from lab.schemas.scope import Scope
+from lab.schemas.usage_day import UsageDay
 
 router = APIRouter(prefix="/v1", tags=["account"])
 
@@ -48,6 +49,25 @@ async def export_me(runtime: RuntimeDep, owner: MemoryDep, asker: InferDep) -> S
             "Content-Length": str(size),
         },
     )
+
+
+@router.get("/usage")
+async def list_usage(
+    runtime: RuntimeDep,
+    caller: CallerDep,
+    owner: InferDep,
+    days: Annotated[int, Query(ge=1, le=3660, description="This day and those before it.")] = 30,
+    everybody: Annotated[bool, Query(description="Of all users, for administrators.")] = False,
+) -> list[UsageDay]:
+    """Return what models were used for, by day and model, newest first; days are those of UTC."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    since = today - timedelta(days=days - 1)
+    if everybody:
+        require(Scope.custom_lab_admin, caller)
+        async with runtime.database.accounts() as accounts:
+            return await accounts.usage(since)
+    async with runtime.database.stores(owner.id) as stores:
+        return await stores.usage.days(owner.name, since)
 
 
 @router.get("/config")

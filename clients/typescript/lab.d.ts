@@ -875,6 +875,14 @@ export interface DatabaseConfig {
    */
   pool_size?: number;
   /**
+   * Days that events of runs are kept; a month goes when all of it is older. Unset = for ever.
+   */
+  keep_events_days?: number | null;
+  /**
+   * Days that the usage of models is kept; a month goes when all of it is older. Unset = for ever.
+   */
+  keep_usage_days?: number | null;
+  /**
    * Seconds to wait for a connection.
    */
   connect_timeout_s?: number;
@@ -2071,6 +2079,39 @@ export interface ScheduleUpdate {
    * False to pause it.
    */
   enabled?: boolean | null;
+}
+/**
+ * What one person used of one model on one day.
+ */
+export interface UsageDay {
+  /**
+   * The day, in UTC.
+   */
+  day: string;
+  /**
+   * Login name.
+   */
+  user: string;
+  /**
+   * The model.
+   */
+  model: string;
+  /**
+   * Answers and titles that were finished.
+   */
+  n_generations: number;
+  /**
+   * Tokens of the prompts.
+   */
+  prompt_tokens: number;
+  /**
+   * Tokens generated.
+   */
+  completion_tokens: number;
+  /**
+   * Seconds of generation, without waiting.
+   */
+  seconds: number;
 }
 /**
  * The settings a user may override.

@@ -31,6 +31,7 @@ from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run import Run
 from lab.schemas.tool import Tool
+from lab.schemas.usage_day import UsageDay
 from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
 
@@ -203,6 +204,21 @@ class Lab:
     async def receipt(self, run_id: UUID) -> Receipt:
         """Return what was put before the model in a run, and why."""
         return await self._http.fetch("GET", f"/v1/runs/{run_id}/receipt", Receipt)
+
+    async def usage(self, days: int = 30, *, everybody: bool = False) -> list[UsageDay]:
+        """
+        Return what models were used for today and on the days before, by day and model.
+
+        Parameters
+        ----------
+        days : int
+            How many, today included; days are those of UTC.
+        everybody : bool
+            Of all users, for administrators.
+        """
+        return await self._http.fetch(
+            "GET", "/v1/usage", list[UsageDay], days=days, everybody=everybody
+        )
 
     async def me(self) -> Caller:
         """Return who the token belongs to and what it may do."""

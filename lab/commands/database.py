@@ -73,7 +73,8 @@ def status(as_json: Json = False) -> None:
     behind = "" if found.revision == found.newest else f", newest {found.newest}: `lab db upgrade`"
     notes.print(
         f"The {where}: PostgreSQL {found.server}, pgvector {found.vector or 'missing'}, "
-        f"revision {found.revision or 'none'}{behind}, {decimal(found.n_bytes)}."
+        f"revision {found.revision or 'none'}{behind}, {decimal(found.n_bytes)}; events and usage "
+        f"in {f'chunks of TimescaleDB {found.timescale}' if found.timescale else 'partitions'}."
     )
     if found.embedded:
         print_table(["memories embedded by", "rows"], found.embedded.items())
@@ -118,8 +119,9 @@ def vacuum() -> None:
     """
     Give back space and refresh what the planner knows; safe while the lab runs.
 
-    Checkpoints of conversations that are gone are deleted. PostgreSQL vacuums by itself too; run it
-    after deleting much.
+    Checkpoints of conversations that are gone are deleted. Months of events and of usage go where
+    LAB_DATABASE_KEEP_EVENTS_DAYS or LAB_DATABASE_KEEP_USAGE_DAYS say how long they are kept.
+    PostgreSQL vacuums by itself too; run it after deleting much.
 
     Example: `lab db vacuum`
     """
@@ -128,11 +130,14 @@ def vacuum() -> None:
         with Progress(console=notes, transient=True) as progress:
             task = progress.add_task("Vacuum", total=None)
             async with _database() as (url, timeout_s):
+                gone = await maintenance.tend(url, load_settings().config.database)
                 done = 0
                 async for name, n_left in maintenance.vacuum(url, timeout_s=timeout_s):
                     done += 1
                     progress.update(task, description=name, completed=done, total=done + n_left)
         notes.print(f"{done} tables are vacuumed.")
+        for name in gone:
+            notes.print(f"{name} was older than is kept, and is gone.")
 
     asyncio.run(run())
 

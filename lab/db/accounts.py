@@ -17,11 +17,13 @@ from lab.db.ids import new_id
 from lab.db.lost import LOST
 from lab.db.passwords import hash_password, password_fits
 from lab.db.tables import ApiKeyRow, EvalRunRow, RunRow, ScheduleRow, UserRow
+from lab.db.usage import days_of_all
 from lab.errors import AuthenticationError, ConflictError, InputError, NotFoundError
 from lab.schemas.caller import Caller
 from lab.schemas.run_status import RunStatus
 from lab.schemas.schedule import Schedule
 from lab.schemas.scope import Scope
+from lab.schemas.usage_day import UsageDay
 from lab.schemas.user import User
 
 USE_RESOLUTION = timedelta(minutes=1)
@@ -163,6 +165,10 @@ class Accounts:
             scopes=[Scope(scope) for scope in key.scopes],
             expires_at=key.expires_at,
         )
+
+    async def usage(self, since: datetime) -> builtins.list[UsageDay]:
+        """Return what everybody used from a moment on, by day, model and user, newest first."""
+        return await days_of_all(self._session, since)
 
     async def mark_interrupted(self) -> int:
         """Close every open run; return how many. Only who knows that nobody runs them may."""

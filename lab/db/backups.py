@@ -74,7 +74,7 @@ async def restore(url: str, file: Path, *, replace: bool, timeout_s: float) -> N
     InputError
         If the file is no backup.
     ConflictError
-        If the database is not empty, and shall not be replaced.
+        If the database is not empty, and shall not be replaced, or has TimescaleDB.
     DatabaseError
         If the database does not answer, is in use, or refuses.
     """
@@ -89,6 +89,7 @@ async def restore(url: str, file: Path, *, replace: bool, timeout_s: float) -> N
             f"The {place(url)} is not empty; `--replace` deletes what is in it and restores the "
             "file instead."
         )
+    await _refuse_chunks(url, timeout_s)
     await _load(url, file)
     await upgrade(url, connect_timeout_s=timeout_s)
 
@@ -128,6 +129,19 @@ async def _pump(reader: Process, writer: Process) -> None:
             return
     for process in (reader, writer):
         _kill(process)
+
+
+async def _refuse_chunks(url: str, timeout_s: float) -> None:
+    """Raise `ConflictError` for a database with TimescaleDB, which our restore would take out."""
+    async with await connect(url, timeout_s=timeout_s) as connection:
+        found = await connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'")
+    if found.rowcount:
+        raise ConflictError(
+            f"The {place(url)} has TimescaleDB, whose chunks come back by steps of its own; "
+            "nothing was changed. Make an empty database with the extension, and run `SELECT "
+            "timescaledb_pre_restore()`, `pg_restore --no-owner --no-privileges`, `SELECT "
+            "timescaledb_post_restore()` and `lab db upgrade` there."
+        )
 
 
 async def _tables(url: str, timeout_s: float) -> Sequence[object]:

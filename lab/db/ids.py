@@ -1,5 +1,6 @@
 """Identifiers of rows."""
 
+from datetime import datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -13,3 +14,14 @@ def new_id() -> UUID:
     True
     """
     return uuid7()
+
+
+def first_id(moment: datetime) -> UUID:
+    """
+    Return what sorts before every id made from a moment on, and after those made earlier.
+
+    >>> from datetime import UTC
+    >>> first_id(datetime(2026, 11, 1, tzinfo=UTC))
+    UUID('01a19467-e800-0000-0000-000000000000')
+    """
+    return UUID(int=round(moment.timestamp() * 1000) << 80)

@@ -10,12 +10,14 @@ from alembic.script import ScriptDirectory
 from psycopg import AsyncConnection, sql
 from sqlalchemy import Connection
 
+from lab.db import time_series
 from lab.db.connection import connect, one_off_engine
 from lab.db.isolation import unprotected
 from lab.db.lost import LOST
 from lab.db.migrations import configuration
 from lab.db.tables import Base
 from lab.errors import DatabaseError
+from lab.schemas.database_config import DatabaseConfig
 
 T = TypeVar("T")
 
@@ -49,8 +51,10 @@ class DatabaseStatus:
     embedded : mapping of str to int
         Memories by the signature of their embedding model, `unknown` for those of before it was
         kept.
+    timescale : str, optional
+        Version of the TimescaleDB that keeps events and usage; they are in partitions without.
     tables : sequence of TableSize
-        Largest first.
+        Largest first; partitions and chunks are counted with their table.
     """
 
     server: str
@@ -59,6 +63,7 @@ class DatabaseStatus:
     newest: str | None
     n_bytes: int
     embedded: Mapping[str, int]
+    timescale: str | None
     tables: Sequence[TableSize] = field(repr=False)
 
 
@@ -83,15 +88,20 @@ async def status(url: str, *, timeout_s: float) -> DatabaseStatus:
         # Counts are the server's own estimates: counting a large table reads all of it.
         found = await connection.execute(
             """
-            SELECT relname, n_live_tup, n_dead_tup, pg_total_relation_size(relid)
-            FROM pg_stat_user_tables WHERE schemaname = current_schema ORDER BY 4 DESC, 1
+            SELECT whole.relname, sum(n_live_tup)::bigint, sum(n_dead_tup)::bigint,
+                sum(pg_total_relation_size(relid))::bigint
+            FROM pg_stat_user_tables LEFT JOIN pg_inherits ON inhrelid = relid
+            JOIN pg_class whole ON whole.oid = coalesce(inhparent, relid)
+            WHERE whole.relnamespace = current_schema::regnamespace
+            GROUP BY whole.relname ORDER BY 4 DESC, 1
             """
         )
         tables = [TableSize(*cells) for cells in await found.fetchall()]
+        timescale = await time_series.timescale(connection)
         revision, newest = await _inspected(url, timeout_s, _revisions)
         embedded = await _embedded(connection) if revision == newest else {}
     server, n_bytes, vector = row
-    return DatabaseStatus(server, vector, revision, newest, n_bytes, embedded, tables)
+    return DatabaseStatus(server, vector, revision, newest, n_bytes, embedded, timescale, tables)
 
 
 async def waiting(url: str, model: str, *, timeout_s: float) -> int:
@@ -149,6 +159,20 @@ async def check(url: str, *, timeout_s: float, model: str | None = None) -> list
     return problems
 
 
+async def tend(url: str, config: DatabaseConfig) -> list[str]:
+    """
+    Make the months to come and drop those that the operator wants no longer; return what is gone.
+
+    Raises
+    ------
+    DatabaseError
+        If the database does not answer, or is in use for too long.
+    """
+    async with await connect(url, timeout_s=config.connect_timeout_s) as connection:
+        await time_series.make_months(connection)
+        return await time_series.drop_old(connection, config)
+
+
 async def vacuum(url: str, *, timeout_s: float) -> AsyncIterator[tuple[str, int]]:
     """
     Delete what libraries kept of rows that are gone, then vacuum and analyse table by table.
@@ -160,7 +184,8 @@ async def vacuum(url: str, *, timeout_s: float) -> AsyncIterator[tuple[str, int]
     """
     async with await connect(url, timeout_s=timeout_s) as connection:
         found = await connection.execute(
-            "SELECT relname FROM pg_stat_user_tables WHERE schemaname = current_schema ORDER BY 1"
+            "SELECT s.relname FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = relid"
+            " WHERE schemaname = current_schema AND NOT relispartition ORDER BY 1"
         )
         names = [name for (name,) in await found.fetchall()]
         for name in LOST.keys() & set(names):
@@ -174,13 +199,14 @@ async def vacuum(url: str, *, timeout_s: float) -> AsyncIterator[tuple[str, int]
 
 def differences(connection: Connection) -> list[str]:
     """Return how the schema of a database differs from that of the code, one line each."""
+    partitions = time_series.partitions(connection)
     context = MigrationContext.configure(
         connection,
         opts={
             "compare_type": True,
             "compare_server_default": True,
             "include_name": lambda name, kind, _: (
-                not (kind == "table" and (name or "").startswith(OTHERS))
+                not (kind == "table" and ((name or "").startswith(OTHERS) or name in partitions))
             ),
         },
     )

@@ -13,6 +13,7 @@ from lab.db.memories import MemoryStore
 from lab.db.messages import MessageStore
 from lab.db.runs import RunStore
 from lab.db.schedules import ScheduleStore
+from lab.db.usage import UsageStore
 from lab.db.user_configs import UserConfigStore
 
 
@@ -35,6 +36,7 @@ class Stores:
         self.documents = DocumentStore(session, owner_id)
         self.runs = RunStore(session, owner_id)
         self.events = EventStore(session, owner_id)
+        self.usage = UsageStore(session, owner_id)
         self.eval_runs = EvalRunStore(session, owner_id)
         self.schedules = ScheduleStore(session, owner_id)
         self.api_keys = ApiKeyStore(session, owner_id)

@@ -128,6 +128,7 @@ class EventRow(Base):
     """Something that happened in a run."""
 
     __tablename__ = "events"
+    __table_args__ = {"postgresql_partition_by": "RANGE (run_id)"}  # noqa: RUF012 - SQLAlchemy's
 
     run_id: Mapped[UUID] = mapped_column(
         ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True
@@ -137,6 +138,28 @@ class EventRow(Base):
     type: Mapped[str]
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class UsageRow(Base):
+    """What one generation cost; it stays when the run is deleted, for whoever keeps accounts."""
+
+    __tablename__ = "usage"
+    __table_args__ = (
+        Index(None, "owner_id", "id"),
+        {"postgresql_partition_by": "RANGE (id)"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    run_id: Mapped[UUID | None]
+    """The run it was for, which may be gone; None for a title."""
+    model: Mapped[str]
+    profile: Mapped[str]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    seconds: Mapped[float]
+    """In the batch, without the wait for a place in it."""
 
 
 class MessageRow(OwnedRow):

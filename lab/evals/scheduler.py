@@ -4,19 +4,26 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from fastapi import FastAPI, Response
 
 from lab.config import Settings, load_settings
 from lab.db import Database
-from lab.errors import ConfigError, LabError
+from lab.db.maintenance import tend
+from lab.errors import ConfigError, DatabaseError, LabError
 from lab.evals.clock import SYNC_INTERVAL_S, Clock
 from lab.evals.serving import LOOPBACK, serving
 from lab.evals.starter import Starter
+from lab.schemas.database_config import DatabaseConfig
 
+TENDING_INTERVAL_S = 24 * 3600.0
 SILENCE = timedelta(seconds=10 * SYNC_INTERVAL_S)
 """How long the database may be away before the health page says so."""
+
+log = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings) -> None:
@@ -39,7 +46,10 @@ async def serve(settings: Settings) -> None:
     async with Database(config.database, url) as database:
         starter = Starter(database, f"http://{LOOPBACK}:{config.server.api_port}")
         clock = Clock(database, url, starter.start, config.evaluation)
-        async with serving(health_app(clock), config.server.scheduler_port):
+        async with (
+            serving(health_app(clock), config.server.scheduler_port),
+            tending(url, config.database),
+        ):
             await _until_told(clock)
 
 
@@ -55,6 +65,27 @@ def health_app(clock: Clock) -> FastAPI:
         return {"status": "ok" if alive else "no database", "ticks": clock.ticks}
 
     return app
+
+
+@contextlib.asynccontextmanager
+async def tending(url: str, config: DatabaseConfig) -> AsyncIterator[None]:
+    """Look after the months of events and usage once a day."""
+
+    async def tend_daily() -> None:
+        while True:
+            try:
+                if gone := await tend(url, config):
+                    log.info("months dropped, as the operator asked", names=gone)
+            except DatabaseError as error:
+                log.warning("the months of events and usage stay as they are", error=str(error))
+            await asyncio.sleep(TENDING_INTERVAL_S)
+
+    task = asyncio.create_task(tend_daily(), name="tending")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def _until_told(clock: Clock) -> None:

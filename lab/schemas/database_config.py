@@ -35,6 +35,20 @@ class DatabaseConfig(BaseModel):
     pool_size: Annotated[
         int, Field(description='Connections each process keeps.', ge=1, le=100)
     ] = 5
+    keep_events_days: Annotated[
+        int | None,
+        Field(
+            description='Days that events of runs are kept; a month goes when all of it is older. Unset = for ever.',
+            ge=1,
+        ),
+    ] = None
+    keep_usage_days: Annotated[
+        int | None,
+        Field(
+            description='Days that the usage of models is kept; a month goes when all of it is older. Unset = for ever.',
+            ge=1,
+        ),
+    ] = None
     connect_timeout_s: Annotated[
         float, Field(description='Seconds to wait for a connection.', ge=0.1)
     ] = 10

@@ -45,9 +45,7 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     run = _Run(context)
     try:
         await context.recorder.start(
-            context.profile.id,
-            context.parameters.model_dump(mode="json"),
-            context.turn.conversation_id,
+            context.parameters.model_dump(mode="json"), context.turn.conversation_id
         )
         yield run.tell(
             EventType.run_started,

@@ -11,6 +11,7 @@ from lab.messages import answer_parts
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.event import Event
 from lab.schemas.message import Message
+from lab.schemas.model_profile import ModelProfile
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
@@ -32,22 +33,25 @@ class Recorder:
         The run.
     turns : Turns
         Where the answer belongs.
+    profile : ModelProfile
+        What answers.
     """
 
-    def __init__(self, database: Database, owner_id: UUID, run_id: UUID, turns: Turns) -> None:
+    def __init__(
+        self, database: Database, owner_id: UUID, run_id: UUID, turns: Turns, profile: ModelProfile
+    ) -> None:
         self._database = database
         self._owner_id = owner_id
         self._run_id = run_id
         self._turns = turns
+        self._profile = profile
         self._answered = False
 
     def guarded(self) -> AbstractContextManager[None]:
         """Raise the lab's errors for what the database reports to the checkpointer."""
         return self._database.guarded()
 
-    async def start(
-        self, profile: str, parameters: Mapping[str, Any], conversation_id: UUID | None
-    ) -> None:
+    async def start(self, parameters: Mapping[str, Any], conversation_id: UUID | None) -> None:
         """Store the run as running; raise `NotFoundError` when the conversation is not there."""
         async with self._database.stores(self._owner_id) as stores:
             if conversation_id is not None:
@@ -55,7 +59,7 @@ class Recorder:
             await stores.runs.create(
                 id=self._run_id,
                 kind=RunKind.chat,
-                profile=profile,
+                profile=self._profile.id,
                 parameters=dict(parameters),
                 conversation_id=conversation_id,
             )
@@ -91,4 +95,8 @@ class Recorder:
                 error=error,
                 finished_at=datetime.now(UTC),
             )
+            if result is not None:
+                await stores.usage.add(
+                    self._profile.model, self._profile.id, result.usage, run_id=self._run_id
+                )
             await stores.events.extend(self._run_id, events)

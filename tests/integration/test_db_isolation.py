@@ -22,11 +22,14 @@ from lab.schemas.event_type import EventType
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
+from lab.schemas.usage import Usage
 from lab.schemas.user import User
 from tests.integration.conftest import execute
 from tests.integration.test_db_stores import TestDocumentStore as Document
 
 pytestmark = pytest.mark.integration
+
+USAGE = Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5, queue_ms=100, total_ms=600)
 
 every_table = pytest.mark.parametrize("table", OWNED, ids=lambda table: table.name)
 
@@ -47,6 +50,7 @@ async def fill(database: Database, user: User) -> None:
         chat = await stores.conversations.create("chat")
         run = await stores.runs.create(RunKind.chat, "lab-tiny", {}, chat.id)
         await stores.events.append(run.id, 0, EventType.run_started, {})
+        await stores.usage.add("lab-tiny", "lab-tiny", USAGE, run_id=run.id)
         message = await stores.messages.add(chat.id, Role.user, [], name="Cy", run_id=run.id)
         await stores.memories.add(message, "My canary sings.", vector, vector, model="model@1")
         await Document().create(stores)

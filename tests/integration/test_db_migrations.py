@@ -7,6 +7,7 @@ import numpy as np
 import psycopg
 import pytest
 from alembic import command
+from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from lab.db import Database, EmbeddedPostgres, upgrade
@@ -19,7 +20,7 @@ from tests.integration.conftest import execute
 
 pytestmark = pytest.mark.integration
 
-HEAD = "0005"
+HEAD = "0006"
 
 FIVE_PROCESSES = """
 import asyncio, os, sys
@@ -41,7 +42,9 @@ async def to_revision(url: str, revision: str) -> None:
 
     def move() -> None:
         with engine.begin() as connection:
-            step = command.downgrade if revision == "base" else command.upgrade
+            there = MigrationContext.configure(connection).get_current_revision() or ""
+            backwards = revision == "base" or revision < there
+            step = command.downgrade if backwards else command.upgrade
             step(configuration(connection), revision)
 
     await asyncio.to_thread(move)

@@ -27,6 +27,7 @@ from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.scope import Scope
 from lab.schemas.text_part import TextPart
+from lab.schemas.usage import Usage
 from lab.schemas.user import User
 from lab.supervisor.databases import HUB_DATABASE
 from tests.integration.conftest import execute, free_port
@@ -67,6 +68,8 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
         run = await stores.runs.create(RunKind.chat, word, {"stop": [word]}, chat.id)
         await stores.runs.update(run.id, status=RunStatus.failed, error=word)
         await stores.events.append(run.id, 0, EventType.run_failed, {"message": word})
+        cost = Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2)
+        await stores.usage.add(word, word, cost, run_id=run.id)
         said = await stores.messages.add(chat.id, Role.user, [TextPart(text=word)], run_id=run.id)
         await stores.memories.add(said, word, vector, vector, model="model@1")
         await stores.documents.add(
@@ -101,7 +104,11 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
 
 async def everything(url: str) -> dict[str, list[str]]:
     """Return every row of every table as text, bytes as hex."""
-    tables = await execute(url, "SELECT relname FROM pg_stat_user_tables ORDER BY 1")
+    tables = await execute(
+        url,
+        "SELECT s.relname FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = relid"
+        " WHERE NOT relispartition ORDER BY 1",
+    )
     return {
         name: [row for (row,) in await execute(url, f"SELECT t::text FROM {name} t ORDER BY 1")]
         for (name,) in tables

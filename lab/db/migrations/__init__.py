@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from lab.db.connection import connect, conninfo, one_off_engine, place
 from lab.db.isolation import admit, require_ownership
+from lab.db.time_series import make_months
 from lab.errors import DatabaseError
 
 LEAST_VECTOR = (0, 8)
@@ -50,6 +51,7 @@ async def upgrade(url: str, *, connect_timeout_s: float = 10, timeout_s: float =
         async with one_off_engine(url, timeout_s=connect_timeout_s).begin() as migrating:
             await migrating.run_sync(_to_head)
         await admit(connection)
+        await make_months(connection)
         async with AsyncPostgresSaver.from_conn_string(conninfo(url)) as checkpoints:
             await checkpoints.setup()
 
