@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from lab.context.pieces import Candidate, Exchange
+from lab.context.pieces import Exchange, Note
 from lab.prompts import MEMORIES_HEADING
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
@@ -44,13 +44,14 @@ class Costs:
         calls = "".join(call.model_dump_json() for call in message.tool_calls)
         return self._markers + self.of_text((message.content or "") + calls)
 
-    def of_line(self, turn: Candidate) -> int:
-        """Return the tokens of a turn as a line among the memories."""
-        return 1 + self.of_text(turn.line)
+    def of_line(self, note: Note) -> int:
+        """Return the tokens of a turn as a line among the memories, or of a summary as lines."""
+        return 1 + self.of_text(note.line) if note.line else 0
 
-    def of_memories(self, turns: Sequence[Candidate]) -> int:
-        """Return the tokens of all memories under their heading."""
-        return self.of_heading() + sum(map(self.of_line, turns)) if turns else 0
+    def of_notes(self, notes: Sequence[Note]) -> int:
+        """Return the tokens of memories or summaries under their heading."""
+        lines = sum(map(self.of_line, notes))
+        return self.of_heading() + lines if lines else 0
 
     def of_heading(self) -> int:
         """Return the tokens of the heading of the memories."""

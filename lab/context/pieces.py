@@ -1,8 +1,9 @@
 """What a window is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from lab.schemas.chat_message import ChatMessage
@@ -24,6 +25,15 @@ class Budget:
 
     max_memories: int = 12
     """Most memories in one window."""
+
+    summary_share: float = 0.0
+    """Most of that space that summaries may take, in [0, 1]."""
+
+    level_weights: Sequence[float] = (1, 1, 1, 1)
+    """How the space of summaries is shared out among their levels, from 1 on."""
+
+    keep_messages: int = 0
+    """Newest messages that a summary does not send away."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -68,6 +78,44 @@ class Candidate:
         return self.message.role, self.text.casefold()
 
 
+@dataclass(frozen=True)
+class Digest:
+    """A summary that may stand in the window, in the place of what it covers."""
+
+    source_id: UUID
+    level: int
+    first_position: int
+    last_position: int
+    text: str
+    """A point a line; empty where nothing worth telling was said."""
+
+    said_at: datetime
+    """When the last of what it covers was said."""
+
+    @property
+    def line(self) -> str:
+        """The summary as lines among the memories."""
+        lines = (line.removeprefix("- ") for line in self.text.splitlines())
+        return "\n".join(f"- {self.said_at:%Y-%m-%d} summary: {line}" for line in lines)
+
+    @property
+    def position(self) -> int:
+        """Index of the last message that it covers."""
+        return self.last_position
+
+    def covers(self, exchange: "Exchange") -> bool:
+        """Return whether it tells of all that is said in an exchange."""
+        return all(
+            self.first_position <= turn.position <= self.last_position
+            for turn in exchange
+            if turn.text
+        )
+
+
+Note = Candidate | Digest
+"""What stands in the block of memories."""
+NoteT = TypeVar("NoteT", bound=Note)
+
 Exchange = Sequence[Candidate]
 """A user message with all that follows it until the next one."""
 
@@ -82,6 +130,6 @@ def exchanges_of(history: Sequence[Candidate]) -> list[Exchange]:
     return list(groups)
 
 
-def oldest_first(turns: Sequence[Candidate]) -> list[Candidate]:
+def oldest_first(notes: Iterable[NoteT]) -> list[NoteT]:
     """Order by time, so that the last statement of a fact stands last."""
-    return sorted(turns, key=lambda t: (t.said_at.timestamp() if t.said_at else 0.0, t.position))
+    return sorted(notes, key=lambda n: (n.said_at.timestamp() if n.said_at else 0.0, n.position))

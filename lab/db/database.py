@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Self
+from hashlib import sha256
+from typing import LiteralString, Self
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import DictRow
+from psycopg.rows import DictRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -111,6 +112,24 @@ class Database:
         """
         return present(self._url, timeout_s=self._timeout_s, when_alone=self._close_left_runs)
 
+    @asynccontextmanager
+    async def locked(self, name: str) -> AsyncIterator[bool]:
+        """
+        Be the only one, on any node, who does what the name says; False when somebody else is.
+
+        The lock ends with its connection, so also with a process that is killed; no transaction is
+        open meanwhile.
+        """
+        key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
+        with self.guarded():
+            async with self.pool.connection() as connection:
+                held = await _asked(connection, "SELECT pg_try_advisory_lock(%s)", key)
+                try:
+                    yield held
+                finally:
+                    if held:
+                        await _asked(connection, "SELECT pg_advisory_unlock(%s)", key)
+
     async def check(self) -> None:
         """Ask the database for an answer; raise `DatabaseError` when there is none."""
         with self.guarded():
@@ -138,3 +157,11 @@ class Database:
 
     async def _connection(self) -> AsyncConnection[DictRow]:
         return await self.pool.getconn()
+
+
+async def _asked(connection: AsyncConnection[DictRow], question: LiteralString, key: int) -> bool:
+    """Ask about a lock, and leave no transaction open."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        row = await (await cursor.execute(question, [key])).fetchone()
+    await connection.commit()
+    return row is not None and bool(row[0])

@@ -24,7 +24,7 @@ class ReceiptItem(BaseModel):
     kind: Annotated[source_kind.SourceKind, Field(description='Where it comes from.')]
     source_id: Annotated[
         UUID | None,
-        Field(description='Message or memory it comes from; null for the system prompt.'),
+        Field(description='Message or summary it comes from; null for the system prompt.'),
     ] = None
     role: Annotated[role_1.Role | None, Field(description='Who said it.')] = None
     text: Annotated[str, Field(description='What it says.')]

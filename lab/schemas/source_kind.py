@@ -12,6 +12,7 @@ class SourceKind(StrEnum):
     """
 
     system = 'system'
+    summary = 'summary'
     memory = 'memory'
     recent = 'recent'
     question = 'question'

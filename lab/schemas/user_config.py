@@ -7,7 +7,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import context_config, generation_config, memory_config, preferences_config, workflow_config
+from . import (
+    context_config,
+    generation_config,
+    memory_config,
+    preferences_config,
+    summaries_config,
+    workflow_config,
+)
 
 
 class UserConfig(BaseModel):
@@ -21,6 +28,7 @@ class UserConfig(BaseModel):
     )
     memory: Annotated[memory_config.MemoryConfig, Field(description='Long memory.')]
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
+    summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     preferences: Annotated[preferences_config.PreferencesConfig, Field(description='Looks.')]

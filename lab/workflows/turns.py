@@ -12,6 +12,7 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.role import Role
+from lab.schemas.summary import Summary
 from lab.workflows.recall import recall
 
 CONTEXT_WORDS = 96
@@ -108,6 +109,13 @@ class Turns:
             return []
         async with self._database.stores(self._owner_id) as stores:
             return await stores.messages.list(self._conversation_id, limit=most)
+
+    async def summaries(self) -> list[Summary]:
+        """Return the highest summaries that together cover what any of the conversation covers."""
+        if self._conversation_id is None:
+            return []
+        async with self._database.stores(self._owner_id) as stores:
+            return await stores.summaries.standing(self._conversation_id)
 
     async def recall(
         self,

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from lab.context import Budget, Candidate, Window, assemble
+from lab.context import Budget, Candidate, Digest, Window, assemble
 from lab.errors import ModelLoadError
 from lab.messages import to_chat_message
+from lab.protocols import ChatPipeline
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory_config import Scope
 from lab.schemas.role import Role
@@ -41,6 +42,7 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         if not context.turn.store:  # what was given stands in no row
             history += [Candidate(message) for message in given]
     memories = await _memories(context, history, question, current)
+    summaries = await _summaries(context)
     return assemble(
         context.chat.model.id,
         system=asked_system or _system_prompt(context),
@@ -49,6 +51,7 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         question=question,
         budget=_budget(context),
         count=lambda messages: context.chat.count_tokens(messages, context.turn.tools),
+        summaries=summaries,
     )
 
 
@@ -71,7 +74,7 @@ def split_question(
 
 
 async def _stored_history(context: ChatContext, current: Sequence[UUID]) -> list[Candidate]:
-    most = _context_length(context) // LEAST_MESSAGE_TOKENS + len(current)
+    most = context_length_of(context.chat) // LEAST_MESSAGE_TOKENS + len(current)
     return [
         Candidate(
             to_chat_message(message),
@@ -81,6 +84,23 @@ async def _stored_history(context: ChatContext, current: Sequence[UUID]) -> list
         )
         for message in await context.turns.history(most)
         if message.id not in current
+    ]
+
+
+async def _summaries(context: ChatContext) -> list[Digest]:
+    """Return the highest summaries of the conversation that together cover what any covers."""
+    if context.turn.memory is False or not context.settings.config.summaries.enabled:
+        return []
+    return [
+        Digest(
+            source_id=summary.id,
+            level=summary.level,
+            first_position=summary.first_position,
+            last_position=summary.last_position,
+            text=summary.text,
+            said_at=summary.said_at,
+        )
+        for summary in await context.turns.summaries()
     ]
 
 
@@ -147,22 +167,32 @@ def _system_prompt(context: ChatContext) -> str | None:
 
 
 def _budget(context: ChatContext) -> Budget:
-    length = _context_length(context)
+    length = context_length_of(context.chat)
     settings = context.settings.config
+    summaries = settings.summaries
     wanted = context.parameters.max_new_tokens or settings.context.answer_tokens
     return Budget(
         context_length=length,
         answer_tokens=min(wanted, length // 2),
         memory_share=settings.context.memory_share,
         max_memories=settings.memory.top_k,
+        summary_share=summaries.share,
+        level_weights=(
+            summaries.level_1_weight,
+            summaries.level_2_weight,
+            summaries.level_3_weight,
+            summaries.master_weight,
+        ),
+        keep_messages=summaries.keep_messages,
     )
 
 
-def _context_length(context: ChatContext) -> int:
-    length = context.chat.model.context_length
+def context_length_of(chat: ChatPipeline) -> int:
+    """Return the tokens of a model's window; raise `ModelLoadError` where it names none."""
+    length = chat.model.context_length
     if length is None:
         raise ModelLoadError(
-            f"The config of model `{context.chat.model.id}` names no context length; "
+            f"The config of model `{chat.model.id}` names no context length; "
             "set `max_position_embeddings` in its config.json."
         )
     return length

@@ -23,6 +23,7 @@ from lab.schemas.event_type import EventType
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
+from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.user import User
 
 pytestmark = pytest.mark.integration
@@ -53,7 +54,10 @@ async def fill(database: Database, user: User) -> None:
         run = await stores.runs.create(RunKind.chat, "lab-tiny", {}, chat.id)
         await stores.events.append(run.id, 0, EventType.run_started, {})
         message = await stores.messages.add(chat.id, Role.user, [], name="Cy", run_id=run.id)
-        await stores.memories.add(message, "My canary sings.", vector, vector)
+        memory = await stores.memories.add(message, "My canary sings.", vector, vector)
+        await stores.summaries.add(
+            [memory], level=1, text="", style=SummaryStyle.brief, model="m", n_tokens=0
+        )
         schedule = await stores.schedules.create("nightly", "0 3 * * *", "long_memory")
         await stores.eval_runs.create("long_memory", "", {}, schedule_id=schedule.id)
         await stores.api_keys.create("mine", [Scope.custom_lab_infer])

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -20,7 +21,7 @@ from lab.schemas.database_config import DatabaseConfig
 
 pytestmark = pytest.mark.integration
 
-HEAD = "0003"
+HEAD = "0007"
 
 FIVE_PROCESSES = """
 import asyncio, os, sys
@@ -97,7 +98,11 @@ async def test_migrating_twice_changes_nothing(empty_url: str) -> None:
 
 @pytest.mark.parametrize(
     ("revision", "columns", "values"),
-    [("0001", "", ""), ("0002", ", position, name", ", 7, 'Cy'")],
+    [
+        ("0001", "", ""),
+        ("0002", ", position, name", ", 7, 'Cy'"),
+        ("0003", ", position, name", ", 7, 'Cy'"),
+    ],
 )
 async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart(
     empty_url: str, revision: str, columns: str, values: str
@@ -106,9 +111,11 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
     await to_revision(empty_url, "base")
     await to_revision(empty_url, revision)
     memories = {new_id(): new_id() for _ in range(2)}
+    chats: dict[UUID, UUID] = {}
     vector = "array_fill(0.1, ARRAY[768])::vector"
     for user, memory in memories.items():
-        chat, message = new_id(), new_id()
+        chat = chats[user] = new_id()
+        message = new_id()
         for statement in (
             f"INSERT INTO users VALUES ('{user}', '{user}', false, true, '[]')",
             "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
@@ -120,7 +127,7 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
             f" 'Two canaries.', {vector}{values})",
         ):
             await execute(empty_url, statement)
-        if revision == "0002":  # whose step posts the words of older memories
+        if revision != "0001":  # whose step to the next posts the words of older memories
             await execute(
                 empty_url,
                 f"INSERT INTO memory_terms VALUES ('{memory}', 'canari', '{user}', '{chat}', 1, 2)",
@@ -132,12 +139,14 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
         for user, memory in memories.items():
             async with database.stores(user) as stores:
                 found = await stores.memories.signals("Cy, canary?", np.ones(768, dtype=np.float32))
+                waiting, _ = await stores.summaries.waiting(chats[user], 1, 9)
                 seen = await stores.memories._session.scalars(text("SELECT id FROM memories"))
             assert (found.ids, found.position.tolist()) == ([memory], [7])
             assert found.words[0] > 0
             assert found.context_similarity == found.similarity == pytest.approx(1)
             assert found.spoken.tolist() == [bool(columns)]
             assert seen.all() == [memory]
+            assert [m.id for m in waiting] == [memory]
 
 
 async def test_five_processes_may_migrate_at_once(empty_url: str) -> None:

@@ -25,6 +25,7 @@ from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.scope import Scope
+from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.text_part import TextPart
 from lab.schemas.user import User
 from lab.supervisor.databases import HUB_DATABASE
@@ -66,7 +67,10 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
         await stores.runs.update(run.id, status=RunStatus.failed, error=word)
         await stores.events.append(run.id, 0, EventType.run_failed, {"message": word})
         said = await stores.messages.add(chat.id, Role.user, [TextPart(text=word)], run_id=run.id)
-        await stores.memories.add(said, word, vector, vector)
+        memory = await stores.memories.add(said, word, vector, vector)
+        await stores.summaries.add(
+            [memory], level=1, text=word, style=SummaryStyle.brief, model=word, n_tokens=1
+        )
         await stores.api_keys.create(word, [Scope.custom_lab_infer])
         await stores.config.set({"preferences": {"profile": word}})
         schedule = await stores.schedules.create(word, "0 0 1 1 *", word)
@@ -141,7 +145,7 @@ async def test_an_export_holds_all_of_one_user(
     )
     file = tmp_path / "ann.zip"
 
-    assert f"{file}: 10 rows" in await lab("export", "ann", str(file))
+    assert f"{file}: 12 rows" in await lab("export", "ann", str(file))
 
     with ZipFile(file) as archive:
         assert archive.testzip() is None
@@ -165,7 +169,9 @@ async def test_an_export_holds_all_of_one_user(
     assert notebooks == {f"files/evals/{run['id']}/{ANN}.{kind}": ANN for kind in ("html", "ipynb")}
     assert (manifest["user"], manifest["files"]) == ("ann", 2)
     assert readme.startswith("# What LLM ML Lab stored of ann")
-    assert all(row.count(ANN) for row in held.values() if "is_admin" not in row)
+    assert rows["summary_sources"][0]["memory_id"] == rows["memories"][0]["id"]
+    wordless = {"users.jsonl", "summary_sources.jsonl"}
+    assert all(text.count(ANN) for name, text in held.items() if name not in wordless)
     assert not any(mark in everything_held for mark in (*spelled(BOB), str(other_owner.id)))
     assert not any(secret in everything_held for (secret,) in hashes)
     assert "embedding" not in everything_held

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.context import Budget, Candidate, Window, assemble
+from lab.context import Budget, Candidate, Digest, Window, assemble
 from lab.errors import ContextLengthError
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
@@ -38,6 +38,9 @@ def window(
     system: str | None = "Be kind.",
     length: int = 100,
     answer: int = 10,
+    summaries: Sequence[Digest] = (),
+    keep: int = 0,
+    weights: Sequence[float] = (1, 1, 1, 1),
 ) -> Window:
     return assemble(
         "m",
@@ -45,9 +48,33 @@ def window(
         history=history,
         memories=memories,
         question=ask(),
-        budget=Budget(length, answer, memory_share=0.5),
+        budget=Budget(
+            length,
+            answer,
+            memory_share=0.5,
+            summary_share=0.4,
+            level_weights=weights,
+            keep_messages=keep,
+        ),
         count=count,
+        summaries=summaries,
     )
+
+
+def told(first: int, last: int, text: str = "- Bo barks.", level: int = 1) -> Digest:
+    return Digest(UUID(int=1000 + first), level, first, last, text, START + timedelta(days=last))
+
+
+def shown(built: Window, kind: SourceKind) -> list[str]:
+    return [item.text for item in built.receipt.items if item.kind is kind and item.included]
+
+
+def reasons(built: Window, kind: SourceKind) -> list[tuple[bool, str]]:
+    return [(i.included, i.reason) for i in built.receipt.items if i.kind is kind]
+
+
+TALK = [said(i, f"Number {i} of a long talk.") for i in range(40)]
+"""Messages of 8 tokens."""
 
 
 def test_a_system_prompt_stands_word_for_word() -> None:
@@ -113,17 +140,107 @@ def test_a_tool_call_stays_with_its_result() -> None:
         assert (Role.tool in roles) == (roles.count(Role.assistant) == 2)
 
 
+def test_a_summary_stands_dated_in_the_place_of_what_it_covers() -> None:
+    built = window(TALK, summaries=[told(0, 35, "- Bo barks.\n- Al sings.")], keep=2)
+
+    assert built.messages[0].content == (
+        "Be kind.\n\nMemories:\n- 2026-12-06 summary: Bo barks.\n- 2026-12-06 summary: Al sings."
+    )
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[36:]]
+    assert reasons(built, SourceKind.summary) == [(True, "summary of level 1, of messages 0 to 35")]
+    assert (False, "a summary in the window covers them") in reasons(built, SourceKind.recent)
+
+
+def test_the_newest_messages_stay_though_a_summary_covers_them() -> None:
+    built = window(TALK, summaries=[told(0, 39)], keep=3)
+
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[37:]]
+
+
+def test_messages_that_a_long_way_back_fit_stay_as_long_as_that_is_wanted() -> None:
+    built = window(TALK, summaries=[told(0, 37)], keep=1000)
+
+    assert len(shown(built, SourceKind.recent)) > 5
+    assert len(shown(built, SourceKind.summary)) == 1
+
+
+def test_a_conversation_that_fits_needs_no_summary() -> None:
+    built = window(TALK[:5], summaries=[told(0, 3)])
+
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[:5]]
+    ((included, why),) = reasons(built, SourceKind.summary)
+    assert (included, why.rsplit(": ")[1]) == (False, "they stand word for word")
+
+
+def test_what_no_summary_covers_stays_while_it_fits() -> None:
+    built = window(TALK, summaries=[told(0, 33)])
+
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[34:]]
+
+
+def test_a_summary_without_points_takes_no_space() -> None:
+    built = window(TALK, summaries=[told(0, 37, "")])
+
+    assert built.messages[0].content == "Be kind."
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[38:]]
+
+
+def test_a_summary_stands_after_the_memories_of_what_it_covers() -> None:
+    memories = [said(3, "My dog is Bo.", score=0.9), said(38, "It is Cy.", score=0.8)]
+    built = window(TALK[:38], memories, summaries=[told(0, 35, "- The dog is Al.")])
+
+    lines = (built.messages[0].content or "").splitlines()[3:]
+    assert [line.split(" is ")[1] for line in lines] == ["Bo.", "Al.", "Cy."]
+
+
+def test_levels_share_the_space_by_their_weights() -> None:
+    long = "- " + "w " * 14
+    levels = [told(0, 9, long, 2), told(10, 14, long, 1), told(15, 19, long, 1)]
+
+    first = window(TALK, summaries=levels, weights=(1, 0, 0, 0))
+    second = window(TALK, summaries=levels, weights=(0, 1, 0, 0))
+
+    assert [why.split()[3] for included, why in reasons(first, SourceKind.summary) if included] == [
+        "1,"
+    ]
+    assert [
+        why.split()[3] for included, why in reasons(second, SourceKind.summary) if included
+    ] == ["2,"]
+
+
 turns = st.lists(
     st.tuples(st.sampled_from([Role.user, Role.assistant]), st.integers(1, 30)), max_size=30
 ).map(lambda rows: [said(i, "w " * n, role) for i, (role, n) in enumerate(rows)])
 
 
-@given(history=turns, found=turns, length=st.integers(20, 200), share=st.floats(0, 1))
+spans = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 30), st.integers(1, 4)), max_size=5)
+
+
+@given(
+    history=turns,
+    found=turns,
+    covered=spans,
+    length=st.integers(20, 200),
+    share=st.floats(0, 1),
+    summary_share=st.floats(0, 1),
+    keep=st.integers(0, 12),
+)
 def test_invariants(
-    history: list[Candidate], found: list[Candidate], length: int, share: float
+    history: list[Candidate],
+    found: list[Candidate],
+    covered: list[tuple[int, int, int]],
+    length: int,
+    share: float,
+    summary_share: float,
+    keep: int,
 ) -> None:
-    budget = Budget(length, 5, share)
+    budget = Budget(length, 5, share, summary_share=summary_share, keep_messages=keep)
     memories = [said(100 + i, f"{c.text} {i}", score=0.5) for i, c in enumerate(found)]
+    summaries: list[Digest] = []
+    for n_messages, n_words, level in covered:
+        first = summaries[-1].last_position + 1 if summaries else 0
+        text = "- " + "w " * n_words if n_words else ""
+        summaries.append(told(first, first + n_messages - 1, text, level))
 
     def build() -> Window:
         return assemble(
@@ -134,6 +251,7 @@ def test_invariants(
             question=ask(),
             budget=budget,
             count=count,
+            summaries=summaries,
         )
 
     built = build()
@@ -143,5 +261,18 @@ def test_invariants(
     assert (built.messages[0].content or "").startswith("Be kind.")
     assert built.messages[-1:] == ask()
     recent = built.messages[1:-1]
-    tail = [turn.message for turn in history][len(history) - len(recent) :]
-    assert recent == tail, "the newest turns, in order, without a gap"
+    n_left = len(history) - len(recent)
+    assert recent == [turn.message for turn in history][n_left:], "the newest, without a gap"
+    included = {i.source_id for i in built.receipt.items if i.included}
+    stand = [digest for digest in summaries if digest.source_id in included]
+    items = [i for i in built.receipt.items if i.kind is SourceKind.summary]
+    assert len(items) == len(summaries), "the receipt names every summary once"
+    if n_left == 0:
+        assert not stand or not history, "what stands word for word is not summed up"
+    left = [
+        (i.reason, int(i.text.split()[0]))
+        for i in built.receipt.items
+        if i.kind is SourceKind.recent and not i.included
+    ]
+    assert sum(n for _, n in left) == n_left
+    assert stand or "a summary in the window covers them" not in dict(left)
