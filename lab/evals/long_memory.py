@@ -19,8 +19,10 @@ from lab.client import Lab
 from lab.errors import InputError
 from lab.evals.statistics import PairedComparison, Proportion, compare, proportion
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.role import Role
 from lab.schemas.source_kind import SourceKind
+from lab.schemas.summary import Summary
 from lab.training import phrases
 from lab.training.chatter import small_talk
 from lab.training.facts import draw_slots, give_value
@@ -31,6 +33,9 @@ SAMPLE_TURNS = 16
 CONCURRENT_QUESTIONS = 8
 BATCH_TURNS = 32
 """Turns stored in one request."""
+MESSAGES_A_TURN = 2
+LEVELS = range(1, 5)
+"""Of summaries, the master last."""
 ACKNOWLEDGEMENT = "Noted."
 ANSWER_TOKENS = 64
 """Enough to name a fact; it bounds the time of a model that goes on and on."""
@@ -132,6 +137,8 @@ class Measurement:
     trials: tuple[Trial, ...] = field(repr=False)
     write_s: float
     ask_s: float
+    summaries: tuple[Summary, ...] = field(default=(), repr=False)
+    summarise_s: float = 0.0
 
     @property
     def beyond(self) -> list[Trial]:
@@ -161,9 +168,22 @@ class Measurement:
             [trial.right_without for trial in self.beyond],
         )
 
+    def kept(self, level: int) -> Proportion | None:
+        """Return how many of the facts that summaries of a level cover stand in them, if any."""
+        told = [s for s in self.summaries if s.level == level]
+        kept = [
+            holds(summary.text, question.value)
+            for question in self.talk.questions
+            for summary in told
+            if summary.first_position <= MESSAGES_A_TURN * question.turn <= summary.last_position
+        ]
+        return proportion(kept) if kept else None
+
     def metrics(self) -> dict[str, object]:
         """Return the values that go to the database."""
+        kept = {f"kept_at_level_{level}": self.kept(level) for level in LEVELS}
         return {
+            **{name: found.value for name, found in kept.items() if found is not None},
             "model": self.model,
             "accuracy_with_memory": self.with_memory.value,
             "accuracy_with_memory_low": self.with_memory.low,
@@ -179,6 +199,7 @@ class Measurement:
             "n_turns": len(self.talk.turns),
             "windows": len(self.talk.turns) * self.tokens_per_turn / self.context_length,
             "ms_per_stored_turn": 1000 * self.write_s / len(self.talk.turns),
+            "ms_per_summarised_turn": 1000 * self.summarise_s / len(self.talk.turns),
             "ms_per_answer": 1000 * self.ask_s / (2 * len(self.trials)),
             "talk": self.talk.fingerprint,
         }
@@ -194,7 +215,7 @@ async def measure(
     on_progress: OnProgress = lambda done, total: None,
 ) -> Measurement:
     """
-    Hold the conversation, ask for every fact, and delete the conversation.
+    Hold the conversation, let it be summarised, ask for every fact, and delete the conversation.
 
     Parameters
     ----------
@@ -221,6 +242,9 @@ async def measure(
         started = time.perf_counter()
         await hold(lab, conversation.id, talk)
         written = time.perf_counter()
+        await lab.conversations.summarise(conversation.id)
+        summaries = await summaries_of(lab, conversation.id)
+        summarised = time.perf_counter()
         windows_per_turn = tokens_per_turn / context_length
         trials = await _ask_all(
             lab, model, conversation.id, talk, windows_per_turn, seed, on_progress
@@ -229,7 +253,15 @@ async def measure(
     finally:
         await lab.conversations.delete(conversation.id)
     return Measurement(
-        model, context_length, talk, tokens_per_turn, trials, written - started, asked - written
+        model,
+        context_length,
+        talk,
+        tokens_per_turn,
+        trials,
+        write_s=written - started,
+        ask_s=asked - summarised,
+        summaries=summaries,
+        summarise_s=summarised - written,
     )
 
 
@@ -320,6 +352,19 @@ async def hold(lab: Lab, conversation_id: UUID, talk: Talk) -> None:
         )
 
 
+async def summaries_of(lab: Lab, conversation_id: UUID) -> tuple[Summary, ...]:
+    """Return all summaries of a conversation, level by level."""
+    found: list[Summary] = []
+    for level in LEVELS:
+        before: int | None = None
+        while page := await lab.conversations.summaries(
+            conversation_id, level=level, before_position=before
+        ):
+            before = page[0].first_position
+            found += page
+    return tuple(found)
+
+
 async def _ask_all(
     lab: Lab,
     model: str,
@@ -351,10 +396,16 @@ async def _ask_all(
         done += 1
         on_progress(done, len(talk.questions))
         distance = (len(talk.turns) - question.turn) * windows_per_turn
-        seen = any(i.included and question.stated in i.text for i in answer.receipt.items)
+        seen = any(_tells(item, question) for item in answer.receipt.items if item.included)
         return Trial(question, distance, answer.text, without.text, seen)
 
     return tuple(await asyncio.gather(*map(ask, talk.questions)))
+
+
+def _tells(item: ReceiptItem, question: Question) -> bool:
+    """Return whether a piece of the window tells the fact: as it was said, or in a summary."""
+    told = item.kind is SourceKind.summary and holds(item.text, question.value)
+    return told or question.stated in item.text
 
 
 def _messages(turns: Sequence[tuple[str, str]]) -> Iterable[ChatMessage]:

@@ -135,7 +135,7 @@ class Summariser:
         async with self._database.stores(job.owner.id) as stores:
             for level in range(1, MASTER + 1):
                 size = config.messages if level == 1 else config.fan_in
-                # A master grows by all that there is, in steps that do not hang on when it is asked.
+                # A master grows by all there is, in steps that do not depend on who asks when.
                 most = None if level == MASTER else size
                 sources, left_behind = await stores.summaries.waiting(
                     job.conversation_id, level, most

@@ -1,7 +1,13 @@
+from datetime import UTC, datetime
+from uuid import UUID
+
 import pytest
 
 from lab.errors import InputError
 from lab.evals.long_memory import Measurement, Question, Talk, Trial, holds, write_talk
+from lab.evals.statistics import proportion
+from lab.schemas.summary import Summary
+from lab.schemas.summary_style import SummaryStyle
 
 
 def trial(distance: float, answer: str, without: str = "I don't know.") -> Trial:
@@ -60,3 +66,36 @@ def test_only_questions_beyond_the_window_count() -> None:
     assert (measured.with_memory.successes, measured.with_memory.n) == (1, 2)
     assert (measured.without_memory.successes, measured.without_memory.n) == (0, 2)
     assert measured.metrics()["accuracy_with_memory"] == 0.5
+
+
+def test_a_summary_keeps_the_facts_that_stand_in_it_and_were_said_where_it_covers() -> None:
+    first = Question("What is my dog called?", "Zamiko", "My dog is called Zamiko.", 0)
+    other = Question("What is my cat called?", "Orvelo", "My cat is called Orvelo.", 4)
+    talk = Talk((("a", "b"),) * 8, (first, other))
+
+    def measured(*summaries: Summary) -> Measurement:
+        return Measurement("m", 9, talk, 1.0, (), write_s=1, ask_s=1, summaries=summaries)
+
+    one = summary(1, 0, 7, "- The user's dog is called Zamiko.")
+    two = summary(1, 8, 15, "- The user has a cat.")
+    assert str(measured(one, two).kept(1)) == str(proportion([True, False]))
+    assert measured(one, two).metrics()["kept_at_level_1"] == 0.5
+    assert measured(one).kept(4) is None
+    assert "kept_at_level_4" not in measured(one).metrics()
+
+
+def summary(level: int, first: int, last: int, text: str) -> Summary:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    return Summary(
+        **dict.fromkeys(("id", "owner_id", "conversation_id"), UUID(int=1)),
+        level=level,
+        first_position=first,
+        last_position=last,
+        style=SummaryStyle.key_points,
+        model="m",
+        text=text,
+        n_tokens=1,
+        sources=[],
+        said_at=now,
+        created_at=now,
+    )
