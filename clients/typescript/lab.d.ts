@@ -1018,7 +1018,7 @@ export interface SummariesConfig {
    */
   fan_in?: number;
   /**
-   * Most of the prompt budget that summaries may take; none is longer than that part of the window.
+   * Most of the prompt budget that summaries may take.
    */
   share?: number;
   /**
@@ -1034,7 +1034,7 @@ export interface SummariesConfig {
    */
   level_3_weight?: number;
   /**
-   * Part for the master summary of all.
+   * Part for the master summary of all; no summary is longer than the largest of these parts.
    */
   master_weight?: number;
   style?: SummaryStyle;

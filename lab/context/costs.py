@@ -45,7 +45,7 @@ class Costs:
         return self._markers + self.of_text((message.content or "") + calls)
 
     def of_line(self, note: Note) -> int:
-        """Return the tokens of a turn as a line among the memories, or of a summary as lines."""
+        """Return the tokens of a turn or a summary as a line among the memories."""
         return 1 + self.of_text(note.line) if note.line else 0
 
     def of_notes(self, notes: Sequence[Note]) -> int:

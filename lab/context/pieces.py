@@ -94,9 +94,9 @@ class Digest:
 
     @property
     def line(self) -> str:
-        """The summary as lines among the memories."""
-        lines = (line.removeprefix("- ") for line in self.text.splitlines())
-        return "\n".join(f"- {self.said_at:%Y-%m-%d} summary: {line}" for line in lines)
+        """The summary as a line among the memories."""
+        points = " ".join(line.removeprefix("- ") for line in self.text.splitlines())
+        return f"- {self.said_at:%Y-%m-%d} summary: {points}" if points else ""
 
     @property
     def position(self) -> int:

@@ -223,7 +223,7 @@ class SummaryStore(OwnedStore[Summary]):
                 row.owner_id == self._owner_id, row.id.in_(_texts(sources))
             )
         )
-        return dict(found.tuples().all()) == _texts(sources)
+        return {id: text for id, text in found} == _texts(sources)
 
     async def _name_sources(self, id: UUID, sources: Sequence[Memory | Summary]) -> None:
         column = "memory_id" if isinstance(sources[0], Memory) else "source_summary_id"

@@ -39,12 +39,8 @@ class SummariesConfig(BaseModel):
     ] = 3
     share: Annotated[
         float,
-        Field(
-            description='Most of the prompt budget that summaries may take; none is longer than that part of the window.',
-            ge=0.0,
-            le=1.0,
-        ),
-    ] = 0.25
+        Field(description='Most of the prompt budget that summaries may take.', ge=0.0, le=1.0),
+    ] = 0.5
     level_1_weight: Annotated[
         float,
         Field(
@@ -59,8 +55,12 @@ class SummariesConfig(BaseModel):
         float, Field(description='Part for summaries of level 3.', ge=0.0)
     ] = 1
     master_weight: Annotated[
-        float, Field(description='Part for the master summary of all.', ge=0.0)
-    ] = 1
+        float,
+        Field(
+            description='Part for the master summary of all; no summary is longer than the largest of these parts.',
+            ge=0.0,
+        ),
+    ] = 6
     style: Annotated[
         summary_style.SummaryStyle,
         Field(

@@ -28,7 +28,7 @@ from lab.schemas.summary import Summary
 from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.user import User
 from lab.workflows.summary import joined, summarise, tokens_of
-from lab.workflows.window import context_length_of
+from lab.workflows.window import context_length_of, level_weights
 
 RETRY_S: Final = 0.1
 """Between two looks at a conversation that another process summarises."""
@@ -127,7 +127,7 @@ class Summariser:
                         return False
                     async with self._pipelines.chat(model) as chat:
                         while due := await self._due(job, config):
-                            await self._write(job, config, chat, *due)
+                            await self._write(job, settings, chat, *due)
         return True
 
     async def _due(self, job: Job, config: SummariesConfig) -> tuple[int, Sources] | None:
@@ -147,10 +147,10 @@ class Summariser:
         return None
 
     async def _write(
-        self, job: Job, config: SummariesConfig, chat: ChatPipeline, level: int, sources: Sources
+        self, job: Job, settings: Settings, chat: ChatPipeline, level: int, sources: Sources
     ) -> None:
         """Write one summary; nothing is stored when a source was changed meanwhile."""
-        style = SummaryStyle.master if level == MASTER else config.style
+        style = SummaryStyle.master if level == MASTER else settings.config.summaries.style
         texts: list[str] = []
         if level == MASTER:
             sources, texts = await self._grown(job, sources)
@@ -159,8 +159,7 @@ class Summariser:
             text = await summarise(chat, _transcript(memories), style)
         else:
             texts = texts or [s.text for s in sources if isinstance(s, Summary)]
-            most = int(config.share * context_length_of(chat))
-            text = await joined(chat, texts, style, most)
+            text = await joined(chat, texts, style, _most_tokens(settings, chat))
         async with self._database.stores(job.owner.id) as stores:
             await stores.summaries.add(
                 sources,
@@ -180,6 +179,14 @@ class Summariser:
             return new, [summary.text for summary in new]
         master, old = found
         return [*old, *new], [master.text, *(summary.text for summary in new)]
+
+
+def _most_tokens(settings: Settings, chat: ChatPipeline) -> int:
+    """Return the tokens of the longest summary that always finds its place in the window."""
+    n_prompt = context_length_of(chat) - settings.config.context.answer_tokens
+    weights = level_weights(settings.config.summaries)
+    part = max(weights) / (sum(weights) or 1)
+    return int(n_prompt * settings.config.summaries.share * part)
 
 
 def _transcript(memories: Sequence[Memory]) -> list[str]:

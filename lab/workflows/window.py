@@ -10,6 +10,7 @@ from lab.protocols import ChatPipeline
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory_config import Scope
 from lab.schemas.role import Role
+from lab.schemas.summaries_config import SummariesConfig
 from lab.workflows.context import ChatContext
 
 # A message takes at least this many tokens, markers included: no more of them can fit.
@@ -177,13 +178,18 @@ def _budget(context: ChatContext) -> Budget:
         memory_share=settings.context.memory_share,
         max_memories=settings.memory.top_k,
         summary_share=summaries.share,
-        level_weights=(
-            summaries.level_1_weight,
-            summaries.level_2_weight,
-            summaries.level_3_weight,
-            summaries.master_weight,
-        ),
+        level_weights=level_weights(summaries),
         keep_messages=summaries.keep_messages,
+    )
+
+
+def level_weights(config: SummariesConfig) -> tuple[float, ...]:
+    """Return how the space of summaries is shared out among their levels, from 1 on."""
+    return (
+        config.level_1_weight,
+        config.level_2_weight,
+        config.level_3_weight,
+        config.master_weight,
     )
 
 

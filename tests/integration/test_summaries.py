@@ -211,7 +211,7 @@ async def test_switched_off_nothing_is_written_and_nothing_shown(
 async def test_ten_labs_at_once_write_each_summary_once(
     runtime: Runtime, database_url: str, owner: User, chat: UUID
 ) -> None:
-    """Ten processes are the next test's; here ten runtimes fight for the same lock."""
+    """All in this process, but each with a worker of its own: they meet in the database."""
     n_messages = N * M**3 + 3
     await runtime.store_messages(owner, chat, rain(2))
     others = [

@@ -144,7 +144,7 @@ def test_a_summary_stands_dated_in_the_place_of_what_it_covers() -> None:
     built = window(TALK, summaries=[told(0, 35, "- Bo barks.\n- Al sings.")], keep=2)
 
     assert built.messages[0].content == (
-        "Be kind.\n\nMemories:\n- 2026-12-06 summary: Bo barks.\n- 2026-12-06 summary: Al sings."
+        "Be kind.\n\nMemories:\n- 2026-12-06 summary: Bo barks. Al sings."
     )
     assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[36:]]
     assert reasons(built, SourceKind.summary) == [(True, "summary of level 1, of messages 0 to 35")]
