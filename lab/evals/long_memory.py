@@ -348,7 +348,7 @@ async def hold(lab: Lab, conversation_id: UUID, talk: Talk) -> None:
     """Store a talk as it was said, each turn with its embedding."""
     for start in range(0, len(talk.turns), BATCH_TURNS):
         await lab.conversations.add(
-            conversation_id, list(_messages(talk.turns[start : start + BATCH_TURNS]))
+            conversation_id, list(messages_of(talk.turns[start : start + BATCH_TURNS]))
         )
 
 
@@ -408,7 +408,8 @@ def _tells(item: ReceiptItem, question: Question) -> bool:
     return told or question.stated in item.text
 
 
-def _messages(turns: Sequence[tuple[str, str]]) -> Iterable[ChatMessage]:
+def messages_of(turns: Sequence[tuple[str, str]]) -> Iterable[ChatMessage]:
+    """Yield the messages of a talk as the lab stores them."""
     for said, reply in turns:
         yield ChatMessage(role=Role.user, content=said)
         yield ChatMessage(role=Role.assistant, content=reply)

@@ -13,7 +13,7 @@ import pytest
 from lab.config import Settings, load_settings
 from lab.db import Database
 from lab.errors import NotFoundError
-from lab.evals.long_memory import holds
+from lab.evals.long_memory import holds, messages_of, write_talk
 from lab.runtime import Runtime, open_runtime
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
@@ -136,6 +136,21 @@ async def test_where_nothing_is_worth_telling_a_summary_is_empty(
 
     (summary,) = await every(runtime, owner, chat)
     assert (summary.text, summary.n_tokens) == ("", 0)
+
+
+async def test_most_facts_of_a_long_talk_stand_in_its_summaries(
+    runtime: Runtime, owner: User, chat: UUID
+) -> None:
+    """The bound is loose: `lab eval run long_memory` measures it."""
+    talk = write_talk(n_facts=12, n_turns=64, seed=3)
+    await tell(runtime, owner, chat, list(messages_of(talk.turns)))
+
+    summaries = await every(runtime, owner, chat)
+
+    for level in (1, 4):
+        text = "\n".join(s.text for s in summaries if s.level == level)
+        kept = [question for question in talk.questions if holds(text, question.value)]
+        assert len(kept) >= 8, text
 
 
 async def test_summaries_join_level_by_level_into_a_master_that_grows(
@@ -389,8 +404,8 @@ async def test_a_summary_and_a_deletion_at_once_leave_no_trace(
 
 
 def long_talk() -> list[ChatMessage]:
-    """Return more than the window of lab-tiny holds."""
-    return [*pets("Zamiko"), *rain(120)]
+    """Return more than the window of lab-tiny holds: a fact, and much small talk."""
+    return [*pets("Zamiko"), *messages_of(write_talk(n_facts=0, n_turns=60, seed=1).turns)]
 
 
 async def asked(
@@ -426,7 +441,7 @@ async def test_what_a_summary_covers_leaves_the_window_and_the_receipt_says_so(
     left = of_kind(receipt, SourceKind.recent, included=False)
     assert "a summary in the window covers them" in {item.reason for item in left}
     recent = of_kind(receipt, SourceKind.recent)
-    assert recent[-1].text == rain(1, 119)[0].content
+    assert recent[-1].text == long_talk()[-1].content
     assert receipt.n_tokens <= receipt.context_length - receipt.answer_tokens
 
 
