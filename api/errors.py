@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lab.errors import LabError, RateLimitError
+from lab.errors import LabError, RateLimitError, cut
 from lab.schemas.error_response import ErrorResponse
 
 log = structlog.get_logger(__name__)
@@ -74,8 +74,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
             f"The body is not valid JSON: {problem['ctx']['error']}.", 400, "invalid_json"
         )
     place = ".".join(str(part) for part in problem["loc"][1:]) or "the body"
-    came = repr(problem.get("input"))
-    shown = came if len(came) <= 80 else f"{came[:77]}…"
+    shown = cut(repr(problem.get("input")))
     return _answer(f"`{place}`: {problem['msg']}; got {shown}.", 400, "invalid_value", place)
 
 

@@ -187,6 +187,16 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f" Did you mean {' or '.join(f'`{c}`' for c in close)}?" if close else ""
 
 
+def cut(text: str, n_characters: int = 80) -> str:
+    """
+    Return a text, or its beginning with `…`, in at most so many characters.
+
+    >>> cut("lab-tiny", 5)
+    'lab-…'
+    """
+    return text if len(text) <= n_characters else f"{text[: n_characters - 1]}…"
+
+
 def rebuild(code: str, message: str) -> LabError:
     """
     Return the error that another process raised, from its code and message, which is all it tells.

@@ -1,5 +1,6 @@
 """Evaluations, their runs and their schedules."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse
 
 from api.deps import InferDep, RuntimeDep
+from lab.db import Database
 from lab.evals.clock import is_ticking
 from lab.evals.cron import next_time
 from lab.evals.service import Evaluations, Form
@@ -35,14 +37,6 @@ def get_evaluations(request: Request) -> Evaluations:
 
 
 EvaluationsDep = Annotated[Evaluations, Depends(get_evaluations)]
-
-
-async def get_warning(runtime: RuntimeDep) -> str | None:
-    """Return what keeps schedules from being fired, if anything does."""
-    return None if await is_ticking(runtime.database) else NO_SCHEDULER
-
-
-WarningDep = Annotated[str | None, Depends(get_warning)]
 
 
 @router.get("/evals")
@@ -102,25 +96,17 @@ async def get_executed_notebook(
 
 @router.get("/schedules")
 async def list_schedules(
-    runtime: RuntimeDep,
-    owner: InferDep,
-    warning: WarningDep,
-    limit: Limit = 50,
-    before: Before = None,
+    runtime: RuntimeDep, owner: InferDep, limit: Limit = 50, before: Before = None
 ) -> list[Schedule]:
     """Return schedules, newest first."""
     async with runtime.database.stores(owner.id) as stores:
         schedules = await stores.schedules.list(limit, before)
-    return [_with(warning, schedule) for schedule in schedules]
+    return await _warned(runtime.database, schedules)
 
 
 @router.post("/schedules", status_code=201)
 async def create_schedule(
-    request: ScheduleRequest,
-    runtime: RuntimeDep,
-    evaluations: EvaluationsDep,
-    owner: InferDep,
-    warning: WarningDep,
+    request: ScheduleRequest, runtime: RuntimeDep, evaluations: EvaluationsDep, owner: InferDep
 ) -> Schedule:
     """Run an evaluation by the clock; `warning` says when no scheduler is alive to do so."""
     parameters = evaluations.check(request.evaluation, request.parameters)
@@ -134,16 +120,17 @@ async def create_schedule(
             enabled=request.enabled,
             next_run_at=due,
         )
-    return _with(warning, schedule)
+    (schedule,) = await _warned(runtime.database, [schedule])
+    return schedule
 
 
 @router.get("/schedules/{schedule_id}")
-async def get_schedule(
-    schedule_id: UUID, runtime: RuntimeDep, owner: InferDep, warning: WarningDep
-) -> Schedule:
+async def get_schedule(schedule_id: UUID, runtime: RuntimeDep, owner: InferDep) -> Schedule:
     """Return one schedule."""
     async with runtime.database.stores(owner.id) as stores:
-        return _with(warning, await stores.schedules.get(schedule_id))
+        found = await stores.schedules.get(schedule_id)
+    (schedule,) = await _warned(runtime.database, [found])
+    return schedule
 
 
 @router.patch("/schedules/{schedule_id}")
@@ -153,7 +140,6 @@ async def change_schedule(
     runtime: RuntimeDep,
     evaluations: EvaluationsDep,
     owner: InferDep,
-    warning: WarningDep,
 ) -> Schedule:
     """Pause a schedule, go on with it, or change its times or parameters."""
     async with runtime.database.stores(owner.id) as stores:
@@ -164,7 +150,8 @@ async def change_schedule(
         changed = schedule.model_copy(update=changes)
         due = next_time(changed.cron) if changed.enabled else None
         schedule = await stores.schedules.update(schedule_id, **changes, next_run_at=due)
-    return _with(warning, schedule)
+    (schedule,) = await _warned(runtime.database, [schedule])
+    return schedule
 
 
 @router.delete("/schedules/{schedule_id}", status_code=204)
@@ -174,5 +161,9 @@ async def delete_schedule(schedule_id: UUID, runtime: RuntimeDep, owner: InferDe
         await stores.schedules.delete(schedule_id)
 
 
-def _with(warning: str | None, schedule: Schedule) -> Schedule:
-    return schedule.model_copy(update={"warning": warning}) if schedule.enabled else schedule
+async def _warned(database: Database, schedules: Sequence[Schedule]) -> list[Schedule]:
+    """Say at those that are enabled what keeps them from being fired, if anything does."""
+    if not any(s.enabled for s in schedules) or await is_ticking(database):
+        return list(schedules)
+    warned = {"warning": NO_SCHEDULER}
+    return [s.model_copy(update=warned) if s.enabled else s for s in schedules]

@@ -4,12 +4,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from lab.errors import InputError
+from lab.errors import InputError, cut
 
 M = TypeVar("M", bound=BaseModel)
-
-SHOWN = 80
-"""Most characters of a wrong value that a message shows."""
 
 
 def checked(kind: type[M], /, **values: Any) -> M:
@@ -33,7 +30,6 @@ def checked(kind: type[M], /, **values: Any) -> M:
     except ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(map(str, problem["loc"]))
-        came = repr(problem["input"])
-        shown = came if len(came) <= SHOWN else f"{came[: SHOWN - 1]}…"
+        shown = cut(repr(problem["input"]))
         known = f" Known: {', '.join(kind.model_fields)}." * (problem["type"] == "extra_forbidden")
         raise InputError(f"`{name}` = {shown}: {problem['msg']}.{known}") from None

@@ -9,7 +9,7 @@ import typer
 
 from lab.commands.client import open_client
 from lab.commands.printing import print_json, print_table
-from lab.errors import InputError
+from lab.errors import InputError, cut
 from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.summary import Summary
@@ -154,6 +154,5 @@ def _print(memories: Iterable[Memory]) -> None:
 
 
 def _cells(memory: Memory) -> tuple[str, str, str]:
-    text = " ".join(memory.text.split())
-    short = text if len(text) <= TEXT_WIDTH else f"{text[: TEXT_WIDTH - 1]}…"
+    short = cut(" ".join(memory.text.split()), TEXT_WIDTH)
     return f"{memory.created_at:%F %T}", memory.name or memory.role.value, short

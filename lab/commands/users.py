@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,7 @@ import typer
 from rich.filesize import decimal
 
 from lab.commands.printing import notes, print_json, print_table
-from lab.config import load_settings
+from lab.config import Settings, load_settings
 from lab.db import Database, open_database
 from lab.db.belongings import count
 from lab.db.export import export
@@ -107,28 +109,39 @@ def forget_(
 
     Examples: `lab users forget ada` · `lab users forget ada --yes`
     """
-    print_table(["table", "rows"], asyncio.run(_count(name)).items())
-    if not yes and (typed := typer.prompt(f"Type `{name}` to delete all of it", err=True)) != name:
-        raise InputError(f"`{typed}` is not `{name}`; nothing was deleted.")
-    left = asyncio.run(_forget(name))
+    settings = load_settings()
+    with asyncio.Runner() as runner, _kept_open(runner, open_database(settings)) as database:
+        print_table(["table", "rows"], runner.run(_count(database, name)).items())
+        if not yes:
+            _confirm(name)
+        left = runner.run(_forget(database, settings, name))
     notes.print(f"All of `{name}` is deleted, and the database holds no trace of them.")
     for what in left:
         notes.print(f"Left for you: {what}.", markup=False, soft_wrap=True)
 
 
-async def _count(name: str) -> dict[str, int]:
-    async with open_database(load_settings()) as database:
-        user = await _user(database, name)
-        return await count(database, user.id)
+@contextmanager
+def _kept_open(
+    runner: asyncio.Runner, database: AbstractAsyncContextManager[Database]
+) -> Iterator[Database]:
+    """Keep the database open between steps, while nothing of the loop swallows a Ctrl-C."""
+    opened = runner.run(database.__aenter__())
+    try:
+        yield opened
+    finally:
+        runner.run(database.__aexit__(None, None, None))
 
 
-async def _forget(name: str) -> list[str]:
+async def _count(database: Database, name: str) -> dict[str, int]:
+    user = await _user(database, name)
+    return await count(database, user.id)
+
+
+async def _forget(database: Database, settings: Settings, name: str) -> list[str]:
     """Delete somebody; return what of them is not the lab's to delete."""
-    settings = load_settings()
-    async with open_database(settings) as database:
-        await forget(database, settings.data_folder, name)
-        async with running_database(settings) as url:
-            known = await hub_knows(url, name, settings.config.database.connect_timeout_s)
+    await forget(database, settings.data_folder, name)
+    async with running_database(settings) as url:
+        known = await hub_knows(url, name, settings.config.database.connect_timeout_s)
     home = settings.data_folder / "homes" / name
     left = ["backups and exports that were made before"]
     if known:
@@ -136,6 +149,11 @@ async def _forget(name: str) -> list[str]:
     if home.exists():
         left.append(f"their notebooks in {home}")
     return left
+
+
+def _confirm(name: str) -> None:
+    if (typed := typer.prompt(f"Type `{name}` to delete all of it", err=True)) != name:
+        raise InputError(f"`{typed}` is not `{name}`; nothing was deleted.")
 
 
 async def _user(database: Database, name: str) -> User:

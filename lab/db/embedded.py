@@ -4,16 +4,10 @@ The embedded PostgreSQL: a server of the lab's own, from the binaries of a Pytho
 The lab supervises the server itself: the package's own `get_server()` opens folders to other
 users and may kill a process that inherited a stale pid.
 
-Many processes use one server. Two locks on files of its folder keep them apart, and the system lets
-go of both when a process is killed:
-
-lock    held by whoever starts or stops the server, meanwhile
-users   shared by all who use the server, so the last one knows that it is the last; held alone by
-        a supervisor, which starts and stops the server itself
+Many processes use one server; `lab.db.server_locks` keeps them apart.
 """
 
 import asyncio
-import fcntl
 import os
 import secrets
 import shutil
@@ -22,11 +16,10 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 import psutil
 import psycopg
@@ -35,6 +28,7 @@ from psycopg import sql
 from lab.db.connection import place
 from lab.db.failures import translated
 from lab.db.os_account import OsAccount, unprivileged_account
+from lab.db.server_locks import POLL_S, FileLock, locked, open_lock, writing
 from lab.errors import ConflictError, DatabaseError
 
 MAJOR_VERSION = "18"
@@ -45,7 +39,6 @@ SOCKET_PATH_LIMIT = 100
 PID_LINE, PORT_LINE = 0, 3
 """Of `postmaster.pid`, counted from 0."""
 START_TIMEOUT_S = 60.0
-POLL_S = 0.05
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_permissions": "0770",
@@ -87,7 +80,7 @@ class EmbeddedPostgres:
             If the folder is not writable or not reachable, holds another PostgreSQL, or the
             port is taken.
         """
-        async with self._locked():
+        async with locked(self.folder):
             await self._prepare()
 
     def command(self) -> list[str]:
@@ -179,13 +172,13 @@ class EmbeddedPostgres:
         DatabaseError
             If it cannot be started.
         """
-        with self._lock_file("users") as users:
+        with open_lock(self.folder, "users") as users:
             try:
                 await self._join(users)
                 yield self
             finally:
-                async with self._locked():
-                    if _try_lock(users, fcntl.LOCK_EX):
+                async with locked(self.folder):
+                    if users.try_alone():
                         await self.stop()
                     users.close()  # before the next one comes in
 
@@ -202,7 +195,7 @@ class EmbeddedPostgres:
             If others use the server already and do not leave in time.
         """
         deadline = time.monotonic() + timeout_s
-        with self._lock_file("users") as users:
+        with open_lock(self.folder, "users") as users:
             while not await self._own(users):
                 if time.monotonic() > deadline:
                     raise ConflictError(
@@ -217,25 +210,25 @@ class EmbeddedPostgres:
         """Stop a server that a killed process left running; return whether there was one."""
         if self.pid() is None:
             return False
-        async with self._locked():
-            with self._lock_file("users") as users:
-                if not _try_lock(users, fcntl.LOCK_EX):
+        async with locked(self.folder):
+            with open_lock(self.folder, "users") as users:
+                if not users.try_alone():
                     return False
                 await self.stop()
                 return True
 
-    async def _own(self, users: IO[str]) -> bool:
-        async with self._locked():
-            if owned := _try_lock(users, fcntl.LOCK_EX):
+    async def _own(self, users: FileLock) -> bool:
+        async with locked(self.folder):
+            if owned := users.try_alone():
                 await self.stop()
             return owned
 
-    async def _join(self, users: IO[str]) -> None:
+    async def _join(self, users: FileLock) -> None:
         """Become a user of the server, and start it if need be."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
-            async with self._locked():
-                if _try_lock(users, fcntl.LOCK_SH):
+            async with locked(self.folder):
+                if users.try_shared():
                     await self._start()
                     return
             if await self.ready():
@@ -328,7 +321,7 @@ class EmbeddedPostgres:
         self._check_port()
 
     def _make_folders(self, account: OsAccount | None) -> None:
-        with self._writing():
+        with writing(self.folder):
             self.run.mkdir(mode=0o750, exist_ok=True)
             if account:
                 os.chown(self.run, account.uid, account.gid)
@@ -338,29 +331,6 @@ class EmbeddedPostgres:
                     f"The account `{account.name}` runs PostgreSQL and may not enter {blocked}, "
                     f"which leads to {needed}; run `chmod o+x {blocked}` or choose another place."
                 )
-
-    @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
-        """Keep other processes out of the folder."""
-        with self._lock_file("lock") as lock:
-            while not _try_lock(lock, fcntl.LOCK_EX):  # waiting inside could not be cancelled
-                await asyncio.sleep(POLL_S)
-            yield
-
-    def _lock_file(self, name: str) -> IO[str]:
-        with self._writing():
-            self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            return (self.folder / name).open("a")
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise DatabaseError(
-                f"The data folder {self.folder} is not writable ({error.strerror}); make it "
-                "writable or choose another one (LAB_DATA_FOLDER)."
-            ) from error
 
     def _write_password(self) -> None:
         path = self.folder / "password"
@@ -470,15 +440,6 @@ class EmbeddedPostgres:
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
         return " ".join(lines[-3:]) or "it said nothing."
-
-
-def _try_lock(file: IO[str], kind: int) -> bool:
-    """Return whether we hold the lock now; asking for another kind gives up the one we had."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def binary(name: str) -> Path:

@@ -74,12 +74,22 @@ POLISH: Mapping[str, float] = {
 }
 """What was still short at the end: titles and long summaries."""
 
+TOOLS: Mapping[str, float] = {
+    **POLISH,
+    "tools": 10,
+    "lab": 3,
+    "distant": 4,
+    "json": 5,
+}
+"""What tools return, which the phases before had let fade."""
+
 LAB_TINY: tuple[Phase, ...] = (
     Phase("short windows", 1_500_000, EVERYTHING, max_length=512),
     Phase("everything", 12_500_000, EVERYTHING, learning_rate=(1.0, 0.01)),
     Phase("deeper", 27_000_000, EVERYTHING, learning_rate=(0.8, 0.01), n_layers=6),
     Phase("hardest", 26_000_000, HARDEST, learning_rate=(0.7, 0.005), n_layers=6),
     Phase("polish", 3_600_000, POLISH, learning_rate=(0.15, 0.005), n_layers=6),
+    Phase("tools", 4_400_000, TOOLS, learning_rate=(0.25, 0.005), n_layers=6),
 )
 """The phases of `lab-tiny`."""
 

@@ -331,7 +331,7 @@ def _use_weather(world: World) -> ToolUse:
         "get_weather",
         {"city": city},
         _wrap(world, sky),
-        f"The weather in {city} is {sky}.",
+        f'The weather in {city}: "{sky}".',  # after a quote its first word is the same tokens
         (sky,),
     )
 

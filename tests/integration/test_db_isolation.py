@@ -5,7 +5,6 @@ from pathlib import Path
 from uuid import UUID
 
 import numpy as np
-import psycopg
 import pytest
 from sqlalchemy import Table, delete, insert, literal, select, text, update
 from sqlalchemy.exc import ProgrammingError
@@ -25,16 +24,11 @@ from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
 from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.user import User
+from tests.integration.conftest import execute
 
 pytestmark = pytest.mark.integration
 
 every_table = pytest.mark.parametrize("table", OWNED, ids=lambda table: table.name)
-
-
-async def execute(url: str, *statements: str) -> None:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            await connection.execute(statement.encode())
 
 
 def session_of(door: Stores | Accounts) -> AsyncSession:
@@ -174,14 +168,6 @@ async def plain_url(database_server: EmbeddedPostgres) -> AsyncIterator[str]:
     await execute(database_server.url(name), "CREATE EXTENSION vector")
     yield f"postgresql://{name}:p@127.0.0.1:{database_server.port}/{name}"
     await execute(admin, f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {name}")
-
-
-@pytest.fixture
-async def empty_url(database_server: EmbeddedPostgres) -> AsyncIterator[str]:
-    name = f"test_{new_id().hex}"
-    await database_server.create_database(name)
-    yield database_server.url(name)
-    await execute(database_server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_a_user_without_rights_on_the_server_is_enough(

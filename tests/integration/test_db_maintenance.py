@@ -14,6 +14,7 @@ from lab.cli import main
 from lab.db import EmbeddedPostgres, backups, upgrade
 from lab.db.ids import new_id
 from lab.errors import ConflictError
+from tests.integration.conftest import empty_database, execute
 
 pytestmark = pytest.mark.integration
 
@@ -25,37 +26,18 @@ async def url(
     database_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[str]:
     """Return the URL of a migrated database in which Ann said something; `lab db` means it."""
-    name = f"test_{new_id().hex}"
-    await database_server.create_database(name)
-    url = database_server.url(name)
-    await upgrade(url)
     user, chat = new_id(), new_id()
-    await execute(url, f"INSERT INTO users VALUES ('{user}', 'ann', false, true, '[]')")
-    await execute(
-        url,
-        "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
-        f" VALUES ('{chat}', '{user}', 'Canaries', 0, 0)",
-    )
-    monkeypatch.setenv("LAB_DATABASE_URL", url)
-    monkeypatch.setenv("COLUMNS", "200")
-    yield url
-    await execute(database_server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-async def empty_url(
-    database_server: EmbeddedPostgres,
-) -> AsyncIterator[str]:
-    name = f"test_{new_id().hex}"
-    await database_server.create_database(name)
-    yield database_server.url(name)
-    await execute(database_server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def execute(url: str, statement: str) -> list[tuple[object, ...]]:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        found = await connection.execute(statement.encode())
-        return await found.fetchall() if found.description else []
+    async with empty_database(database_server) as url:
+        await upgrade(url)
+        await execute(
+            url,
+            f"INSERT INTO users VALUES ('{user}', 'ann', false, true, '[]')",
+            "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
+            f" VALUES ('{chat}', '{user}', 'Canaries', 0, 0)",
+        )
+        monkeypatch.setenv("LAB_DATABASE_URL", url)
+        monkeypatch.setenv("COLUMNS", "200")
+        yield url
 
 
 async def lab(*arguments: str, code: int = 0) -> str:

@@ -2,8 +2,6 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -18,6 +16,7 @@ from lab.db.maintenance import differences
 from lab.db.migrations import LOCK, configuration
 from lab.errors import DatabaseError
 from lab.schemas.database_config import DatabaseConfig
+from tests.integration.conftest import execute
 
 pytestmark = pytest.mark.integration
 
@@ -35,20 +34,6 @@ for _ in range(5):
     children.append(child)
 sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
-
-
-@pytest.fixture
-async def empty_url(database_server: EmbeddedPostgres) -> AsyncIterator[str]:
-    name = f"test_{new_id().hex}"
-    await database_server.create_database(name)
-    yield database_server.url(name)
-    await execute(database_server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def execute(url: str, statement: str) -> list[Any]:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        found = await connection.execute(statement.encode())
-        return await found.fetchall() if found.description else []
 
 
 async def to_revision(url: str, revision: str) -> None:

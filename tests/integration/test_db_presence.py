@@ -4,21 +4,18 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from lab.config import load_settings
-from lab.db import Database, EmbeddedPostgres, upgrade
-from lab.db.ids import new_id
+from lab.db import Database, upgrade
 from lab.db.presence import LOCK, present
 from lab.runtime import open_runtime
 from lab.schemas.database_config import DatabaseConfig
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
+from tests.integration.conftest import execute
 
 pytestmark = pytest.mark.integration
 
@@ -37,20 +34,10 @@ asyncio.run(run(sys.stdin.readline().strip()))
 
 
 @pytest.fixture
-async def url(database_server: EmbeddedPostgres) -> AsyncIterator[str]:
-    """Return a database in which no other test is at work."""
-    name = f"test_{new_id().hex}"
-    await database_server.create_database(name)
-    url = database_server.url(name)
-    await upgrade(url)
-    yield url
-    await execute(database_server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def execute(url: str, statement: str) -> list[Any]:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        found = await connection.execute(statement.encode())
-        return await found.fetchall() if found.description else []
+async def url(empty_url: str) -> str:
+    """Return a migrated database in which no other test is at work."""
+    await upgrade(empty_url)
+    return empty_url
 
 
 async def holders(url: str) -> set[int]:

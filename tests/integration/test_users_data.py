@@ -9,7 +9,6 @@ from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
-import psycopg
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -29,6 +28,7 @@ from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.text_part import TextPart
 from lab.schemas.user import User
 from lab.supervisor.databases import HUB_DATABASE
+from tests.integration.conftest import execute, free_port
 from tests.integration.test_evals_clock import Fired, ticking, until
 
 pytestmark = pytest.mark.integration
@@ -89,12 +89,6 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
     await steps.aput_writes(placed, [("answer", word)], "task")
     async with ticking(database, url, Fired()) as clock:
         await until(lambda: clock.ticks)
-
-
-async def execute(url: str, statement: str) -> list[tuple[Any, ...]]:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        found = await connection.execute(statement.encode())
-        return await found.fetchall() if found.description else []
 
 
 async def everything(url: str) -> dict[str, list[str]]:
@@ -306,6 +300,21 @@ async def test_a_snapshot_shows_one_moment(database: Database, owner: User) -> N
         third = await (await connection.execute(counting)).fetchall()
 
     assert first == second != third
+
+
+async def test_forgetting_starts_the_embedded_server_once(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_DATA_FOLDER", str(open_folder))
+    monkeypatch.setenv("LAB_DATABASE_PORT", str(free_port()))
+    log = open_folder / "postgres" / "server.log"
+    await lab("add", "ann")
+    n_starts = log.read_text().count("starting PostgreSQL")
+
+    await lab("forget", "ann", typed="ann\n")
+
+    assert n_starts == 1
+    assert log.read_text().count("starting PostgreSQL") == 2
 
 
 @pytest.mark.usefixtures("data_folder", "owner", "other_owner")
