@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from hashlib import sha256
-from typing import LiteralString, Self
+from typing import Self
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import DictRow, tuple_row
+from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -16,7 +16,7 @@ from lab.db.accounts import Accounts
 from lab.db.connection import connect, conninfo, place
 from lab.db.failures import heeded_cancellation, translated
 from lab.db.isolation import enter
-from lab.db.presence import present
+from lab.db.presence import present, watched_connection
 from lab.db.stores import Stores
 from lab.schemas.database_config import DatabaseConfig
 
@@ -117,18 +117,20 @@ class Database:
         """
         Be the only one, on any node, who does what the name says; False when somebody else is.
 
-        The lock ends with its connection, so also with a process that is killed; no transaction is
-        open meanwhile.
+        The lock is held on a connection of its own and ends with it, so also with a process that
+        is killed; no transaction is open meanwhile.
         """
-        key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
+        key = [int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)]
         with self.guarded():
-            async with self.pool.connection() as connection:
-                held = await _asked(connection, "SELECT pg_try_advisory_lock(%s)", key)
+            async with await watched_connection(self._url, self._timeout_s) as connection:
+                asked = await connection.execute("SELECT pg_try_advisory_lock(%s)", key)
+                held = await asked.fetchone() == (True,)
                 try:
                     yield held
                 finally:
+                    # Closing lets go too, but only some time after it: others must know at once.
                     if held:
-                        await _asked(connection, "SELECT pg_advisory_unlock(%s)", key)
+                        await connection.execute("SELECT pg_advisory_unlock(%s)", key)
 
     async def check(self) -> None:
         """Ask the database for an answer; raise `DatabaseError` when there is none."""
@@ -157,11 +159,3 @@ class Database:
 
     async def _connection(self) -> AsyncConnection[DictRow]:
         return await self.pool.getconn()
-
-
-async def _asked(connection: AsyncConnection[DictRow], question: LiteralString, key: int) -> bool:
-    """Ask about a lock, and leave no transaction open."""
-    async with connection.cursor(row_factory=tuple_row) as cursor:
-        row = await (await cursor.execute(question, [key])).fetchone()
-    await connection.commit()
-    return row is not None and bool(row[0])
