@@ -32,5 +32,34 @@ TITLE_SYSTEM: Final = "Write a title for this chat."
 SUMMARY_SYSTEM: Final = "Summarise the facts in this chat."
 """Asks for one line `- fact` for each fact; the user's message is as for `TITLE_SYSTEM`."""
 
+NO_FACTS: Final = "- No facts."
+"""What a summary says of a chat in which nothing worth telling was said."""
+
+SUMMARY_INSTRUCTIONS: Final = {
+    "key_points": (
+        "List what this chat says that is worth remembering. Write one point a line, each "
+        "beginning with `- `, in words that can be understood without the chat."
+    ),
+    "summary": "Summarise this chat in one short paragraph.",
+    "brief": "Summarise this chat in one sentence.",
+    "master": (
+        "Summarise this chat by topic. Write one line a topic, each beginning with `- `, with all "
+        "that is worth remembering of it."
+    ),
+}
+"""Ask a model for a summary in each style; `SUMMARY_RULES` follows."""
+
+SUMMARY_RULES: Final = (
+    " Keep names, numbers and dates as they were said. Where something was said again "
+    "differently, the last time counts. Leave out greetings and small talk, and add nothing. "
+    f"If nothing is worth remembering, answer only `{NO_FACTS}`"
+)
+
+SHORTEN_INSTRUCTION: Final = (
+    "These are notes on one chat, the earliest first. Say the same in fewer words: join what "
+    "belongs together and leave out what matters least."
+)
+"""Asks for a shorter summary; `SUMMARY_RULES` follows, and the user's message holds its lines."""
+
 JSON_INSTRUCTION: Final = "\n\nAnswer in JSON that matches this schema: "
 """Appended to the system message, before the schema as compact JSON."""

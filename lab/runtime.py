@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.summary import Summary
 from lab.schemas.user import User
 from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
@@ -39,6 +41,7 @@ from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.memories import correct
 from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
+from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
 from lab.workflows.turns import Turns
 from lab.workflows.window import build_window
@@ -47,6 +50,9 @@ READERS = 2
 """Files that are read at once: each takes a processor."""
 NEW_CHAT = "New chat"
 """Title of a conversation that nobody named yet."""
+
+RESUMED = timedelta(days=1)
+"""How long after its last message a lab that starts looks at a conversation again."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +89,7 @@ class Runtime:
         self._exporting = asyncio.Lock()
         self._reading = asyncio.Semaphore(READERS)
         self._background: set[asyncio.Task[None]] = set()
+        self._summariser = Summariser(database, pipelines, self.settings_of, _preferred)
 
     async def settings_of(self, owner: User) -> Settings:
         """Return the settings under the user's own."""
@@ -141,7 +148,25 @@ class Runtime:
     ) -> list[Message]:
         """Store turns that were said elsewhere, with their embeddings; nothing is generated."""
         async with self.pipelines.embedding() as embedding:
-            return await Turns(self.database, owner.id, conversation_id, embedding).keep(messages)
+            turns = Turns(self.database, owner.id, conversation_id, embedding)
+            stored = await turns.keep(messages)
+        self._summariser.wake(Job(owner, conversation_id))
+        return stored
+
+    async def summarise(self, owner: User, conversation_id: UUID) -> list[Summary]:
+        """Write every summary of a conversation that is due, and return those that stand."""
+        async with self.database.stores(owner.id) as stores:
+            await stores.conversations.get(conversation_id)
+        await self._summariser.finish(Job(owner, conversation_id))
+        async with self.database.stores(owner.id) as stores:
+            return await stores.summaries.standing(conversation_id)
+
+    async def resume(self) -> None:
+        """Look at what a killed lab may have left undone: the conversations of the last day."""
+        async with self.database.accounts() as accounts:
+            left = await accounts.conversations_since(datetime.now(UTC) - RESUMED)
+        for owner, conversation_id in left:
+            self._summariser.wake(Job(owner, conversation_id))
 
     async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
         """Return the owner's memories that bear on a question, best first."""
@@ -205,7 +230,8 @@ class Runtime:
             return await open_export(self.database, owner, self.settings.data_folder)
 
     async def aclose(self) -> None:
-        """Wait for what runs in the background."""
+        """Wait for what runs in the background; summaries go on when the lab starts again."""
+        await self._summariser.aclose()
         await asyncio.gather(*self._background, return_exceptions=True)
 
     @asynccontextmanager
@@ -236,13 +262,16 @@ class Runtime:
             )
 
     def _profile(self, turn: ChatTurn, settings: Settings) -> ModelProfile:
-        wanted = turn.profile or settings.config.preferences.profile
-        return self.pipelines.resolve(wanted or DEFAULT_PROFILE)
+        return self.pipelines.resolve(turn.profile or _preferred(settings))
 
     def _after(
         self, owner: User, turn: ChatTurn, settings: Settings, profile: ModelProfile
     ) -> None:
-        if turn.conversation_id is None or not settings.config.workflow.auto_title:
+        if turn.conversation_id is None:
+            return
+        if turn.store:
+            self._summariser.wake(Job(owner, turn.conversation_id, profile.id))
+        if not settings.config.workflow.auto_title:
             return
         task = asyncio.create_task(self._name(owner, turn.conversation_id, profile))
         self._background.add(task)
@@ -287,7 +316,13 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, pipelines, composer)
         stack.push_async_callback(runtime.aclose)
+        await runtime.resume()
         yield runtime
+
+
+def _preferred(settings: Settings) -> str:
+    """Return the profile of a user who asks for none."""
+    return settings.config.preferences.profile or DEFAULT_PROFILE
 
 
 def _asked(turn: ChatTurn) -> dict[str, dict[str, Any]]:

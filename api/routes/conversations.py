@@ -10,6 +10,7 @@ from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_request import ConversationRequest
 from lab.schemas.message import Message
 from lab.schemas.message_request import MessageRequest
+from lab.schemas.summary import Summary
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 
@@ -93,7 +94,31 @@ async def get_message(
 async def delete_message(
     conversation_id: UUID, message_id: UUID, runtime: RuntimeDep, owner: MemoryDep
 ) -> None:
-    """Delete one message and its memory."""
+    """Delete one message with its memory and the summaries of it."""
     await runtime.message(owner, conversation_id, message_id)
     async with runtime.database.stores(owner.id) as stores:
         await stores.messages.delete(message_id)
+
+
+@router.get("/{conversation_id}/summaries")
+async def list_summaries(
+    conversation_id: UUID,
+    runtime: RuntimeDep,
+    owner: MemoryDep,
+    limit: Limit = 200,
+    level: Annotated[int | None, Query(ge=1, le=4, description="Only those of this level.")] = None,
+    before_position: Annotated[
+        int | None, Query(ge=0, description="Only those that begin earlier.")
+    ] = None,
+) -> list[Summary]:
+    """Return the newest summaries before a position, the earliest first."""
+    async with runtime.database.stores(owner.id) as stores:
+        return await stores.summaries.list(conversation_id, limit, level, before_position)
+
+
+@router.post("/{conversation_id}/summaries")
+async def summarise_conversation(
+    conversation_id: UUID, runtime: RuntimeDep, owner: MemoryDep
+) -> list[Summary]:
+    """Write now what is due, and return the highest summaries that together cover what any does."""
+    return await runtime.summarise(owner, conversation_id)

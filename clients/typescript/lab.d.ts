@@ -17,6 +17,10 @@ export type OpenAIRole = "system" | "developer" | "user" | "assistant" | "tool";
  */
 export type Role = "system" | "user" | "assistant" | "tool";
 /**
+ * How a summary is written.
+ */
+export type SummaryStyle = "key_points" | "summary" | "brief" | "master";
+/**
  * How a vector is written.
  */
 export type EncodingFormat = "float" | "base64";
@@ -63,7 +67,7 @@ export type Task = "chat" | "embedding";
 /**
  * Where a piece of the window comes from.
  */
-export type SourceKind = "system" | "document" | "memory" | "recent" | "question";
+export type SourceKind = "system" | "document" | "summary" | "memory" | "recent" | "question";
 /**
  * What a run does.
  */
@@ -800,6 +804,7 @@ export interface Config {
   memory: MemoryConfig;
   documents: DocumentsConfig;
   context: ContextConfig;
+  summaries: SummariesConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;
   preferences: PreferencesConfig;
@@ -1050,6 +1055,52 @@ export interface ContextConfig {
    * Most of the prompt budget that passages of documents may take.
    */
   document_share?: number;
+}
+/**
+ * Summaries of long conversations.
+ */
+export interface SummariesConfig {
+  /**
+   * Summarise long conversations, and put the summaries before the model.
+   */
+  enabled?: boolean;
+  /**
+   * Messages that one summary of the first level covers; it is written as soon as so many have none.
+   */
+  messages?: number;
+  /**
+   * Summaries of one level that are joined into one of the next.
+   */
+  fan_in?: number;
+  /**
+   * Most of the prompt budget that summaries may take.
+   */
+  share?: number;
+  /**
+   * Part of that share for summaries of messages; what one level leaves goes to the others.
+   */
+  level_1_weight?: number;
+  /**
+   * Part for summaries of level 2.
+   */
+  level_2_weight?: number;
+  /**
+   * Part for summaries of level 3.
+   */
+  level_3_weight?: number;
+  /**
+   * Part for the master summary of all; no summary is longer than the largest of these parts.
+   */
+  master_weight?: number;
+  style?: SummaryStyle;
+  /**
+   * Profile whose model writes summaries; unset = that of the chat.
+   */
+  profile?: string | null;
+  /**
+   * Newest messages that stay in the window word for word though a summary covers them.
+   */
+  keep_messages?: number;
 }
 /**
  * Sampling defaults of a user.
@@ -1890,7 +1941,7 @@ export interface Receipt {
 export interface ReceiptItem {
   kind: SourceKind;
   /**
-   * Message or document it comes from; null for the system prompt.
+   * Message, document or summary it comes from; null for the system prompt.
    */
   source_id?: string | null;
   /**
@@ -1906,7 +1957,7 @@ export interface ReceiptItem {
    */
   end?: number | null;
   /**
-   * Who said it; null for a passage of a document.
+   * Who said it; null for a passage of a document and for a summary.
    */
   role?: Role | null;
   /**
@@ -2081,6 +2132,73 @@ export interface ScheduleUpdate {
   enabled?: boolean | null;
 }
 /**
+ * What a stretch of a conversation told.
+ */
+export interface Summary {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * The conversation it is of.
+   */
+  conversation_id: string;
+  /**
+   * 1 is made from messages, 2 and 3 from summaries of the level below; 4 is the master.
+   */
+  level: number;
+  /**
+   * Index of the first message that it covers.
+   */
+  first_position: number;
+  /**
+   * Index of the last message that it covers.
+   */
+  last_position: number;
+  style: SummaryStyle;
+  /**
+   * Id of the model that wrote it or the summaries it joins.
+   */
+  model: string;
+  /**
+   * What it tells; empty where nothing worth telling was said.
+   */
+  text: string;
+  /**
+   * Tokens of the text for that model.
+   */
+  n_tokens: number;
+  /**
+   * What it was made from, the earliest first.
+   */
+  sources: SummarySource[];
+  /**
+   * When the last of what it covers was said.
+   */
+  said_at: string;
+  /**
+   * When it was first written.
+   */
+  created_at: string;
+}
+/**
+ * What a summary was made from: a memory or a summary of the level below.
+ */
+export interface SummarySource {
+  /**
+   * The memory; null for a summary.
+   */
+  memory_id?: string | null;
+  /**
+   * The summary of the level below; null for a memory.
+   */
+  source_summary_id?: string | null;
+}
+/**
  * What one person used of one model on one day.
  */
 export interface UsageDay {
@@ -2120,6 +2238,7 @@ export interface UserConfig {
   memory: MemoryConfig;
   documents: DocumentsConfig;
   context: ContextConfig;
+  summaries: SummariesConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;
   preferences: PreferencesConfig;

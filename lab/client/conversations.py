@@ -11,6 +11,7 @@ from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_request import ConversationRequest
 from lab.schemas.message import Message
 from lab.schemas.message_request import MessageRequest
+from lab.schemas.summary import Summary
 
 PATH = "/v1/conversations"
 
@@ -76,5 +77,33 @@ class Conversations:
         )
 
     async def delete_message(self, conversation_id: UUID, message_id: UUID) -> None:
-        """Delete a message and its memory."""
+        """Delete a message with its memory and the summaries of it."""
         await self._http.delete(f"{PATH}/{conversation_id}/messages/{message_id}")
+
+    async def summaries(
+        self,
+        conversation_id: UUID,
+        limit: int = 200,
+        level: int | None = None,
+        before_position: int | None = None,
+    ) -> builtins.list[Summary]:
+        """Return the newest summaries that begin before a position, the earliest first."""
+        return await self._http.fetch(
+            "GET",
+            f"{PATH}/{conversation_id}/summaries",
+            list[Summary],
+            limit=limit,
+            level=level,
+            before_position=before_position,
+        )
+
+    async def summarise(self, conversation_id: UUID) -> builtins.list[Summary]:
+        """
+        Write now what is due, instead of in the background, and wait for it.
+
+        Returns
+        -------
+        list of Summary
+            The highest ones that together cover what any does, the earliest first.
+        """
+        return await self._http.fetch("POST", f"{PATH}/{conversation_id}/summaries", list[Summary])

@@ -12,6 +12,7 @@ from lab.commands.printing import print_json, print_table
 from lab.errors import InputError, cut
 from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
+from lab.schemas.summary import Summary
 
 TEXT_WIDTH = 100
 
@@ -71,6 +72,30 @@ def correct(
 
 
 @app.command()
+def summaries(
+    conversation: Annotated[UUID, typer.Argument(help="The chat.")],
+    level: Annotated[
+        int | None, typer.Option(min=1, max=4, help="Only those of this level; 4 is the master.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="Most rows.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Show what stretches of a chat told, and what was made of them, the earliest first.
+
+    Example: `lab memories summaries 0198f0c2-… --level 4`
+    """
+    found = asyncio.run(_summaries(conversation, limit, level))
+    if as_json:
+        print_json([summary.model_dump(mode="json") for summary in found])
+    else:
+        print_table(
+            ["level", "messages", "text"],
+            [(s.level, f"{s.first_position}-{s.last_position}", s.text) for s in found],
+        )
+
+
+@app.command()
 def delete(
     memory_id: Annotated[UUID | None, typer.Argument(help="The memory to forget.")] = None,
     conversation: Annotated[
@@ -106,6 +131,11 @@ async def _search(text: str, limit: int) -> list[MemoryHit]:
 async def _correct(memory_id: UUID, text: str) -> Memory:
     async with open_client() as lab:
         return await lab.memories.correct(memory_id, text)
+
+
+async def _summaries(conversation: UUID, limit: int, level: int | None) -> list[Summary]:
+    async with open_client() as lab:
+        return await lab.conversations.summaries(conversation, limit, level)
 
 
 async def _delete(memory_id: UUID | None, conversation: UUID | None) -> None:

@@ -2,7 +2,16 @@
 
 from lab.context.assembler import assemble
 from lab.context.passages import cut
-from lab.context.pieces import Budget, Candidate, Citation, Source, documents, memories
+from lab.context.pieces import (
+    Budget,
+    Candidate,
+    Citation,
+    Digest,
+    Source,
+    documents,
+    memories,
+    summaries,
+)
 from lab.context.ranking import relevance
 from lab.context.words import role_meant, shared_words, words_of
 
@@ -10,6 +19,7 @@ __all__ = [
     "Budget",
     "Candidate",
     "Citation",
+    "Digest",
     "Source",
     "assemble",
     "cut",
@@ -18,5 +28,6 @@ __all__ = [
     "relevance",
     "role_meant",
     "shared_words",
+    "summaries",
     "words_of",
 ]

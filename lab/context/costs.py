@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from lab.context.pieces import Candidate, Chosen, Exchange, Source
+from lab.context.pieces import Block, Candidate, Chosen, Exchange
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 
@@ -44,17 +44,17 @@ class Costs:
         return self._markers + self.of_text((message.content or "") + calls)
 
     def of_line(self, piece: Candidate) -> int:
-        """Return the tokens of a piece as a line under the heading of its source."""
-        return 1 + self.of_text(piece.line)
+        """Return the tokens of a piece as a line of its block."""
+        return 1 + self.of_text(piece.line) if piece.line else 0
 
-    def of_block(self, chosen: Chosen) -> int:
-        """Return the tokens of what is chosen of a source, under its heading."""
+    def of_chosen(self, chosen: Chosen) -> int:
+        """Return the tokens of what is chosen of a source, with a heading of its own."""
         lines = sum(map(self.of_line, chosen.pieces))
-        return self.of_heading(chosen.source) + lines if chosen.pieces else 0
+        return self.of_heading(chosen.source.block) + lines if lines else 0
 
-    def of_heading(self, source: Source) -> int:
-        """Return the tokens of the heading of a source."""
-        return self._markers + self.of_text(source.heading)
+    def of_heading(self, block: Block) -> int:
+        """Return the tokens of the heading of a block."""
+        return self._markers + self.of_text(block.heading)
 
     def of_exchanges(self, exchanges: Sequence[Exchange]) -> int:
         """Return the tokens of whole exchanges."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from lab.prompts import DOCUMENTS_HEADING, MEMORIES_HEADING
@@ -42,7 +43,7 @@ class Citation:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may stand in the window: a turn, as recent talk or as a memory, or a passage."""
+    """What may stand in the window: a turn, as recent talk or as a memory, a passage, a summary."""
 
     message: ChatMessage
     source_id: UUID | None = None
@@ -65,7 +66,7 @@ class Candidate:
 
     @property
     def line(self) -> str:
-        """The piece as a line under the heading of its source."""
+        """The piece as a line under the heading of its block."""
         date = f"{self.said_at:%Y-%m-%d} " if self.said_at else ""
         speaker = self.message.name or self.message.role.value
         return f"- {date}{self.citation.source if self.citation else speaker}: {self.text}"
@@ -83,6 +84,41 @@ class Candidate:
         return self.message.role, self.text.casefold()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Digest(Candidate):
+    """
+    A summary of talk, which may stand in its place.
+
+    Its text is a point a line, or empty where nothing worth telling was said; its position is that
+    of the last message that it covers.
+    """
+
+    source_id: UUID
+    said_at: datetime
+    level: int
+    first_position: int
+
+    @property
+    def text(self) -> str:
+        """What it tells, a point a line."""
+        return self.message.content or ""
+
+    @property
+    def line(self) -> str:
+        """The summary as a line under the heading of its block; empty as the summary is."""
+        points = " ".join(line.removeprefix("- ") for line in self.text.splitlines())
+        return f"- {self.said_at:%Y-%m-%d} summary: {points}" if points else ""
+
+    def covers(self, exchange: "Exchange") -> bool:
+        """Return whether it tells of all that is said in an exchange."""
+        return all(
+            bool(turn.source_id) and (not turn.text or self._tells_of(turn)) for turn in exchange
+        )
+
+    def _tells_of(self, turn: Candidate) -> bool:
+        return self.first_position <= turn.position <= self.position
+
+
 def oldest_first(pieces: Sequence[Candidate]) -> list[Candidate]:
     """Order by time, so that the last statement of a fact stands last."""
     return sorted(pieces, key=lambda t: (t.said_at.timestamp() if t.said_at else 0.0, t.position))
@@ -91,6 +127,24 @@ def oldest_first(pieces: Sequence[Candidate]) -> list[Candidate]:
 def best_last(pieces: Sequence[Candidate]) -> list[Candidate]:
     """Turn what is best first around, so that the best stands nearest to the question."""
     return list(reversed(pieces))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines under a heading in the system message, of one source or more."""
+
+    heading: str
+    arranged: Callable[[Sequence[Candidate]], list[Candidate]]
+    """Puts pieces that are best first into the order in which they stand."""
+
+    def of(self, pieces: Sequence[Candidate]) -> str:
+        """Return pieces, best first, as they stand in the system message."""
+        lines = "\n".join(piece.line for piece in self.arranged(pieces) if piece.line)
+        return self.heading + lines if lines else ""
+
+
+DOCUMENTS: Final = Block(DOCUMENTS_HEADING, best_last)
+MEMORIES: Final = Block(MEMORIES_HEADING, oldest_first)
 
 
 @dataclass(frozen=True)
@@ -104,8 +158,8 @@ class Source:
     many: str
     """What they are called together."""
 
-    heading: str
-    """Stands before the lines of the pieces."""
+    block: Block
+    """Where the pieces stand."""
 
     candidates: Sequence[Candidate]
     """Best first; those in the window anyway are skipped."""
@@ -116,8 +170,19 @@ class Source:
     most: int
     """Most pieces in one window."""
 
-    arranged: Callable[[Sequence[Candidate]], list[Candidate]]
-    """Puts pieces that are best first into the order in which they stand."""
+
+@dataclass(frozen=True, kw_only=True)
+class Summaries(Source):
+    """What was said earlier in fewer words: each that stands sends away the talk that it covers."""
+
+    candidates: Sequence[Digest]
+    """Earliest first; none covers what another one does."""
+
+    level_weights: Sequence[float]
+    """How the share is divided among the levels, from 1 on."""
+
+    keep_messages: int
+    """Newest messages that no summary sends away."""
 
 
 def memories(candidates: Sequence[Candidate], *, share: float, most: int) -> Source:
@@ -126,11 +191,10 @@ def memories(candidates: Sequence[Candidate], *, share: float, most: int) -> Sou
         kind=SourceKind.memory,
         one="memory",
         many="memories",
-        heading=MEMORIES_HEADING,
+        block=MEMORIES,
         candidates=candidates,
         share=share,
         most=most,
-        arranged=oldest_first,
     )
 
 
@@ -140,11 +204,31 @@ def documents(candidates: Sequence[Candidate], *, share: float, most: int) -> So
         kind=SourceKind.document,
         one="passage",
         many="documents",
-        heading=DOCUMENTS_HEADING,
+        block=DOCUMENTS,
         candidates=candidates,
         share=share,
         most=most,
-        arranged=best_last,
+    )
+
+
+def summaries(
+    candidates: Sequence[Digest],
+    *,
+    share: float,
+    level_weights: Sequence[float],
+    keep_messages: int,
+) -> Summaries:
+    """Return summaries of the conversation, the earliest first, as a source among the memories."""
+    return Summaries(
+        kind=SourceKind.summary,
+        one="summary",
+        many="summaries",
+        block=MEMORIES,
+        candidates=candidates,
+        share=share,
+        most=len(candidates),
+        level_weights=level_weights,
+        keep_messages=keep_messages,
     )
 
 
@@ -158,13 +242,7 @@ class Chosen:
     @property
     def standing(self) -> list[Candidate]:
         """The pieces in the order in which they stand."""
-        return self.source.arranged(self.pieces)
-
-    @property
-    def block(self) -> str:
-        """The pieces as they stand in the system message."""
-        lines = "\n".join(piece.line for piece in self.standing)
-        return self.source.heading + lines if self.pieces else ""
+        return self.source.block.arranged(self.pieces)
 
 
 Exchange = Sequence[Candidate]

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from lab.context.costs import Costs
-from lab.context.pieces import Candidate, Chosen, Exchange
+from lab.context.pieces import Candidate, Chosen, Digest, Exchange
+from lab.context.sharing import Shares, n_missing
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.role import Role
@@ -12,56 +13,68 @@ from lab.schemas.source_kind import SourceKind
 
 def receipt_items(
     system: str | None,
-    chosen: Sequence[Chosen],
     exchanges: Sequence[Exchange],
-    recent: Sequence[Exchange],
+    shares: Shares,
     question: Sequence[ChatMessage],
     costs: Costs,
 ) -> list[ReceiptItem]:
     """Return one item a piece, in the order of the window; what was left out follows its kind."""
     head = [ChatMessage(role=Role.system, content=system)] if system else []
-    turns = [turn for exchange in recent for turn in exchange]
-    keys = {turn.key for turn in turns}
+    turns = [turn for exchange in shares.recent for turn in exchange]
+    n_before = n_missing(exchanges) + sum(map(len, exchanges)) - len(turns)
     return [
         *(_said(SourceKind.system, Candidate(m), costs, "the system prompt") for m in head),
-        *(item for one in chosen for item in _found_items(one, keys, costs)),
-        *_left_out(_n_before(exchanges) - len(turns)),
+        *(item for one in shares.chosen for item in _found_items(one, shares, costs)),
+        *_left_out(n_before, _n_covered(shares)),
         *(_said(SourceKind.recent, turn, costs, "said recently") for turn in turns),
         *(_said(SourceKind.question, Candidate(m), costs, "what to answer") for m in question),
     ]
 
 
-def _found_items(chosen: Chosen, recent: set[object], costs: Costs) -> list[ReceiptItem]:
-    source = chosen.source
+def _found_items(chosen: Chosen, shares: Shares, costs: Costs) -> list[ReceiptItem]:
+    kind = chosen.source.kind
     picked = {piece.key for piece in chosen.pieces}
-    sayings = {piece.saying for piece in chosen.pieces}
-    items = [
-        _found(source.kind, piece, costs, "bears on the question") for piece in chosen.standing
+    others = [piece for piece in chosen.source.candidates if piece.key not in picked]
+    return [
+        *(_found(kind, piece, costs, _why(piece)) for piece in chosen.standing),
+        *(
+            _found(kind, piece, costs, _why_not(piece, chosen, shares), included=False)
+            for piece in others
+        ),
     ]
-    for piece in source.candidates:
-        if piece.key in picked:
-            continue
-        if piece.key in recent:
-            why = "stands among the recent messages"
-        elif piece.saying in sayings:
-            why = f"says the same as another {source.one}"
-        else:
-            why = f"no space left for {source.many}"
-        items.append(_found(source.kind, piece, costs, why, included=False))
-    return items
+
+
+def _why(piece: Candidate) -> str:
+    if isinstance(piece, Digest):
+        covered = f"messages {piece.first_position} to {piece.position}"
+        return f"summary of level {piece.level}, of {covered}"
+    return "bears on the question"
+
+
+def _why_not(piece: Candidate, chosen: Chosen, shares: Shares) -> str:
+    no_space = f"no space left for {chosen.source.many}"
+    if isinstance(piece, Digest):
+        whole = shares.begin is not None and piece.first_position >= shares.begin
+        return f"{_why(piece)}: {'they stand word for word' if whole else no_space}"
+    if piece.key in shares.recent_keys:
+        return "stands among the recent messages"
+    if any(piece.saying == other.saying for other in chosen.pieces):
+        return f"says the same as another {chosen.source.one}"
+    return no_space
 
 
 def _found(
     kind: SourceKind, piece: Candidate, costs: Costs, why: str, *, included: bool = True
 ) -> ReceiptItem:
     cited = piece.citation
+    said = not cited and not isinstance(piece, Digest)
     return ReceiptItem(
         kind=kind,
         source_id=piece.source_id,
         source=cited.source if cited else None,
         start=cited.start if cited else None,
         end=cited.end if cited else None,
-        role=None if cited else piece.message.role,
+        role=piece.message.role if said else None,
         text=piece.text,
         said_at=piece.said_at,
         n_tokens=costs.of_line(piece),
@@ -84,22 +97,31 @@ def _said(kind: SourceKind, turn: Candidate, costs: Costs, why: str) -> ReceiptI
     )
 
 
-def _n_before(exchanges: Sequence[Exchange]) -> int:
-    """Return the messages of the conversation, those before the first exchange given included."""
-    first = exchanges[0][0].position if exchanges else 0
-    return first + sum(map(len, exchanges))
+def _n_covered(shares: Shares) -> int:
+    """Return the messages before the recent ones that summaries in the window cover."""
+    n_covered = 0
+    for digest in (p for one in shares.chosen for p in one.pieces if isinstance(p, Digest)):
+        end = digest.position + 1
+        end = end if shares.begin is None else min(end, shares.begin)
+        n_covered += max(0, end - digest.first_position)
+    return n_covered
 
 
-def _left_out(n_messages: int) -> list[ReceiptItem]:
-    """Stand for all earlier messages in one item: a long chat has thousands of them."""
-    if not n_messages:
-        return []
+def _left_out(n_messages: int, n_covered: int) -> list[ReceiptItem]:
+    """Stand for all earlier messages in an item or two: a long chat has thousands of them."""
+    covered = min(n_messages, n_covered)
+    reasons = {
+        "a summary in the window covers them": covered,
+        "no space; they are searched for each question": n_messages - covered,
+    }
     return [
         ReceiptItem(
             kind=SourceKind.recent,
-            text=f"{n_messages} earlier messages",
+            text=f"{n} earlier messages",
             n_tokens=0,
             included=False,
-            reason="no space; they are searched for each question",
+            reason=reason,
         )
+        for reason, n in reasons.items()
+        if n > 0
     ]

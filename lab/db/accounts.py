@@ -16,7 +16,7 @@ from lab.db.api_keys import hash_secret
 from lab.db.ids import new_id
 from lab.db.lost import LOST
 from lab.db.passwords import hash_password, password_fits
-from lab.db.tables import ApiKeyRow, EvalRunRow, RunRow, ScheduleRow, UserRow
+from lab.db.tables import ApiKeyRow, ConversationRow, EvalRunRow, RunRow, ScheduleRow, UserRow
 from lab.db.usage import days_of_all
 from lab.errors import AuthenticationError, ConflictError, InputError, NotFoundError
 from lab.schemas.caller import Caller
@@ -178,6 +178,16 @@ class Accounts:
         """Return the schedules of every user, paused ones too, oldest first."""
         rows = await self._session.scalars(select(ScheduleRow).order_by(ScheduleRow.created_at))
         return [Schedule.model_validate(row, from_attributes=True) for row in rows]
+
+    async def conversations_since(self, when: datetime) -> builtins.list[tuple[User, UUID]]:
+        """Return the conversations of every user that were written to since then, oldest first."""
+        found = await self._session.execute(
+            select(UserRow, ConversationRow.id)
+            .join(ConversationRow, ConversationRow.owner_id == UserRow.id)
+            .where(ConversationRow.updated_at >= when, UserRow.is_active)
+            .order_by(ConversationRow.updated_at)
+        )
+        return [(_user(row, row.id), id) for row, id in found]
 
     async def _check_idle(self, id: UUID, name: str) -> None:
         n_open = 0

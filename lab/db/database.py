@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from hashlib import sha256
 from typing import Self
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from lab.db.accounts import Accounts
 from lab.db.connection import connect, conninfo, place
 from lab.db.failures import heeded_cancellation, translated
 from lab.db.isolation import enter
-from lab.db.presence import present
+from lab.db.presence import present, watched_connection
 from lab.db.stores import Stores
 from lab.schemas.database_config import DatabaseConfig
 
@@ -111,6 +112,26 @@ class Database:
         that are gone.
         """
         return present(self._url, timeout_s=self._timeout_s, when_alone=self._close_left_runs)
+
+    @asynccontextmanager
+    async def locked(self, name: str) -> AsyncIterator[bool]:
+        """
+        Be the only one, on any node, who does what the name says; False when somebody else is.
+
+        The lock is held on a connection of its own and ends with it, so also with a process that
+        is killed; no transaction is open meanwhile.
+        """
+        key = [int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)]
+        with self.guarded():
+            async with await watched_connection(self._url, self._timeout_s) as connection:
+                asked = await connection.execute("SELECT pg_try_advisory_lock(%s)", key)
+                held = await asked.fetchone() == (True,)
+                try:
+                    yield held
+                finally:
+                    # Closing lets go too, but only some time after it: others must know at once.
+                    if held:
+                        await connection.execute("SELECT pg_advisory_unlock(%s)", key)
 
     async def check(self) -> None:
         """Ask the database for an answer; raise `DatabaseError` when there is none."""

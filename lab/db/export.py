@@ -43,10 +43,11 @@ _README = """\
 Written on {day}; `manifest.json` says so for programs.
 
 - `TABLE.jsonl`: one row of the table a line, as JSON; times carry their offset. `conversations`
-  and `messages` are what was said, `memories` what can be found again, `runs` and `events` how
-  answers came about (`receipt`: what was put before the model), `usage` what they cost,
-  `documents` the texts of files that were added, `eval_runs` and `schedules` the evaluations,
-  `user_configs` the settings, `api_keys` the keys without their secrets.
+  and `messages` are what was said, `memories` what can be found again, `summaries` what was made
+  of them (`summary_sources`: of which), `runs` and `events` how answers came about (`receipt`:
+  what was put before the model), `usage` what they cost, `documents` the texts of files that were
+  added, `eval_runs` and `schedules` the evaluations, `user_configs` the settings, `api_keys` the
+  keys without their secrets.
 - `files/`: what lies in the lab's data folder for these rows, such as executed notebooks.
 
 Left out: the hashes of the password and of the keys, which only open doors; embeddings, the index

@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql
 
 from lab.db import recall
 from lab.db.owned import OwnedStore
+from lab.db.summaries import SummaryStore, lock
 from lab.db.tables import MemoryContextRow, MemoryRow, MemoryTermRow
 from lab.errors import DimensionError, InputError
 from lab.protocols import EMBEDDING_DIM, FloatArray, Signals
@@ -93,13 +94,16 @@ class MemoryStore(OwnedStore[Memory]):
 
         `model` is the signature of the one that made the embedding.
 
-        What was embedded together with the former text stays: `set_context` replaces it.
+        What was embedded together with the former text stays: `set_context` replaces it. Summaries
+        that tell of it are deleted.
         """
         _check("embedding", embedding)
+        await lock(self._session, self._owner_id, (await self.get(id)).conversation_id)
         fields = {"text": text, "embedding": embedding, "embedding_model": model}
         memory = await self._update(id, fields)
         await self._session.execute(delete(MemoryTermRow).where(MemoryTermRow.memory_id == id))
         await self._post_terms(memory)
+        await self._summaries.drop(memory.conversation_id, memory.position)
         return memory
 
     async def set_context(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
@@ -124,22 +128,31 @@ class MemoryStore(OwnedStore[Memory]):
         )
 
     async def delete(self, id: UUID) -> None:
-        """Delete a memory, also from the embedding of the turn after it."""
+        """Delete a memory, also from what was made of it together with others."""
         memory = await self.get(id)
+        await lock(self._session, self._owner_id, memory.conversation_id)
         await super().delete(id)
-        await self.drop_context_after(memory.conversation_id, memory.position)
+        await self.drop_what_tells_of(memory.conversation_id, memory.position)
 
-    async def drop_context_after(self, conversation_id: UUID, position: int) -> None:
-        """Delete the embedding of the turn after a position together with one that is forgotten."""
+    async def drop_what_tells_of(self, conversation_id: UUID, position: int) -> None:
+        """
+        Delete what was made of a forgotten turn together with others.
+
+        That is the embedding of the turn after it, and every summary that tells of it; call it
+        after `lock` and after the turn is deleted.
+        """
         if after := await self.after(conversation_id, position):
             await self.drop_context(after.id)
+        await self._summaries.drop(conversation_id, position)
 
     async def delete_all(self, conversation_id: UUID | None = None) -> None:
-        """Delete the memories of one chat, or all."""
+        """Delete the memories of one chat, or all, and the summaries of them."""
+        await lock(self._session, self._owner_id, conversation_id)
         scope = [] if conversation_id is None else [MemoryRow.conversation_id == conversation_id]
         await self._session.execute(
             delete(MemoryRow).where(MemoryRow.owner_id == self._owner_id, *scope)
         )
+        await self._summaries.drop_all(conversation_id)
 
     async def list(
         self, limit: int = 100, before: UUID | None = None, conversation_id: UUID | None = None
@@ -232,6 +245,10 @@ class MemoryStore(OwnedStore[Memory]):
             conversation_id=conversation_id,
             excluded=excluded,
         )
+
+    @property
+    def _summaries(self) -> SummaryStore:
+        return SummaryStore(self._session, self._owner_id)
 
     def _embedded_otherwise(
         self, row: type[MemoryRow | MemoryContextRow], model: str

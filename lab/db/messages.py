@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 from lab.db.conversations import ConversationStore
 from lab.db.memories import MemoryStore
 from lab.db.owned import OwnedStore, plain
+from lab.db.summaries import lock
 from lab.db.tables import ConversationRow, MessageRow
 from lab.errors import NotFoundError
 from lab.messages import Part
@@ -65,11 +66,12 @@ class MessageStore(OwnedStore[Message]):
         )
 
     async def delete(self, id: UUID) -> None:
-        """Delete a turn and its memory; the others keep their positions."""
+        """Delete a turn with its memory and summaries; the others keep their positions."""
         message = await self.get(id)
+        await lock(self._session, self._owner_id, message.conversation_id)
         await super().delete(id)
         memories = MemoryStore(self._session, self._owner_id)
-        await memories.drop_context_after(message.conversation_id, message.position)
+        await memories.drop_what_tells_of(message.conversation_id, message.position)
         await self._session.execute(
             update(ConversationRow)
             .where(ConversationRow.id == message.conversation_id)

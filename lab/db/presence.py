@@ -45,7 +45,7 @@ async def present(
     DatabaseError
         If the database does not answer.
     """
-    connection = await _connect(url, timeout_s)
+    connection = await watched_connection(url, timeout_s)
     try:
         with translated(place(url)):
             if alone := await _is_alone(connection):
@@ -82,13 +82,30 @@ async def _keep(connection: AsyncConnection, url: str, timeout_s: float) -> None
 async def _reconnect(url: str, timeout_s: float) -> AsyncConnection:
     while True:
         with suppress(DatabaseError):
-            return await _connect(url, timeout_s)
+            return await watched_connection(url, timeout_s)
         await asyncio.sleep(RETRY_S)
 
 
-async def _connect(url: str, timeout_s: float) -> AsyncConnection:
+async def watched_connection(url: str, timeout_s: float) -> AsyncConnection:
+    """
+    Return a connection whose locks end soon after its process or its node is gone.
+
+    Raises
+    ------
+    DatabaseError
+        If the database does not answer.
+    """
     ours = {f"keepalives_{name}": value for name, value in KEEPALIVES.items()}
-    return await connect(make_conninfo(conninfo(url), **ours), timeout_s=timeout_s)
+    connection = await connect(make_conninfo(conninfo(url), **ours), timeout_s=timeout_s)
+    try:
+        with translated(place(url)):
+            for name, value in KEEPALIVES.items():
+                setting = f"tcp_keepalives_{name}"
+                await connection.execute("SELECT set_config(%s, %s, false)", [setting, str(value)])
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
 
 
 async def _is_alone(connection: AsyncConnection) -> bool:
@@ -99,7 +116,4 @@ async def _is_alone(connection: AsyncConnection) -> bool:
 
 async def _share(connection: AsyncConnection) -> None:
     """Hold the lock together with others."""
-    for name, value in KEEPALIVES.items():
-        setting = f"tcp_keepalives_{name}"
-        await connection.execute("SELECT set_config(%s, %s, false)", [setting, str(value)])
     await connection.execute("SELECT pg_advisory_lock_shared(%s)", [LOCK])

@@ -13,6 +13,7 @@ from lab.db.memories import MemoryStore
 from lab.db.messages import MessageStore
 from lab.db.runs import RunStore
 from lab.db.schedules import ScheduleStore
+from lab.db.summaries import SummaryStore
 from lab.db.usage import UsageStore
 from lab.db.user_configs import UserConfigStore
 
@@ -33,6 +34,7 @@ class Stores:
         self.conversations = ConversationStore(session, owner_id)
         self.messages = MessageStore(session, owner_id)
         self.memories = MemoryStore(session, owner_id)
+        self.summaries = SummaryStore(session, owner_id)
         self.documents = DocumentStore(session, owner_id)
         self.runs = RunStore(session, owner_id)
         self.events = EventStore(session, owner_id)

@@ -7,6 +7,7 @@ from uuid import UUID
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Computed,
     DateTime,
     ForeignKey,
@@ -17,7 +18,7 @@ from sqlalchemy import (
     literal_column,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from lab.db.ids import new_id
 from lab.protocols import EMBEDDING_DIM, FloatArray
@@ -34,6 +35,7 @@ class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
             "pk": "pk_%(table_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s",
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -259,6 +261,57 @@ class MemoryTermRow(Base):
     n_times: Mapped[int]
     n_terms: Mapped[int]
     """Words of the whole turn."""
+
+
+class SummaryRow(OwnedRow):
+    """What a stretch of a chat told; a job that is done twice is stored once."""
+
+    __tablename__ = "summaries"
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "level", "first_position"),
+        CheckConstraint("level BETWEEN 1 AND 4", name="level"),
+        CheckConstraint("first_position <= last_position", name="positions"),
+    )
+
+    conversation_id: Mapped[UUID] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE")
+    )
+    level: Mapped[int]
+    first_position: Mapped[int]
+    last_position: Mapped[int]
+    style: Mapped[str]
+    model: Mapped[str]
+    text: Mapped[str]
+    n_tokens: Mapped[int]
+    said_at: Mapped[datetime]
+    sources: Mapped[list["SummarySourceRow"]] = relationship(
+        foreign_keys="SummarySourceRow.summary_id",
+        order_by="SummarySourceRow.position",
+        lazy="selectin",
+        viewonly=True,
+    )
+
+
+class SummarySourceRow(Base):
+    """One memory, or one summary of the level below, that a summary was made from."""
+
+    __tablename__ = "summary_sources"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(memory_id, source_summary_id) = 1", name="one"),
+    )
+
+    summary_id: Mapped[UUID] = mapped_column(
+        ForeignKey("summaries.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """Index among the sources of the summary."""
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    memory_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("memories.id", ondelete="CASCADE"), index=True
+    )
+    source_summary_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("summaries.id", ondelete="CASCADE"), index=True
+    )
 
 
 class DocumentRow(OwnedRow):

@@ -19,7 +19,9 @@ from lab.client import Lab
 from lab.errors import InputError
 from lab.evals.statistics import PairedComparison, Proportion, compare, proportion
 from lab.evals.talks import Question, Talk, hold, holds, write_talk
+from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.source_kind import SourceKind
+from lab.schemas.summary import Summary
 
 WHOLE, WITHOUT = "with memory", "without memory"
 VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -31,6 +33,9 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
 SAMPLE_TURNS = 16
 """Turns from which the tokens of a turn are estimated."""
 CONCURRENT_QUESTIONS = 8
+MESSAGES_A_TURN = 2
+LEVELS = range(1, 5)
+"""Of summaries, the master last."""
 ANSWER_TOKENS = 64
 """Enough to name a fact; it bounds the time of a model that goes on and on."""
 _DECLINES = re.compile(
@@ -102,6 +107,8 @@ class Measurement:
     trials: tuple[Trial, ...] = field(repr=False)
     write_s: float
     ask_s: float
+    summaries: tuple[Summary, ...] = field(default=(), repr=False)
+    summarise_s: float = 0.0
 
     @property
     def facts(self) -> list[Trial]:
@@ -169,6 +176,18 @@ class Measurement:
             if name != WHOLE
         }
 
+    def kept(self, level: int) -> Proportion | None:
+        """Return how many of the facts that summaries of a level cover stand in them, if any."""
+        told = [summary for summary in self.summaries if summary.level == level]
+        kept = [
+            holds(summary.text, question.value)
+            for question in self.talk.questions
+            if question.turn is not None
+            for summary in told
+            if summary.first_position <= MESSAGES_A_TURN * question.turn <= summary.last_position
+        ]
+        return proportion(kept) if kept else None
+
     def metrics(self) -> dict[str, object]:
         """Return the values that go to the database."""
         values: dict[str, object] = {"model": self.model}
@@ -180,6 +199,8 @@ class Measurement:
         for name, worth in self.contributions.items():
             key = name.replace(" ", "_")
             values |= {f"lost_{key}": worth.difference, f"lost_{key}_p": worth.p_value}
+        kept = {f"kept_at_level_{level}": self.kept(level) for level in LEVELS}
+        values |= {name: share.value for name, share in kept.items() if share is not None}
         return values | {
             "found_by_memory": self.found.value,
             "chance": self.talk.chance,
@@ -188,6 +209,7 @@ class Measurement:
             "n_turns": len(self.talk.turns),
             "windows": len(self.talk.turns) * self.tokens_per_turn / self.context_length,
             "ms_per_stored_turn": 1000 * self.write_s / len(self.talk.turns),
+            "ms_per_summarised_turn": 1000 * self.summarise_s / len(self.talk.turns),
             "ms_per_answer": 1000 * self.ask_s / (len(self.variants) * len(self.trials)),
             "talk": self.talk.fingerprint,
         }
@@ -205,7 +227,7 @@ async def measure(
     on_progress: OnProgress = lambda done, total: None,
 ) -> Measurement:
     """
-    Hold the conversation, ask for every fact, and delete the conversation.
+    Hold the conversation, let it be summarised, ask for every fact, and delete the conversation.
 
     Parameters
     ----------
@@ -241,6 +263,9 @@ async def measure(
         started = time.perf_counter()
         await hold(lab, conversation.id, talk.messages)
         written = time.perf_counter()
+        await lab.conversations.summarise(conversation.id)
+        summaries = await summaries_of(lab, conversation.id)
+        summarised = time.perf_counter()
         windows_per_turn = tokens_per_turn / context_length
         trials = await _ask_all(
             lab, model, conversation.id, talk, windows_per_turn, seed, on_progress
@@ -249,7 +274,15 @@ async def measure(
     finally:
         await lab.conversations.delete(conversation.id)
     return Measurement(
-        model, context_length, talk, tokens_per_turn, trials, written - started, asked - written
+        model,
+        context_length,
+        talk,
+        tokens_per_turn,
+        trials,
+        write_s=written - started,
+        ask_s=asked - summarised,
+        summaries=summaries,
+        summarise_s=summarised - written,
     )
 
 
@@ -306,6 +339,19 @@ async def tokens_of(lab: Lab, model: str, talk: Talk) -> int:
     return sum(item.n_tokens for item in window.receipt.items if item.kind is SourceKind.recent)
 
 
+async def summaries_of(lab: Lab, conversation_id: UUID) -> tuple[Summary, ...]:
+    """Return all summaries of a conversation, level by level."""
+    found: list[Summary] = []
+    for level in LEVELS:
+        before: int | None = None
+        while page := await lab.conversations.summaries(
+            conversation_id, level=level, before_position=before
+        ):
+            before = page[0].first_position
+            found += page
+    return tuple(found)
+
+
 async def _ask_all(
     lab: Lab,
     model: str,
@@ -350,9 +396,16 @@ async def _ask(
         store=False,
         **options,
     )
-    items = answer.receipt.items
-    told = bool(question.stated)
-    return Reply(answer.text, told and any(i.included and question.stated in i.text for i in items))
+    seen = any(_tells(item, question) for item in answer.receipt.items if item.included)
+    return Reply(answer.text, seen)
+
+
+def _tells(item: ReceiptItem, question: Question) -> bool:
+    """Return whether a piece of the window tells the fact: as it was said, or in a summary."""
+    if not question.stated:
+        return False
+    told = item.kind is SourceKind.summary and holds(item.text, question.value)
+    return told or question.stated in item.text
 
 
 def _distance(talk: Talk, question: Question, windows_per_turn: float) -> float | None:

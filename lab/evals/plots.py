@@ -14,7 +14,7 @@ from lab.evals.statistics import Proportion, proportion
 from lab.schemas.receipt import Receipt
 from lab.schemas.source_kind import SourceKind
 
-COLOURS = ("#0f766e", "#b45309", "#4338ca", "#be123c")
+COLOURS = ("#0f766e", "#b45309", "#4338ca", "#be123c", "#7cc4f0", "#f2c94c")
 """Told apart by colour-blind people too, and in print."""
 INK = "#1f2937"
 FAINT = "#9ca3af"

@@ -197,6 +197,8 @@ async def measure(
     settings = {
         "context": {"system_prompt": "", "answer_tokens": 1, "memory_share": memory_share},
         "memory": {"top_k": top_k, "min_score": min_score, "scope": "conversation"},
+        # They are written meanwhile: a window would depend on how many there are already.
+        "summaries": {"enabled": False},
     }
     trials: list[Trial] = []
     write_s = ask_s = 0.0

@@ -22,6 +22,7 @@ from . import (
     memory_config,
     preferences_config,
     server_config,
+    summaries_config,
     workflow_config,
 )
 
@@ -49,6 +50,7 @@ class Config(BaseModel):
     memory: Annotated[memory_config.MemoryConfig, Field(description='Long memory.')]
     documents: Annotated[documents_config.DocumentsConfig, Field(description='Documents.')]
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
+    summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     preferences: Annotated[preferences_config.PreferencesConfig, Field(description='Looks.')]

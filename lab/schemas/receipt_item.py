@@ -24,7 +24,9 @@ class ReceiptItem(BaseModel):
     kind: Annotated[source_kind.SourceKind, Field(description='Where it comes from.')]
     source_id: Annotated[
         UUID | None,
-        Field(description='Message or document it comes from; null for the system prompt.'),
+        Field(
+            description='Message, document or summary it comes from; null for the system prompt.'
+        ),
     ] = None
     source: Annotated[
         str | None,
@@ -36,7 +38,8 @@ class ReceiptItem(BaseModel):
     ] = None
     end: Annotated[int | None, Field(description='Where it ends there.', ge=0)] = None
     role: Annotated[
-        role_1.Role | None, Field(description='Who said it; null for a passage of a document.')
+        role_1.Role | None,
+        Field(description='Who said it; null for a passage of a document and for a summary.'),
     ] = None
     text: Annotated[str, Field(description='What it says.')]
     said_at: Annotated[

@@ -13,6 +13,7 @@ class SourceKind(StrEnum):
 
     system = 'system'
     document = 'document'
+    summary = 'summary'
     memory = 'memory'
     recent = 'recent'
     question = 'question'

@@ -12,6 +12,7 @@ from lab.schemas.usage import Usage
 NAMES = {
     SourceKind.system: "System prompt",
     SourceKind.document: "Documents",
+    SourceKind.summary: "Summaries",
     SourceKind.memory: "Memories",
     SourceKind.recent: "Recent messages",
     SourceKind.question: "Question",

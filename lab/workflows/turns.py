@@ -13,6 +13,7 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
+from lab.schemas.summary import Summary
 from lab.workflows.recall import Recalled, recall
 
 CONTEXT_WORDS = 96
@@ -119,6 +120,13 @@ class Turns:
             return []
         async with self._database.stores(self._owner_id) as stores:
             return await stores.messages.list(self._conversation_id, limit=most)
+
+    async def summaries(self) -> list[Summary]:
+        """Return the highest summaries that together cover what any of the conversation covers."""
+        if self._conversation_id is None:
+            return []
+        async with self._database.stores(self._owner_id) as stores:
+            return await stores.summaries.standing(self._conversation_id)
 
     async def recall(
         self,

@@ -3,12 +3,23 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from lab.context import Budget, Candidate, Citation, assemble, documents, memories
+from lab.context import (
+    Budget,
+    Candidate,
+    Citation,
+    Digest,
+    assemble,
+    documents,
+    memories,
+    summaries,
+)
 from lab.errors import ModelLoadError
 from lab.messages import to_chat_message
+from lab.protocols import ChatPipeline
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory_config import Scope
 from lab.schemas.role import Role
+from lab.schemas.summaries_config import SummariesConfig
 from lab.schemas.window import Window
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import label
@@ -51,6 +62,12 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
             most=settings.documents.top_k,
         ),
         memories(found, share=settings.context.memory_share, most=settings.memory.top_k),
+        summaries(
+            await _summaries(context),
+            share=settings.summaries.share,
+            level_weights=level_weights(settings.summaries),
+            keep_messages=settings.summaries.keep_messages,
+        ),
     ]
     window = assemble(
         context.chat.model.id,
@@ -94,6 +111,24 @@ async def _stored_history(context: ChatContext, current: Sequence[UUID]) -> list
         )
         for message in await context.turns.history(most)
         if message.id not in current
+    ]
+
+
+async def _summaries(context: ChatContext) -> list[Digest]:
+    """Return the highest summaries of the conversation that together cover what any covers."""
+    if context.turn.memory is False or not context.settings.config.summaries.enabled:
+        return []
+    return [
+        Digest(
+            # Nobody says it, as with a passage.
+            message=ChatMessage(role=Role.system, content=summary.text),
+            source_id=summary.id,
+            said_at=summary.said_at,
+            position=summary.last_position,
+            level=summary.level,
+            first_position=summary.first_position,
+        )
+        for summary in await context.turns.summaries()
     ]
 
 
@@ -207,10 +242,25 @@ def _budget(context: ChatContext) -> Budget:
 
 
 def _context_length(context: ChatContext) -> int:
-    length = context.context_length or context.chat.model.context_length
+    return context.context_length or context_length_of(context.chat)
+
+
+def level_weights(config: SummariesConfig) -> tuple[float, ...]:
+    """Return how the space of summaries is shared out among their levels, from 1 on."""
+    return (
+        config.level_1_weight,
+        config.level_2_weight,
+        config.level_3_weight,
+        config.master_weight,
+    )
+
+
+def context_length_of(chat: ChatPipeline) -> int:
+    """Return the tokens of a model's window; raise `ModelLoadError` where it names none."""
+    length = chat.model.context_length
     if length is None:
         raise ModelLoadError(
-            f"The config of model `{context.chat.model.id}` names no context length; "
+            f"The config of model `{chat.model.id}` names no context length; "
             "set `max_position_embeddings` in its config.json."
         )
     return length

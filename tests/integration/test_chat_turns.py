@@ -31,7 +31,9 @@ SHORT = GenerationParameters(max_new_tokens=12)
 
 @pytest.fixture(scope="module")
 async def runtime(database_url: str) -> AsyncIterator[Runtime]:
-    settings = load_settings(None, {"LAB_DATABASE_URL": database_url, "LAB_CHAT_THREADS": "1"})
+    environ = {"LAB_DATABASE_URL": database_url, "LAB_CHAT_THREADS": "1"}
+    # What runs in the background takes leases, which are counted here.
+    settings = load_settings(None, {**environ, "LAB_SUMMARIES_ENABLED": "false"})
     async with open_runtime(settings) as runtime:
         yield runtime
 

@@ -22,6 +22,7 @@ from lab.schemas.event_type import EventType
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
+from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
 from tests.integration.conftest import execute
@@ -52,7 +53,10 @@ async def fill(database: Database, user: User) -> None:
         await stores.events.append(run.id, 0, EventType.run_started, {})
         await stores.usage.add("lab-tiny", "lab-tiny", USAGE, run_id=run.id)
         message = await stores.messages.add(chat.id, Role.user, [], name="Cy", run_id=run.id)
-        await stores.memories.add(message, "My canary sings.", vector, vector, model="model@1")
+        memory = await stores.memories.add(message, "My canary sings.", vector, vector, model="m@1")
+        await stores.summaries.add(
+            [memory], level=1, text="", style=SummaryStyle.brief, model="m", n_tokens=0
+        )
         await Document().create(stores)
         schedule = await stores.schedules.create("nightly", "0 3 * * *", "long_memory")
         await stores.eval_runs.create("long_memory", "", {}, schedule_id=schedule.id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -20,7 +21,7 @@ from tests.integration.conftest import execute
 
 pytestmark = pytest.mark.integration
 
-HEAD = "0006"
+HEAD = "0007"
 
 FIVE_PROCESSES = """
 import asyncio, os, sys
@@ -98,9 +99,11 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
     await to_revision(empty_url, "base")
     await to_revision(empty_url, revision)
     memories, model = {new_id(): new_id() for _ in range(2)}, "all-MiniLM-L6-v2@1"
+    chats: dict[UUID, UUID] = {}
     vector = "array_fill(0.1, ARRAY[768])::vector"
     for user, memory in memories.items():
-        chat, message = new_id(), new_id()
+        chat = chats[user] = new_id()
+        message = new_id()
         for statement in (
             f"INSERT INTO users VALUES ('{user}', '{user}', false, true, '[]')",
             "INSERT INTO conversations (id, owner_id, title, next_position, n_messages)"
@@ -127,6 +130,7 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
                     "Cy, canary?", np.ones(768, dtype=np.float32), model=model
                 )
                 waiting = await stores.memories.waiting(model)
+                unsummarised, _ = await stores.summaries.waiting(chats[user], 1, 9)
                 seen = await stores.memories._session.scalars(text("SELECT id FROM memories"))
             assert (found.ids, found.position.tolist()) == ([memory], [7])
             assert found.words[0] > 0
@@ -135,6 +139,7 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
             assert waiting == [memory]
             assert found.spoken.tolist() == [bool(columns)]
             assert seen.all() == [memory]
+            assert [m.id for m in unsummarised] == [memory]
 
 
 async def test_five_processes_may_migrate_at_once(empty_url: str) -> None:

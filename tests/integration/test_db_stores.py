@@ -11,6 +11,7 @@ import pytest
 
 from lab.db import Database, Stores
 from lab.db.ids import new_id
+from lab.db.summaries import Sources
 from lab.errors import ConflictError, InputError, NotFoundError
 from lab.protocols import Passage
 from lab.schemas.api_key import ApiKey
@@ -27,6 +28,8 @@ from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.schedule import Schedule
 from lab.schemas.scope import Scope
+from lab.schemas.summary import Summary
+from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.text_part import TextPart
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
@@ -84,6 +87,25 @@ class TestDocumentStore(PagedStoreContract):
         )
         assert made is not None
         return made
+
+
+class TestSummaryStore(OwnedStoreContract):
+    name = "summaries"
+
+    async def create(self, stores: Stores) -> Summary:
+        memory = await TestMemoryStore().create(stores)
+        summary = await summed_up(stores, [memory])
+        assert summary is not None
+        return summary
+
+    async def listed(self, stores: Stores, like: Summary) -> list[Summary]:
+        return await stores.summaries.list(like.conversation_id)
+
+
+async def summed_up(stores: Stores, sources: Sources, level: int = 1) -> Summary | None:
+    return await stores.summaries.add(
+        sources, level=level, text="- x", style=SummaryStyle.brief, model="m", n_tokens=1
+    )
 
 
 class TestRunStore(PagedStoreContract):
@@ -295,3 +317,59 @@ async def test_rows_of_a_user_who_is_gone_are_refused(database: Database) -> Non
     with pytest.raises(NotFoundError):
         async with database.stores(new_id()) as stores:
             await stores.conversations.create("chat")
+
+
+async def three_memories(stores: Stores) -> list[Memory]:
+    chat = await stores.conversations.create("chat")
+    vector = np.ones(768, dtype=np.float32)
+    return [
+        await stores.memories.add(
+            await stores.messages.add(chat.id, Role.user, [TextPart(text="x")]),
+            "x",
+            vector,
+            model="model@1",
+        )
+        for _ in range(3)
+    ]
+
+
+async def test_a_summary_that_is_written_twice_is_stored_once(
+    database: Database, owner: User
+) -> None:
+    async with database.stores(owner.id) as stores:
+        first, second, third = await three_memories(stores)
+
+        written = await summed_up(stores, [first, second])
+        again = await summed_up(stores, [first, second])
+
+        assert written is not None
+        assert again is None
+        assert await stores.summaries.list(first.conversation_id) == [written]
+        assert [s.memory_id for s in written.sources] == [first.id, second.id]
+        assert await stores.summaries.waiting(first.conversation_id, 1, 9) == ([third], False)
+
+
+async def test_what_lost_its_summary_is_told_apart_from_what_never_had_one(
+    database: Database, owner: User
+) -> None:
+    async with database.stores(owner.id) as stores:
+        first, second, third = await three_memories(stores)
+        chat = first.conversation_id
+        ones = [await summed_up(stores, [memory]) for memory in (first, second)]
+        await summed_up(stores, [one for one in ones if one], level=2)
+        vector = np.ones(768, dtype=np.float32)
+        await stores.memories.replace(first.id, "y", vector, model="model@1")
+        changed = await stores.memories.get(first.id)
+
+        assert await stores.summaries.waiting(chat, 1, 9) == ([changed], True)
+        assert await stores.summaries.waiting(chat, 2, 9) == ([ones[1]], False)
+        assert await stores.summaries.standing(chat) == [ones[1]]
+        assert third.position == 2
+
+
+async def test_an_unknown_chat_has_no_summaries(database: Database, owner: User) -> None:
+    async with database.stores(owner.id) as stores:
+        empty = await stores.conversations.create("chat")
+        assert await stores.summaries.list(empty.id) == []
+        with pytest.raises(NotFoundError):
+            await stores.summaries.list(new_id())

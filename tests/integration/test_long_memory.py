@@ -76,6 +76,7 @@ async def conversation(lab: Lab) -> UUID:
     await hold(lab, conversation.id, talk.messages)
     for said, _ in write_talk(n_facts=0, n_turns=4, seed=2).turns:
         await lab.chat(said, conversation=conversation.id, model=MODEL, seed=SEED)
+    await lab.conversations.summarise(conversation.id)
     return conversation.id
 
 

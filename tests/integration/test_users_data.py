@@ -26,6 +26,7 @@ from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.scope import Scope
+from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.text_part import TextPart
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
@@ -71,7 +72,10 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
         cost = Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2)
         await stores.usage.add(word, word, cost, run_id=run.id)
         said = await stores.messages.add(chat.id, Role.user, [TextPart(text=word)], run_id=run.id)
-        await stores.memories.add(said, word, vector, vector, model="model@1")
+        memory = await stores.memories.add(said, word, vector, vector, model="model@1")
+        await stores.summaries.add(
+            [memory], level=1, text=word, style=SummaryStyle.brief, model=word, n_tokens=1
+        )
         await stores.documents.add(
             word,
             [Passage(0, len(word), word)],
@@ -154,7 +158,7 @@ async def test_an_export_holds_all_of_one_user(
     )
     file = tmp_path / "ann.zip"
 
-    assert f"{file}: 11 rows" in await lab("export", "ann", str(file))
+    assert f"{file}: 13 rows" in await lab("export", "ann", str(file))
 
     with ZipFile(file) as archive:
         assert archive.testzip() is None
@@ -178,7 +182,9 @@ async def test_an_export_holds_all_of_one_user(
     assert notebooks == {f"files/evals/{run['id']}/{ANN}.{kind}": ANN for kind in ("html", "ipynb")}
     assert (manifest["user"], manifest["files"]) == ("ann", 2)
     assert readme.startswith("# What LLM ML Lab stored of ann")
-    assert all(row.count(ANN) for row in held.values() if "is_admin" not in row)
+    assert rows["summary_sources"][0]["memory_id"] == rows["memories"][0]["id"]
+    wordless = {"users.jsonl", "summary_sources.jsonl"}
+    assert all(text.count(ANN) for name, text in held.items() if name not in wordless)
     assert not any(mark in everything_held for mark in (*spelled(BOB), str(other_owner.id)))
     assert not any(secret in everything_held for (secret,) in hashes)
     assert '"embedding":' not in everything_held

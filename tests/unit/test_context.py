@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.context import Budget, Candidate, Citation, Source, assemble, documents, memories
+from lab.context import (
+    Budget,
+    Candidate,
+    Citation,
+    Digest,
+    Source,
+    assemble,
+    documents,
+    memories,
+    summaries,
+)
 from lab.errors import ContextLengthError
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
@@ -38,10 +48,32 @@ def passage(start: int, text: str, score: float | None = None) -> Candidate:
     return Candidate(message, UUID(int=900), START, start, score, place)
 
 
+def told(first: int, last: int, text: str = "- Bo barks.", level: int = 1) -> Digest:
+    return Digest(
+        message=ChatMessage(role=Role.system, content=text),
+        source_id=UUID(int=1000 + first),
+        said_at=START + timedelta(days=last),
+        position=last,
+        level=level,
+        first_position=first,
+    )
+
+
 def sources(
-    remembered: Sequence[Candidate] = (), read: Sequence[Candidate] = (), share: float = 0.5
+    remembered: Sequence[Candidate] = (),
+    read: Sequence[Candidate] = (),
+    summed_up: Sequence[Digest] = (),
+    *,
+    share: float = 0.5,
+    summary_share: float = 0.4,
+    keep: int = 0,
+    weights: Sequence[float] = (1, 1, 1, 1),
 ) -> list[Source]:
-    return [documents(read, share=share, most=8), memories(remembered, share=share, most=12)]
+    return [
+        documents(read, share=share, most=8),
+        memories(remembered, share=share, most=12),
+        summaries(summed_up, share=summary_share, level_weights=weights, keep_messages=keep),
+    ]
 
 
 def window(
@@ -49,19 +81,34 @@ def window(
     remembered: Sequence[Candidate] = (),
     read: Sequence[Candidate] = (),
     *,
+    summed_up: Sequence[Digest] = (),
     system: str | None = "Be kind.",
     length: int = 100,
     answer: int = 10,
+    keep: int = 0,
+    weights: Sequence[float] = (1, 1, 1, 1),
 ) -> Window:
     return assemble(
         "m",
         system=system,
         history=history,
-        sources=sources(remembered, read),
+        sources=sources(remembered, read, summed_up, keep=keep, weights=weights),
         question=ask(),
         budget=Budget(length, answer),
         count=count,
     )
+
+
+def shown(built: Window, kind: SourceKind) -> list[str]:
+    return [item.text for item in built.receipt.items if item.kind is kind and item.included]
+
+
+def reasons(built: Window, kind: SourceKind) -> list[tuple[bool, str]]:
+    return [(i.included, i.reason) for i in built.receipt.items if i.kind is kind]
+
+
+TALK = [said(i, f"Number {i} of a long talk.") for i in range(40)]
+"""Messages of 8 tokens."""
 
 
 def test_a_system_prompt_stands_word_for_word() -> None:
@@ -127,6 +174,91 @@ def test_a_tool_call_stays_with_its_result() -> None:
         assert (Role.tool in roles) == (roles.count(Role.assistant) == 2)
 
 
+def test_a_summary_stands_dated_in_the_place_of_what_it_covers() -> None:
+    built = window(TALK, summed_up=[told(0, 35, "- Bo barks.\n- Al sings.")], keep=2)
+
+    assert built.messages[0].content == (
+        "Be kind.\n\nMemories:\n- 2026-12-06 summary: Bo barks. Al sings."
+    )
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[36:]]
+    assert reasons(built, SourceKind.summary) == [(True, "summary of level 1, of messages 0 to 35")]
+    assert (False, "a summary in the window covers them") in reasons(built, SourceKind.recent)
+
+
+def test_the_newest_messages_stay_though_a_summary_covers_them() -> None:
+    built = window(TALK, summed_up=[told(0, 39)], keep=3)
+
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[37:]]
+
+
+def test_messages_that_a_long_way_back_fit_stay_as_long_as_that_is_wanted() -> None:
+    built = window(TALK, summed_up=[told(0, 37)], keep=1000)
+
+    assert len(shown(built, SourceKind.recent)) > 5
+    assert len(shown(built, SourceKind.summary)) == 1
+
+
+def test_a_conversation_that_fits_needs_no_summary() -> None:
+    built = window(TALK[:5], summed_up=[told(0, 3)])
+
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[:5]]
+    ((included, why),) = reasons(built, SourceKind.summary)
+    assert (included, why.rsplit(": ")[1]) == (False, "they stand word for word")
+
+
+def test_what_no_summary_covers_stays_while_it_fits() -> None:
+    built = window(TALK, summed_up=[told(0, 33)])
+
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[34:]]
+
+
+def test_a_summary_without_points_takes_no_space() -> None:
+    built = window(TALK, summed_up=[told(0, 37, "")])
+
+    assert built.messages[0].content == "Be kind."
+    assert shown(built, SourceKind.recent) == [turn.text for turn in TALK[38:]]
+
+
+def test_a_summary_stands_after_the_memories_of_what_it_covers() -> None:
+    remembered = [said(3, "My dog is Bo.", score=0.9), said(38, "It is Cy.", score=0.8)]
+    built = window(TALK[:38], remembered, summed_up=[told(0, 35, "- The dog is Al.")])
+
+    lines = (built.messages[0].content or "").splitlines()[3:]
+    assert [line.split(" is ")[1] for line in lines] == ["Bo.", "Al.", "Cy."]
+
+
+def test_levels_share_the_space_by_their_weights() -> None:
+    long = "- " + "w " * 14
+    levels = [told(0, 9, long, 2), told(10, 14, long, 1), told(15, 19, long, 1)]
+
+    first = window(TALK, summed_up=levels, weights=(1, 0, 0, 0))
+    second = window(TALK, summed_up=levels, weights=(0, 1, 0, 0))
+
+    assert [why.split()[3] for included, why in reasons(first, SourceKind.summary) if included] == [
+        "1,"
+    ]
+    assert [
+        why.split()[3] for included, why in reasons(second, SourceKind.summary) if included
+    ] == ["2,"]
+
+
+def test_documents_memories_and_summaries_stand_in_two_blocks() -> None:
+    built = window(
+        TALK,
+        [said(3, "My dog is Bo.", score=0.9)],
+        [passage(0, "Cats sleep.")],
+        summed_up=[told(0, 35, "- Al sings.")],
+        length=140,
+        keep=2,
+    )
+
+    assert built.messages[0].content == (
+        "Be kind.\n\nDocuments:\n- 2026-11-01 notes.pdf, page 2: Cats sleep."
+        "\n\nMemories:\n- 2026-11-04 user: My dog is Bo.\n- 2026-12-06 summary: Al sings."
+    )
+    assert [i.role for i in built.receipt.items if i.kind is SourceKind.summary] == [None]
+
+
 turns = st.lists(
     st.tuples(st.sampled_from([Role.user, Role.assistant]), st.integers(1, 30)), max_size=30
 ).map(lambda rows: [said(i, "w " * n, role) for i, (role, n) in enumerate(rows)])
@@ -175,24 +307,51 @@ def test_passages_take_no_more_than_their_share() -> None:
     assert left == {"no space left for documents"}
 
 
-@given(history=turns, found=turns, read=turns, length=st.integers(20, 200), share=st.floats(0, 1))
+spans = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 30), st.integers(1, 4)), max_size=5)
+
+
+@given(
+    history=turns,
+    found=turns,
+    read=turns,
+    covered=spans,
+    length=st.integers(20, 200),
+    share=st.floats(0, 1),
+    summary_share=st.floats(0, 1),
+    keep=st.integers(0, 12),
+)
 def test_invariants(
     history: list[Candidate],
     found: list[Candidate],
     read: list[Candidate],
+    covered: list[tuple[int, int, int]],
     length: int,
     share: float,
+    summary_share: float,
+    keep: int,
 ) -> None:
     budget = Budget(length, 5)
     remembered = [said(100 + i, f"{c.text} {i}", score=0.5) for i, c in enumerate(found)]
     passages = [passage(100 * i, f"{c.text} p{i}", 1 / (1 + i)) for i, c in enumerate(read)]
+    summed_up: list[Digest] = []
+    for n_messages, n_words, level in covered:
+        first = summed_up[-1].position + 1 if summed_up else 0
+        text = "- " + "w " * n_words if n_words else ""
+        summed_up.append(told(first, first + n_messages - 1, text, level))
 
     def build() -> Window:
         return assemble(
             "m",
             system="Be kind.",
             history=history,
-            sources=sources(remembered, passages, share),
+            sources=sources(
+                remembered,
+                passages,
+                summed_up,
+                share=share,
+                summary_share=summary_share,
+                keep=keep,
+            ),
             question=ask(),
             budget=budget,
             count=count,
@@ -205,12 +364,30 @@ def test_invariants(
     assert (built.messages[0].content or "").startswith("Be kind.")
     assert built.messages[-1:] == ask()
     recent = built.messages[1:-1]
-    tail = [turn.message for turn in history][len(history) - len(recent) :]
+    n_left = len(history) - len(recent)
+    tail = [turn.message for turn in history][n_left:]
     assert recent == tail, "the newest turns, in order, without a gap"
-    for kind, all_of_it in ((SourceKind.memory, remembered), (SourceKind.document, passages)):
+    for kind, all_of_it in (
+        (SourceKind.summary, summed_up),
+        (SourceKind.memory, remembered),
+        (SourceKind.document, passages),
+    ):
         items = [item for item in built.receipt.items if item.kind is kind]
         assert len(items) == len(all_of_it), "every piece is accounted for"
+        if kind is SourceKind.summary:
+            continue  # it stands on one line, whose words the receipt has in several
         lines = (built.messages[0].content or "").splitlines()
         assert all(any(item.text in line for line in lines) for item in items if item.included)
     scores = [i.score or 0 for i in items if i.included]
     assert scores == sorted(scores), "the most relevant passage stands last"
+    included = {i.source_id for i in built.receipt.items if i.included}
+    stand = [digest for digest in summed_up if digest.source_id in included]
+    if n_left == 0:
+        assert not stand or not history, "what stands word for word is not summed up"
+    left = [
+        (i.reason, int(i.text.split()[0]))
+        for i in built.receipt.items
+        if i.kind is SourceKind.recent and not i.included
+    ]
+    assert sum(n for _, n in left) == n_left
+    assert stand or "a summary in the window covers them" not in dict(left)

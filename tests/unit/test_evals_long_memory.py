@@ -1,8 +1,14 @@
+from datetime import UTC, datetime
+from uuid import UUID
+
 import pytest
 
 from lab.evals.long_memory import WHOLE, WITHOUT, Measurement, Reply, Trial, declines, is_right
 from lab.evals.metrics import check_metrics
+from lab.evals.statistics import proportion
 from lab.evals.talks import Question, Talk
+from lab.schemas.summary import Summary
+from lab.schemas.summary_style import SummaryStyle
 
 STATED = Question("What is my dog called?", "Zamiko", "My dog is called Zamiko.", 0)
 UPDATED = Question("Where do I live?", "Oslo", "I moved to Oslo.", 3, "updated", "Rome")
@@ -123,3 +129,46 @@ def test_metrics_have_intervals_by_kind_and_can_be_stored() -> None:
     assert metrics["unknown_with_memory_low"] == pytest.approx(0.2065, abs=1e-4)
     assert (metrics["n_stated"], metrics["n_unknown"], metrics["n_questions"]) == (1, 1, 1)
     assert metrics["lost_without_memory"] == 1
+
+
+def test_a_summary_keeps_the_facts_that_stand_in_it_and_were_said_where_it_covers() -> None:
+    other = Question("What is my cat called?", "Orvelo", "My cat is called Orvelo.", 4)
+    talk = Talk((("a", "b"),) * 8, (STATED, other, UNKNOWN))
+
+    def summed_up(*summaries: Summary) -> Measurement:
+        return Measurement("m", 9, talk, 1.0, (), write_s=1, ask_s=1, summaries=summaries)
+
+    one = summary(1, 0, 7, "- The user's dog is called Zamiko.")
+    two = summary(1, 8, 15, "- The user has a cat.")
+    assert str(summed_up(one, two).kept(1)) == str(proportion([True, False]))
+    assert summed_up(one).kept(4) is None
+
+
+def test_what_summaries_keep_is_stored_for_each_level_that_there_is() -> None:
+    told = (summary(1, 0, 7, "- The user's dog is called Zamiko."),)
+    talk = Talk((("a", "b"),) * 8, (STATED,))
+    trials = (trial(STATED, 3, "Zamiko"),)
+    metrics = Measurement(
+        "m", 9, talk, 1.0, trials, write_s=1, ask_s=1, summaries=told, summarise_s=4
+    ).metrics()
+
+    assert check_metrics(metrics) == metrics
+    assert (metrics["kept_at_level_1"], metrics["ms_per_summarised_turn"]) == (1, 500)
+    assert "kept_at_level_4" not in metrics
+
+
+def summary(level: int, first: int, last: int, text: str) -> Summary:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    return Summary(
+        **dict.fromkeys(("id", "owner_id", "conversation_id"), UUID(int=1)),
+        level=level,
+        first_position=first,
+        last_position=last,
+        style=SummaryStyle.key_points,
+        model="m",
+        text=text,
+        n_tokens=1,
+        sources=[],
+        said_at=now,
+        created_at=now,
+    )

@@ -38,6 +38,18 @@ def run(*items: ReceiptItem) -> Run:
     )
 
 
+def test_a_summary_shows_what_it_covers() -> None:
+    why = "summary of level 2, of messages 0 to 29"
+    told = item(SourceKind.summary, "- Bo barks.\n- Al sings.", 12, said_at=NOW, reason=why)
+
+    html = receipt_html(run(told))
+
+    assert "<h4>Summaries</h4>" in html
+    assert "lab-edge-summary" in html
+    assert "- Bo barks.\n- Al sings." in html
+    assert why in html
+
+
 def test_a_memory_shows_text_date_score_and_reason() -> None:
     said = item(
         SourceKind.memory,

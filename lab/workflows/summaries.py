@@ -1,0 +1,205 @@
+"""
+Keep the summaries of conversations up to date, in the background.
+
+What is due follows from the tables alone: the earliest messages that no summary covers, as soon as
+there are enough of them; then the earliest summaries of a level that none of the next one covers.
+So a process that is killed loses one answer of the model at most, and what was deleted is written
+anew without what is gone, and nothing else is.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from lab.config import Settings
+from lab.db import Database
+from lab.db.summaries import MASTER, Sources
+from lab.errors import LabError
+from lab.messages import transcript
+from lab.protocols import ChatPipeline, Pipelines
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.memory import Memory
+from lab.schemas.model_profile import ModelProfile
+from lab.schemas.summaries_config import SummariesConfig
+from lab.schemas.summary import Summary
+from lab.schemas.summary_style import SummaryStyle
+from lab.schemas.user import User
+from lab.workflows.summary import joined, summarise, tokens_of
+from lab.workflows.window import context_length_of, level_weights
+
+RETRY_S: Final = 0.1
+"""Between two looks at a conversation that another process summarises."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A conversation to look at."""
+
+    owner: User
+    conversation_id: UUID
+    profile: str | None = None
+    """Whose model summarises where the settings name none; None for the user's preferred one."""
+
+
+class Summariser:
+    """
+    Write summaries, one conversation at a time in this process, and at a time on a database.
+
+    Parameters
+    ----------
+    database : Database
+        Where memories and summaries are.
+    pipelines : Pipelines
+        Where models are.
+    settings_of : callable
+        Returns the settings of a user.
+    preferred : callable
+        Returns the profile that settings prefer.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        pipelines: Pipelines,
+        settings_of: Callable[[User], Awaitable[Settings]],
+        preferred: Callable[[Settings], str],
+    ) -> None:
+        self._database = database
+        self._pipelines = pipelines
+        self._settings_of = settings_of
+        self._preferred = preferred
+        self._jobs: dict[UUID, Job] = {}
+        self._worker: asyncio.Task[None] | None = None
+        # One at a time: each holds a connection while the model generates.
+        self._at_work = asyncio.Lock()
+
+    def wake(self, job: Job) -> None:
+        """Look at a conversation soon."""
+        self._jobs[job.conversation_id] = job
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work(), name="summaries")
+
+    async def finish(self, job: Job) -> None:
+        """Write all that is due of a conversation, or wait until another process has."""
+        while not await self._run(job):
+            await asyncio.sleep(RETRY_S)
+
+    async def aclose(self) -> None:
+        """Stop; what is not done is due again when the lab starts."""
+        self._jobs.clear()
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while self._jobs:
+            job = self._jobs.pop(next(iter(self._jobs)))
+            conversation = str(job.conversation_id)
+            try:
+                await self._run(job)
+            except LabError as error:
+                log.warning("no summary", conversation_id=conversation, error=str(error))
+            except Exception as error:
+                log.error("no summary", conversation_id=conversation, exc_info=error)
+
+    async def _run(self, job: Job) -> bool:
+        """
+        Write what is due; False when another process is at it.
+
+        Whoever is refused the lock leaves its work to the holder: so that one looks again after it
+        let go.
+        """
+        settings = await self._settings_of(job.owner)
+        config = settings.config.summaries
+        if not config.enabled:
+            return True
+        wanted = config.profile or job.profile or self._preferred(settings)
+        profile = self._pipelines.resolve(wanted)
+        async with self._at_work:
+            while await self._due(job, config):
+                async with self._database.locked(f"summaries of {job.conversation_id}") as held:
+                    if not held:
+                        return False
+                    async with self._pipelines.chat(profile.model) as chat:
+                        while due := await self._due(job, config):
+                            await self._write(job, settings, profile, chat, *due)
+        return True
+
+    async def _due(self, job: Job, config: SummariesConfig) -> tuple[int, Sources] | None:
+        """Return the next summary to write, by its level, and what it is made from."""
+        async with self._database.stores(job.owner.id) as stores:
+            for level in range(1, MASTER + 1):
+                size = config.messages if level == 1 else config.fan_in
+                # A master grows by all there is, in steps that do not depend on who asks when.
+                most = None if level == MASTER else size
+                sources, left_behind = await stores.summaries.waiting(
+                    job.conversation_id, level, most
+                )
+                if len(sources) >= size:
+                    return level, sources[: len(sources) // size * size]
+                if sources and left_behind:
+                    return level, sources
+        return None
+
+    async def _write(
+        self,
+        job: Job,
+        settings: Settings,
+        profile: ModelProfile,
+        chat: ChatPipeline,
+        level: int,
+        sources: Sources,
+    ) -> None:
+        """Write one summary; only what it cost is stored when a source was changed meanwhile."""
+        style = SummaryStyle.master if level == MASTER else settings.config.summaries.style
+        texts: list[str] = []
+        if level == MASTER:
+            sources, texts = await self._grown(job, sources)
+        memories = [source for source in sources if isinstance(source, Memory)]
+        if memories:
+            written = await summarise(chat, _transcript(memories), style)
+        else:
+            texts = texts or [s.text for s in sources if isinstance(s, Summary)]
+            written = await joined(chat, texts, style, _most_tokens(settings, chat))
+        async with self._database.stores(job.owner.id) as stores:
+            await stores.summaries.add(
+                sources,
+                level=level,
+                text=written.text,
+                style=style,
+                model=chat.model.id,
+                n_tokens=tokens_of(chat, written.text),
+            )
+            for usage in written.usage:
+                await stores.usage.add(profile.model, profile.id, usage)
+
+    async def _grown(self, job: Job, added: Sources) -> tuple[Sources, list[str]]:
+        """Return all that a master is made from, and the texts to join: its own and what is new."""
+        new = [source for source in added if isinstance(source, Summary)]
+        async with self._database.stores(job.owner.id) as stores:
+            found = await stores.summaries.master(job.conversation_id)
+        if found is None:
+            return new, [summary.text for summary in new]
+        master, old = found
+        return [*old, *new], [master.text, *(summary.text for summary in new)]
+
+
+def _most_tokens(settings: Settings, chat: ChatPipeline) -> int:
+    """Return the tokens of the longest summary that always finds its place in the window."""
+    n_prompt = context_length_of(chat) - settings.config.context.answer_tokens
+    weights = level_weights(settings.config.summaries)
+    part = max(weights) / (sum(weights) or 1)
+    return int(n_prompt * settings.config.summaries.share * part)
+
+
+def _transcript(memories: Sequence[Memory]) -> list[str]:
+    return [
+        transcript([ChatMessage(role=memory.role, name=memory.name, content=memory.text)])
+        for memory in memories
+    ]
