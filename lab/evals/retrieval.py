@@ -194,7 +194,7 @@ async def measure(
             f"There are {sum(len(d.asked) for d in dialogues)} questions and {len(budgets)} "
             "budgets; give at least one of each."
         )
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "context": {"system_prompt": "", "answer_tokens": 1, "memory_share": memory_share},
         "memory": {"top_k": top_k, "min_score": min_score, "scope": "conversation"},
         # They are written meanwhile: a window would depend on how many there are already.
