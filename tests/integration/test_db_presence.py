@@ -13,6 +13,7 @@ import pytest
 
 from lab.config import load_settings
 from lab.db import Database, EmbeddedPostgres, upgrade
+from lab.db.changes import Changes
 from lab.db.ids import new_id
 from lab.db.presence import LOCK, present
 from lab.runtime import open_runtime
@@ -126,7 +127,7 @@ async def test_of_two_that_start_at_once_one_is_alone(url: str) -> None:
             await asyncio.sleep(0.2)
             alone.append(name)
 
-        async with present(url, timeout_s=10, when_alone=tidy):
+        async with present(url, timeout_s=10, when_alone=tidy, meanwhile=Changes().listen):
             assert len(alone) == 2  # who was second waited
             await both.wait()
 
