@@ -7,6 +7,7 @@ changes are put in order by transaction ids, as `Moment` says.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
@@ -134,8 +135,9 @@ class Changes:
         self._last.clear()
         self._since = (await read_moment(connection)).next
         try:
-            async for told in connection.notifies():
-                self._hear(Told.model_validate_json(told.payload))
+            async with aclosing(connection.notifies()) as notes:
+                async for told in notes:
+                    self._hear(Told.model_validate_json(told.payload))
         except ValidationError:
             return  # not from a lab like this one: who listens anew believes no older copy
         finally:

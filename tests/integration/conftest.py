@@ -6,6 +6,7 @@ database_url        URL of its migrated database
 database            an open, empty `Database`
 owner, other_owner  two users in it
 open_folder         a folder that every OS account may enter, which pytest's may not
+redis_server        a Redis of its own (see `tests/redis_server.py`)
 """
 
 import asyncio
@@ -21,6 +22,9 @@ import pytest
 from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.schemas.database_config import DatabaseConfig
 from lab.schemas.user import User
+from tests.redis_server import redis_server
+
+__all__ = ["redis_server"]
 
 OS_USER = DatabaseConfig().os_user
 TABLES = "users, checkpoints, checkpoint_blobs, checkpoint_writes"
