@@ -33,7 +33,7 @@ async def get_caller(
 ) -> Caller:
     """Return who sent the request."""
     caller: Caller = await request.app.state.identity(
-        sent.credentials if sent else None, runtime.database
+        sent.credentials if sent else None, runtime.database, runtime.cache
     )
     if not caller.user.is_active:
         raise PermissionDeniedError(f"The account `{caller.user.name}` is switched off.")

@@ -1,14 +1,16 @@
 """Callers whom JupyterHub knows; importing this imports tornado, which `lab serve` never needs."""
 
-import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from jupyterhub.services.auth import HubAuth
 from tornado.web import HTTPError
 
-from api.identity import KEY_PREFIX, KeyIdentity
+from api.identity import CALLER, KEY_PREFIX, KeyIdentity
 from lab.db import Database
+from lab.db.api_keys import hash_secret
+from lab.db.cache import Cache
 from lab.errors import AuthenticationError, PermissionDeniedError, UnavailableError
 from lab.schemas.caller import Caller
 from lab.schemas.scope import Scope
@@ -29,22 +31,19 @@ class HubIdentity:
 
     def __init__(self, auth: HubAuth) -> None:
         self._auth = auth
-        self._auth.cache_max_age = CACHE_S
         self._keys = KeyIdentity()
-        self._known: dict[str, tuple[float, Caller]] = {}
 
-    async def __call__(self, token: str | None, database: Database) -> Caller:
+    async def __call__(self, token: str | None, database: Database, cache: Cache) -> Caller:
         """Ask the hub, or look an API key up."""
         if not token or token.startswith(KEY_PREFIX):
-            return await self._keys(token, database)
-        asked_at, caller = self._known.get(token, (0.0, None))
-        if caller is not None and time.monotonic() - asked_at < CACHE_S:
-            return caller
-        caller = await self._ask(token, database)
-        self._known = {
-            t: entry for t, entry in self._known.items() if time.monotonic() - entry[0] < CACHE_S
-        } | {token: (time.monotonic(), caller)}
-        return caller
+            return await self._keys(token, database, cache)
+        return await cache.get(
+            f"hub:{hash_secret(token)}",
+            CALLER,
+            partial(self._ask, token, database),
+            owner_of=lambda found: found.user.id,
+            ttl_s=CACHE_S,
+        )
 
     async def _ask(self, token: str, database: Database) -> Caller:
         model = await self._model(token)

@@ -3,19 +3,25 @@
 import hmac
 from typing import Protocol
 
+from pydantic import TypeAdapter
+
 from lab.db import Database
+from lab.db.accounts import check_not_ended
+from lab.db.api_keys import hash_secret
+from lab.db.cache import Cache
 from lab.errors import AuthenticationError
 from lab.schemas.caller import Caller
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 
 KEY_PREFIX = "lab_"
+CALLER = TypeAdapter(Caller)
 
 
 class Identity(Protocol):
     """Find out who sent a token."""
 
-    async def __call__(self, token: str | None, database: Database) -> Caller:
+    async def __call__(self, token: str | None, database: Database, cache: Cache) -> Caller:
         """Return the caller, or raise `AuthenticationError` or `PermissionDeniedError`."""
         ...
 
@@ -23,15 +29,23 @@ class Identity(Protocol):
 class KeyIdentity:
     """API keys of the lab itself."""
 
-    async def __call__(self, token: str | None, database: Database) -> Caller:
+    async def __call__(self, token: str | None, database: Database, cache: Cache) -> Caller:
         """Look the key's hash up."""
         if not token:
             raise AuthenticationError(
                 "No token came with the request; send `Authorization: Bearer TOKEN` with an API "
                 "key (`lab keys create NAME`) or a token of the hub."
             )
-        async with database.accounts() as accounts:
-            return await accounts.user_of_key(token)
+
+        async def stored() -> Caller:
+            async with database.accounts() as accounts:
+                return await accounts.user_of_key(token)
+
+        caller = await cache.get(
+            f"key:{hash_secret(token)}", CALLER, stored, owner_of=lambda found: found.user.id
+        )
+        check_not_ended(caller.expires_at)
+        return caller
 
 
 class LocalIdentity:
@@ -53,10 +67,10 @@ class LocalIdentity:
         self._keys = KeyIdentity()
         self._user: User | None = None
 
-    async def __call__(self, token: str | None, database: Database) -> Caller:
+    async def __call__(self, token: str | None, database: Database, cache: Cache) -> Caller:
         """Return the user, made at the first request; or whose API key it is."""
         if token and token.startswith(KEY_PREFIX):
-            return await self._keys(token, database)
+            return await self._keys(token, database, cache)
         if self._token is not None and not hmac.compare_digest(
             (token or "").encode(), self._token.encode()
         ):

@@ -97,7 +97,7 @@ def _hub_identity() -> Identity:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_runtime(app.state.settings) as runtime:
         app.state.runtime = runtime
-        app.state.metrics.watch(runtime.pipelines)
+        app.state.metrics.watch(runtime.pipelines, runtime.cache)
         async with aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations:
             app.state.evaluations = evaluations
             yield

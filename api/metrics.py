@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from lab.db.cache import Cache
 from lab.pipelines import PipelineFactory
 
 SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
@@ -30,9 +31,10 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(self, pipelines: PipelineFactory) -> None:
-        """Report the load of the models with every scrape."""
+    def watch(self, pipelines: PipelineFactory, cache: Cache) -> None:
+        """Report the load of the models and the use of the cache with every scrape."""
         self.registry.register(_PipelineCollector(pipelines))
+        self.registry.register(_CacheCollector(cache))
 
 
 class _PipelineCollector(Collector):
@@ -54,4 +56,24 @@ class _PipelineCollector(Collector):
         )
         yield CounterMetricFamily(
             "lab_generated_tokens", "Tokens generated.", value=stats.generated_tokens
+        )
+
+
+class _CacheCollector(Collector):
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._cache.stats
+        counters = {
+            "lab_cache_hits": ("Reads that a copy answered.", stats.hits),
+            "lab_cache_misses": ("Reads that went to the database or the hub.", stats.misses),
+            "lab_cache_errors": ("Answers that Redis did not give.", stats.errors),
+        }
+        for name, (description, value) in counters.items():
+            yield CounterMetricFamily(name, description, value=value)
+        yield GaugeMetricFamily(
+            "lab_cache_lost",
+            "1 while Redis does not answer and copies lie in the process.",
+            value=int(self._cache.is_lost),
         )

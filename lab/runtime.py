@@ -9,9 +9,11 @@ from typing import IO, Any
 from uuid import UUID
 
 import structlog
+from pydantic import TypeAdapter
 
 from lab.config import Settings
 from lab.db import Database, open_database
+from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
 from lab.db.ids import new_id
 from lab.errors import LabError, NotFoundError
@@ -54,6 +56,9 @@ NEW_CHAT = "New chat"
 RESUMED = timedelta(days=1)
 """How long after its last message a lab that starts looks at a conversation again."""
 
+_STORED = TypeAdapter(dict[str, Any])
+"""Settings that a user changed, by section."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -67,6 +72,8 @@ class Runtime:
         Of this process, without a user's layer.
     database : Database
         What is remembered.
+    cache : Cache
+        Copies of what every request reads.
     pipelines : PipelineFactory
         How models run.
     composer : Composer
@@ -77,11 +84,13 @@ class Runtime:
         self,
         settings: Settings,
         database: Database,
+        cache: Cache,
         pipelines: PipelineFactory,
         composer: Composer,
     ) -> None:
         self.settings = settings
         self.database = database
+        self.cache = cache
         self.pipelines = pipelines
         self.composer = composer
         self._search_given = GivenHistorySearch()
@@ -93,8 +102,15 @@ class Runtime:
 
     async def settings_of(self, owner: User) -> Settings:
         """Return the settings under the user's own."""
-        async with self.database.stores(owner.id) as stores:
-            return self.settings.under_user(await stores.config.get())
+
+        async def stored() -> dict[str, Any]:
+            async with self.database.stores(owner.id) as stores:
+                return await stores.config.get()
+
+        values = await self.cache.get(
+            f"settings:{owner.id}", _STORED, stored, owner_of=lambda _: owner.id
+        )
+        return self.settings.under_user(values)
 
     async def chat(self, owner: User, turn: ChatTurn) -> AsyncGenerator[Event, None]:
         """
@@ -311,10 +327,11 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings))
         await stack.enter_async_context(database.attended())
+        cache = await stack.enter_async_context(open_cache(config.cache, database))
         pipelines = pipeline_factory(config.chat, config.embedding)
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)
-        runtime = Runtime(settings, database, pipelines, composer)
+        runtime = Runtime(settings, database, cache, pipelines, composer)
         stack.push_async_callback(runtime.aclose)
         await runtime.resume()
         yield runtime

@@ -89,7 +89,8 @@ async def change_config(
         for section, section_values in values.items():
             changed[section] = {**changed.get(section, {}), **section_values}
         await stores.config.set(changed)
-    return _explained(runtime.settings.under_user(changed), None)
+    await runtime.cache.drop(owner.id)
+    return _explained(await runtime.settings_of(owner), None)
 
 
 @router.delete("/config/{key}")
@@ -102,7 +103,8 @@ async def reset_config(key: str, runtime: RuntimeDep, owner: MemoryDep) -> list[
         changed = await stores.config.get_for_change()
         changed.get(section, {}).pop(name, None)
         await stores.config.set(changed)
-    return _explained(runtime.settings.under_user(changed), None)
+    await runtime.cache.drop(owner.id)
+    return _explained(await runtime.settings_of(owner), None)
 
 
 @router.get("/keys")
@@ -128,6 +130,7 @@ async def revoke_key(key_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Non
     """Revoke an API key at once."""
     async with runtime.database.stores(owner.id) as stores:
         await stores.api_keys.delete(key_id)
+    await runtime.cache.drop(owner.id)
 
 
 def _blocks(archive: IO[bytes]) -> Iterator[bytes]:

@@ -23,9 +23,9 @@ async def is_alive() -> dict[str, str]:
 
 @router.get("/readyz")
 async def is_ready(runtime: RuntimeDep) -> dict[str, str]:
-    """Answer when the database does; 503 otherwise."""
+    """Answer when the database does, and say where copies lie; 503 otherwise."""
     await runtime.database.check()
-    return {"status": "ready"}
+    return {"status": "ready", "cache": runtime.cache.state}
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -140,6 +140,27 @@ export interface ApiKeyRequest {
   expires_at?: string | null;
 }
 /**
+ * Copies of what every request reads: whose a token is, and the settings of users.
+ */
+export interface CacheConfig {
+  /**
+   * URL of a Redis that the processes of the lab share; unset = each process keeps its own copies.
+   */
+  url?: string | null;
+  /**
+   * Seconds that a copy lives at most; changes made by the lab end it at once.
+   */
+  ttl_s?: number;
+  /**
+   * Copies that one process keeps; the longest unused go first.
+   */
+  max_entries?: number;
+  /**
+   * Seconds to wait for an answer of Redis before the lab goes on without.
+   */
+  timeout_s?: number;
+}
+/**
  * Who a token belongs to and what it may do.
  */
 export interface Caller {
@@ -795,6 +816,7 @@ export interface Config {
   server: ServerConfig;
   data: DataConfig;
   database: DatabaseConfig;
+  cache: CacheConfig;
   chat: ChatConfig;
   embedding: EmbeddingConfig;
   hub: HubConfig;

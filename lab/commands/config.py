@@ -7,6 +7,7 @@ import typer
 
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import load_settings
+from lab.db.cache_store import redis_place
 from lab.db.connection import conninfo
 from lab.supervisor.addresses import check_no_port_twice
 
@@ -49,6 +50,8 @@ def check() -> None:
     check_no_port_twice(settings)
     if (url := settings.config.database.url) is not None:
         conninfo(url.get_secret_value())
+    if (url := settings.config.cache.url) is not None:
+        redis_place(url.get_secret_value())
     set_here = sum(e.layer != "schema default" for e in settings.explain())
     notes.print(
         f"Every setting is valid ({set_here} set here); data folder: {settings.data_folder}; "

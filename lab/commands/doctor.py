@@ -15,6 +15,7 @@ from lab.commands.database import embedding_model
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import Settings, load_settings
 from lab.db import embedded_server, maintenance
+from lab.db.cache_store import describe
 from lab.db.embedded import binary
 from lab.errors import LabError, ServiceError
 from lab.pipelines.catalog import MINILM, WEIGHTS_SHA256, minilm_folder, packaged
@@ -86,6 +87,11 @@ def postgres(settings: Settings) -> str:
     return _version(str(binary("postgres")))
 
 
+def cache(settings: Settings) -> str:
+    """Ask the Redis that is set for its version."""
+    return describe(settings.config.cache)
+
+
 def data(settings: Settings) -> str:
     """See that the data folder can be written and has room."""
     free = shutil.disk_usage(settings.data_folder).free
@@ -145,6 +151,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "node": nodejs,
     "proxy": proxy,
     "postgres": postgres,
+    "cache": cache,
     "data folder": data,
     "ports": ports,
     "device": device,

@@ -12,9 +12,10 @@ from rich.logging import RichHandler
 from rich.panel import Panel
 
 from lab.commands.printing import notes, print_json, print_table
-from lab.config import load_settings
+from lab.config import Settings, load_settings
 from lab.db import embedded_server
-from lab.errors import NotFoundError, ServiceError
+from lab.db.cache_store import describe
+from lab.errors import LabError, NotFoundError, ServiceError
 from lab.supervisor.detached import FORMAT, NAME, start_detached
 from lab.supervisor.logs import follow, last_lines, log_file, turn_over
 from lab.supervisor.orphans import clear_marked
@@ -89,13 +90,14 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """
-    Show the processes of the lab.
+    Show the processes of the lab, and where its cache is.
 
-    The exit code is 0 when all are ready, else 1.
+    The exit code is 0 when all are ready, else 1; without its Redis the lab works on.
 
     Examples: `lab status` · `lab status --json`
     """
-    folder = load_settings().data_folder
+    settings = load_settings()
+    folder = settings.data_folder
     record = read_record(folder)
     if record is None or record.supervisor() is None:
         if as_json:
@@ -108,7 +110,7 @@ def status(
                 notes.print(serving)
         raise typer.Exit(1)
     if as_json:
-        print_json({"running": True, **asdict(record)})
+        print_json({"running": True, **asdict(record), "cache": _cache(settings)})
     else:
         notes.print(f"{record.url} (supervisor: process {record.pid})")
         now = time.time()
@@ -119,6 +121,7 @@ def status(
                 for p in record.processes
             ],
         )
+        notes.print(f"cache: {_cache(settings)}", markup=False, soft_wrap=True)
     raise typer.Exit(0 if record.ready else 1)
 
 
@@ -157,6 +160,14 @@ def _serving(folder: Path) -> str:
     """Return where the API is served alone, in words; nothing when it is not."""
     serve = living_record(folder, SERVE)
     return f"`lab serve` runs at {serve.url} (process {serve.pid})." if serve else ""
+
+
+def _cache(settings: Settings) -> str:
+    """Return where the cache is, or what is wrong with it, in words."""
+    try:
+        return describe(settings.config.cache)
+    except LabError as error:
+        return str(error)
 
 
 def _greet(welcome: Welcome) -> None:

@@ -14,6 +14,7 @@ from lab.commands.printing import notes, print_json, print_table
 from lab.config import Settings, load_settings
 from lab.db import Database, open_database
 from lab.db.belongings import count
+from lab.db.cache import erase_shared
 from lab.db.export import export
 from lab.db.forgetting import forget
 from lab.db.opening import running_database
@@ -139,13 +140,18 @@ async def _count(database: Database, name: str) -> dict[str, int]:
 
 async def _forget(database: Database, settings: Settings, name: str) -> list[str]:
     """Delete somebody; return what of them is not the lab's to delete."""
+    config = settings.config
+    user = await _user(database, name)
     await forget(database, settings.data_folder, name)
+    copies = await erase_shared(config.cache, database, user.id)
     async with running_database(settings) as url:
-        known = await hub_knows(url, name, settings.config.database.connect_timeout_s)
+        known = await hub_knows(url, name, config.database.connect_timeout_s)
     home = settings.data_folder / "homes" / name
     left = ["backups and exports that were made before"]
     if known:
         left.append("the hub's own record of the name; delete it on its page /hub/admin")
+    if copies:
+        left.append(copies)
     if home.exists():
         left.append(f"their notebooks in {home}")
     return left

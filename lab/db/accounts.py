@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lab.db.api_keys import hash_secret
+from lab.db.changes import tell
 from lab.db.ids import new_id
 from lab.db.lost import LOST
 from lab.db.passwords import hash_password, password_fits
@@ -27,7 +28,7 @@ from lab.schemas.usage_day import UsageDay
 from lab.schemas.user import User
 
 USE_RESOLUTION = timedelta(minutes=1)
-"""How exactly the last use of a key is kept: a write for each request would cost more."""
+"""How exactly the last use of a key is kept, beside the age of its copy: more writes would cost."""
 
 OPEN = (RunStatus.queued, RunStatus.running)
 """Of runs that have not ended."""
@@ -104,6 +105,7 @@ class Accounts:
         )
         left = [(run_id, str(notebook)) for run_id, notebook in notebooks]
         await self._session.execute(delete(UserRow).where(UserRow.id == id))
+        await tell(self._session, id, gone=True)
         for table, is_lost in LOST.items():
             if await self._session.scalar(select(func.to_regclass(table).is_not(None))):
                 await self._session.execute(text(f"DELETE FROM {table} WHERE {is_lost}"))
@@ -123,6 +125,8 @@ class Accounts:
                 where=UserRow.password_hash.is_(None),
             ).returning(UserRow.id)
         )
+        if made:
+            await tell(self._session, made)
         return password if made else None
 
     async def set_password(self, name: str, password: str) -> User:
@@ -154,8 +158,7 @@ class Accounts:
             raise AuthenticationError("That API key is unknown; make one with `lab keys create`.")
         key, user = match
         now = datetime.now(UTC)
-        if key.expires_at is not None and key.expires_at <= now:
-            raise AuthenticationError(f"That API key ended on {key.expires_at:%Y-%m-%d %H:%M} UTC.")
+        check_not_ended(key.expires_at)
         if not user.is_active:
             raise AuthenticationError(f"The user `{user.name}` may not log in any more.")
         if key.last_used_at is None or now - key.last_used_at > USE_RESOLUTION:
@@ -225,7 +228,15 @@ class Accounts:
             update(UserRow).where(UserRow.name == name).values(values).returning(UserRow),
             execution_options={"populate_existing": True},
         )
-        return _user(changed, name)
+        user = _user(changed, name)
+        await tell(self._session, user.id)
+        return user
+
+
+def check_not_ended(expires_at: datetime | None) -> None:
+    """Raise `AuthenticationError` when a key has ended."""
+    if expires_at is not None and expires_at <= datetime.now(UTC):
+        raise AuthenticationError(f"That API key ended on {expires_at:%Y-%m-%d %H:%M} UTC.")
 
 
 def _user(row: UserRow | None, key: object) -> User:

@@ -4,7 +4,9 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
+from lab.db.changes import tell
 from lab.db.owned import OwnedStore
 from lab.db.tables import ApiKeyRow
 from lab.schemas.api_key import ApiKey
@@ -34,6 +36,11 @@ class ApiKeyStore(OwnedStore[ApiKey]):
             expires_at=expires_at,
         )
         return key, secret
+
+    async def delete(self, id: UUID) -> None:
+        """Make a key worthless, or raise `NotFoundError`."""
+        await super().delete(id)
+        await tell(self._session, self._owner_id)
 
 
 def hash_secret(secret: str) -> str:

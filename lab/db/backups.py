@@ -15,6 +15,7 @@ from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from lab.db.changes import TELL_OF_ALL
 from lab.db.connection import connect, conninfo, place
 from lab.db.embedded import binary
 from lab.db.migrations import upgrade
@@ -120,7 +121,8 @@ async def _pump(reader: Process, writer: Process) -> None:
     assert reader.stdout is not None, "a pipe was asked for"
     assert writer.stdin is not None, "a pipe was asked for"
     with suppress(BrokenPipeError, ConnectionResetError):  # psql ended first, and says why
-        writer.stdin.write(f"SET lock_timeout = '{LOCK_TIMEOUT}'; {_NO_WORKERS} {_EMPTY}".encode())
+        before = f"SET lock_timeout = '{LOCK_TIMEOUT}'; {_NO_WORKERS} {TELL_OF_ALL} {_EMPTY}"
+        writer.stdin.write(before.encode())
         while block := await reader.stdout.read(1 << 16):
             writer.stdin.write(block)
             await writer.stdin.drain()

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import NullPool
 
 from lab.db.accounts import Accounts
+from lab.db.changes import Changes, Moment, read_identity, read_moment
 from lab.db.connection import connect, conninfo, place
 from lab.db.failures import heeded_cancellation, translated
 from lab.db.isolation import enter
@@ -39,11 +40,14 @@ class Database:
     ----------
     pool : AsyncConnectionPool
         The connections, for what speaks psycopg itself, as LangGraph's checkpointer does.
+    changes : Changes
+        What others change is heard there while this process is `attended`.
     """
 
     def __init__(self, config: DatabaseConfig, url: str) -> None:
         self._url, self._place = url, place(url)
         self._timeout_s = config.connect_timeout_s
+        self.changes = Changes()
         self.pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             conninfo(url),
             min_size=1,
@@ -106,12 +110,17 @@ class Database:
 
     def attended(self) -> AbstractAsyncContextManager[None]:
         """
-        Be at work on this database: close runs that others left open, and keep ours from others.
+        Be at work on this database: close runs that others left open, keep ours, hear of changes.
 
         Runs are closed when no other lab, on any node, is at work: they can only be of processes
         that are gone.
         """
-        return present(self._url, timeout_s=self._timeout_s, when_alone=self._close_left_runs)
+        return present(
+            self._url,
+            timeout_s=self._timeout_s,
+            when_alone=self._close_left_runs,
+            meanwhile=self.changes.listen,
+        )
 
     @asynccontextmanager
     async def locked(self, name: str) -> AsyncIterator[bool]:
@@ -138,6 +147,18 @@ class Database:
         with self.guarded():
             async with self.pool.connection(timeout=min(self._timeout_s, CHECK_TIMEOUT_S)):
                 pass  # the pool hands out a connection only when it answers
+
+    async def moment(self) -> Moment:
+        """Return the moment that the database is at."""
+        with self.guarded():
+            async with self.pool.connection() as connection:
+                return await read_moment(connection)
+
+    async def identity(self) -> str:
+        """Return what no other database has, on this server or another; a copy has another."""
+        with self.guarded():
+            async with self.pool.connection() as connection:
+                return await read_identity(connection)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import structlog
 from psycopg import AsyncConnection, OperationalError
@@ -23,7 +24,11 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def present(
-    url: str, *, timeout_s: float, when_alone: Callable[[], Awaitable[object]]
+    url: str,
+    *,
+    timeout_s: float,
+    when_alone: Callable[[], Awaitable[object]],
+    meanwhile: Callable[[AsyncConnection[Any]], Awaitable[object]],
 ) -> AsyncIterator[None]:
     """
     Be seen at work on a database, by labs on every node.
@@ -39,6 +44,9 @@ async def present(
         Seconds to wait for a connection.
     when_alone : callable
         Called first when nobody else is present; who comes meanwhile waits for its end.
+    meanwhile : callable
+        Called with the connection each time it has the lock; returns, or raises
+        `OperationalError`, when the connection is lost.
 
     Raises
     ------
@@ -56,7 +64,7 @@ async def present(
     except BaseException:
         await connection.close()
         raise
-    keeper = asyncio.create_task(_keep(connection, url, timeout_s), name="presence")
+    keeper = asyncio.create_task(_keep(connection, url, timeout_s, meanwhile), name="presence")
     try:
         yield
     finally:
@@ -65,14 +73,18 @@ async def present(
         await connection.close()  # a keeper that was cancelled before its first step did not
 
 
-async def _keep(connection: AsyncConnection, url: str, timeout_s: float) -> None:
+async def _keep(
+    connection: AsyncConnection,
+    url: str,
+    timeout_s: float,
+    meanwhile: Callable[[AsyncConnection[Any]], Awaitable[object]],
+) -> None:
     """Hold the lock for ever; while the connection is lost, whoever starts takes us for gone."""
     while True:
         try:
             with suppress(OperationalError):
                 await _share(connection)
-                async for _ in connection.notifies():  # nobody sends any: this waits for the loss
-                    pass
+                await meanwhile(connection)
         finally:
             await connection.close()
         log.warning("presence lost", advice="The database went away; it is asked again.")

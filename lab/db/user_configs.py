@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lab.db.changes import tell
 from lab.db.tables import UserConfigRow
 
 
@@ -52,3 +53,4 @@ class UserConfigStore:
                 set_={"values": statement.excluded["values"]},
             )
         )
+        await tell(self._session, self._owner_id)

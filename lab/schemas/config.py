@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import (
+    cache_config,
     chat_config,
     context_config,
     data_config,
@@ -39,6 +40,9 @@ class Config(BaseModel):
     server: Annotated[server_config.ServerConfig, Field(description='The addresses.')]
     data: Annotated[data_config.DataConfig, Field(description='The files.')]
     database: Annotated[database_config.DatabaseConfig, Field(description='The database.')]
+    cache: Annotated[
+        cache_config.CacheConfig, Field(description='Copies of what every request reads.')
+    ]
     chat: Annotated[chat_config.ChatConfig, Field(description='The chat model.')]
     embedding: Annotated[
         embedding_config.EmbeddingConfig, Field(description='The embedding model.')

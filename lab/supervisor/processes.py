@@ -115,7 +115,7 @@ def _proxy(settings: Settings, trusted: dict[str, str]) -> ProcessSpec:
     return ProcessSpec(
         name="proxy",
         command=proxy_command(settings),
-        environment=_without_database(trusted) | {"CONFIGPROXY_AUTH_TOKEN": credentials.proxy},
+        environment=_without_stores(trusted) | {"CONFIGPROXY_AUTH_TOKEN": credentials.proxy},
         ready=answers(f"{at.proxy_api}/api/routes", headers),
         port=settings.config.server.port,
         greet=partial(_restore_routes, at.hub, credentials.supervisor),
@@ -164,5 +164,6 @@ def _scheduler(settings: Settings, service: HubService, trusted: dict[str, str])
     )
 
 
-def _without_database(environment: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name != "LAB_DATABASE_URL"}
+def _without_stores(environment: dict[str, str]) -> dict[str, str]:
+    stores = "LAB_DATABASE_URL", "LAB_CACHE_URL"
+    return {name: value for name, value in environment.items() if name not in stores}

@@ -7,6 +7,7 @@ database            an open, empty `Database`
 owner, other_owner  two users in it
 empty_url           URL of a database of this test's own, without tables
 open_folder         a folder that every OS account may enter, which pytest's may not
+redis_server        a Redis of its own (see `tests/redis_server.py`)
 """
 
 import asyncio
@@ -24,6 +25,9 @@ from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.db.ids import new_id
 from lab.schemas.database_config import DatabaseConfig
 from lab.schemas.user import User
+from tests.redis_server import redis_server
+
+__all__ = ["redis_server"]
 
 OS_USER = DatabaseConfig().os_user
 TABLES = "users, checkpoints, checkpoint_blobs, checkpoint_writes"

@@ -10,6 +10,7 @@ import pytest
 
 from lab.config import load_settings
 from lab.db import Database, upgrade
+from lab.db.changes import Changes
 from lab.db.presence import LOCK, present
 from lab.runtime import open_runtime
 from lab.schemas.database_config import DatabaseConfig
@@ -113,7 +114,7 @@ async def test_of_two_that_start_at_once_one_is_alone(url: str) -> None:
             await asyncio.sleep(0.2)
             alone.append(name)
 
-        async with present(url, timeout_s=10, when_alone=tidy):
+        async with present(url, timeout_s=10, when_alone=tidy, meanwhile=Changes().listen):
             assert len(alone) == 2  # who was second waited
             await both.wait()
 

@@ -244,7 +244,13 @@ async def test_ten_labs_at_once_write_each_summary_once(
     n_messages = N * M**3 + 3
     await runtime.store_messages(owner, chat, rain(2))
     others = [
-        Runtime(settings(database_url), runtime.database, runtime.pipelines, runtime.composer)
+        Runtime(
+            settings(database_url),
+            runtime.database,
+            runtime.cache,
+            runtime.pipelines,
+            runtime.composer,
+        )
         for _ in range(9)
     ]
 
