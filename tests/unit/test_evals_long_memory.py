@@ -74,7 +74,8 @@ def test_a_summary_keeps_the_facts_that_stand_in_it_and_were_said_where_it_cover
     talk = Talk((("a", "b"),) * 8, (first, other))
 
     def measured(*summaries: Summary) -> Measurement:
-        return Measurement("m", 9, talk, 1.0, (), write_s=1, ask_s=1, summaries=summaries)
+        trials = (trial(3, "Zamiko"),)
+        return Measurement("m", 9, talk, 1.0, trials, write_s=1, ask_s=1, summaries=summaries)
 
     one = summary(1, 0, 7, "- The user's dog is called Zamiko.")
     two = summary(1, 8, 15, "- The user has a cat.")
