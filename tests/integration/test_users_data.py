@@ -154,7 +154,7 @@ async def test_an_export_holds_all_of_one_user(
     )
     file = tmp_path / "ann.zip"
 
-    assert f"{file}: 11 rows" in await lab("export", "ann", str(file))
+    assert f"{file}: 12 rows" in await lab("export", "ann", str(file))
 
     with ZipFile(file) as archive:
         assert archive.testzip() is None
