@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "up": Entry("stack", "Start the whole lab."),
     "down": Entry("stack", "Stop the lab of this data folder."),
-    "status": Entry("stack", "Show the processes of the lab."),
+    "status": Entry("stack", "Show the processes of the lab, and where its cache is."),
     "logs": Entry("stack", "Show what the lab's processes wrote."),
     "serve": Entry("serve", "Run the API alone, without a hub; clients use API keys."),
     "chat": Entry("chat", "Talk to a model in the terminal."),

@@ -14,7 +14,7 @@ from lab.evals.statistics import Proportion, proportion
 from lab.schemas.receipt import Receipt
 from lab.schemas.source_kind import SourceKind
 
-COLOURS = ("#0f766e", "#b45309", "#4338ca", "#be123c", "#7cc4f0", "#f2c94c")
+COLOURS = ("#0f766e", "#b45309", "#4338ca", "#be123c", "#0284c7", "#86198f")
 """Told apart by colour-blind people too, and in print."""
 INK = "#1f2937"
 FAINT = "#9ca3af"
@@ -251,7 +251,8 @@ def window_of(receipt: Receipt) -> Plot:
     tokens["kept for the answer"] = receipt.answer_tokens
     tokens["free"] = receipt.context_length - sum(tokens.values())
     start = 0
-    for (name, width), colour in zip(tokens.items(), (*COLOURS, "#94a3b8", "#e5e7eb"), strict=True):
+    colours = [*_colours(len(SourceKind)), "#94a3b8", "#e5e7eb"]
+    for (name, width), colour in zip(tokens.items(), colours, strict=True):
         axes.barh(0, width, left=start, height=0.6, color=colour, label=f"{name}: {width}")
         start += width
     axes.set_xlim(0, receipt.context_length)

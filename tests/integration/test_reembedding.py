@@ -231,11 +231,11 @@ async def test_an_interrupted_reembedding_keeps_what_is_done_and_goes_on(
 
     process = await asyncio.create_subprocess_exec(*(LAB, "db", "reembed"), stderr=-1, stdout=-1)
     try:
-        async with asyncio.timeout(150):
+        async with asyncio.timeout(150), held_up(database_url, f"Turn {n // 2} of many."):
             while await n_waiting(database_url) == n:
-                await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, said = await process.communicate()
+                await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, said = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
@@ -246,6 +246,14 @@ async def test_an_interrupted_reembedding_keeps_what_is_done_and_goes_on(
     assert left % reembedding.BATCH == n % reembedding.BATCH
     assert f"{left} memories were embedded anew" in await command("db", "reembed")
     assert await n_waiting(database_url) == 0
+
+
+@asynccontextmanager
+async def held_up(database_url: str, text: str) -> AsyncIterator[None]:
+    """Keep others from changing the memory of that text."""
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute("SELECT FROM memories WHERE text = %s FOR UPDATE", [text])
+        yield
 
 
 async def n_waiting(database_url: str) -> int:
