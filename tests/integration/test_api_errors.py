@@ -184,7 +184,8 @@ async def test_every_route_but_the_public_ones_asks_who_it_is_and_what_they_may(
     api: Api, database: Database, owner: User, scopes: list[Scope] | None, status: int
 ) -> None:
     key = None if scopes is None else await key_of(database, owner, scopes)
-    bodies = {CHAT: hello(), TURNS: {"messages": hello()["messages"]}}
+    turn = {"messages": hello()["messages"]}
+    bodies = {CHAT: hello(), TURNS: turn, f"{TURNS}/window": {"turn": turn}}
     answers: dict[str, int] = {}
     async with api.client(key) as client:
         for path, operations in (await client.get("/openapi.json")).json()["paths"].items():

@@ -14,7 +14,7 @@ from lab.cli import main
 from lab.db import EmbeddedPostgres, backups, upgrade
 from lab.db.ids import new_id
 from lab.errors import ConflictError
-from tests.integration.conftest import empty_database, execute
+from tests.integration.conftest import HEAD, empty_database, execute
 
 pytestmark = pytest.mark.integration
 
@@ -64,7 +64,7 @@ async def test_status_shows_versions_and_tables() -> None:
 
     assert "PostgreSQL 18" in shown
     assert "pgvector 0." in shown
-    assert "revision 0006, " in shown
+    assert f"revision {HEAD}, " in shown
     assert "conversations" in shown
 
 
@@ -73,9 +73,9 @@ async def test_status_does_not_change_an_old_database(
 ) -> None:
     monkeypatch.setenv("LAB_DATABASE_URL", empty_url)
 
-    assert "revision none, newest 0006: `lab db upgrade`" in await lab("status")
-    assert "needs 0006" in await lab("check", code=1)
-    assert "is at revision 0006" in await lab("upgrade")
+    assert f"revision none, newest {HEAD}: `lab db upgrade`" in await lab("status")
+    assert f"needs {HEAD}" in await lab("check", code=1)
+    assert f"is at revision {HEAD}" in await lab("upgrade")
     assert "as they should be" in await lab("check")
 
 

@@ -17,11 +17,9 @@ from lab.db.maintenance import differences
 from lab.db.migrations import LOCK, configuration
 from lab.errors import DatabaseError
 from lab.schemas.database_config import DatabaseConfig
-from tests.integration.conftest import execute
+from tests.integration.conftest import HEAD, execute
 
 pytestmark = pytest.mark.integration
-
-HEAD = "0007"
 
 FIVE_PROCESSES = """
 import asyncio, os, sys
