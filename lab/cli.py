@@ -53,7 +53,7 @@ class LabGroup(TyperGroup):
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[Any, Any, list[str]]:  # type: ignore[override]
         """Return the command that is asked for, imported."""
         name, _, rest = super().resolve_command(ctx, args)
-        import_module("lab.commands.logs").log_to_stderr()
+        import_module("lab.logs").log_to_stderr()
         return name, load(str(name)), rest
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lab.config import Settings, load_settings
 from lab.errors import LabError, ServiceError
+from lab.logs import log_to_stderr
 from lab.supervisor.logs import last_lines, log_file, turn_over
 from lab.supervisor.stack import Welcome, run_stack
 
@@ -66,6 +67,7 @@ def start_detached(settings: Settings, progress: Callable[[str], None]) -> Welco
 def main() -> int:
     """Run the lab; return the exit status."""
     logging.basicConfig(format=FORMAT, level=logging.INFO)
+    log_to_stderr()  # standard output is read by the process that started us
     progress = _ProgressHandler(logging.INFO)
     logging.getLogger("lab.supervisor").addHandler(progress)
 

@@ -1,4 +1,4 @@
-"""What commands log goes to standard error, beside the result."""
+"""What is logged goes to standard error, beside the result on standard output."""
 
 import sys
 
