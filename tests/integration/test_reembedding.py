@@ -229,7 +229,13 @@ async def test_an_interrupted_reembedding_keeps_what_is_done_and_goes_on(
     async with lab(database_url) as runtime:
         await told(runtime, owner, [f"Turn {i} of many." for i in range(n)])
 
-    process = await asyncio.create_subprocess_exec(*(LAB, "db", "reembed"), stderr=-1, stdout=-1)
+    process = await asyncio.create_subprocess_exec(
+        *(LAB, "db", "reembed"),
+        stdout=-1,
+        stderr=-1,
+        # What runs in the background of a shell ignores Ctrl-C, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         async with asyncio.timeout(150), held_up(database_url, f"Turn {n // 2} of many."):
             while await n_waiting(database_url) == n:
