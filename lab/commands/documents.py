@@ -12,13 +12,11 @@ from rich.progress import Progress
 
 from lab.client import Lab
 from lab.commands.client import open_client
-from lab.commands.printing import notes, print_json, print_table
+from lab.commands.printing import notes, one_line, print_json, print_table
 from lab.errors import InputError
 from lab.schemas.document import Document
 from lab.schemas.document_added import DocumentAdded
 from lab.schemas.document_hit import DocumentHit
-
-TEXT_WIDTH = 100
 
 app = typer.Typer(
     help="The documents that the lab reads for you.", no_args_is_help=True, add_completion=False
@@ -106,7 +104,13 @@ def search(
         print_table(
             ["document", "name", "place", "score", "text"],
             [
-                (hit.document.id, hit.document.name, _place(hit), f"{hit.score:.2f}", _short(hit))
+                (
+                    hit.document.id,
+                    hit.document.name,
+                    _place(hit),
+                    f"{hit.score:.2f}",
+                    one_line(hit.chunk.text),
+                )
                 for hit in hits
             ],
         )
@@ -180,8 +184,3 @@ def _cells(document: Document) -> tuple[UUID, str, str, int]:
 def _place(hit: DocumentHit) -> str:
     page = f"page {hit.chunk.page}, " if hit.chunk.page else ""
     return f"{page}{hit.chunk.start}–{hit.chunk.end}"
-
-
-def _short(hit: DocumentHit) -> str:
-    text = " ".join(hit.chunk.text.split())
-    return text if len(text) <= TEXT_WIDTH else f"{text[: TEXT_WIDTH - 1]}…"

@@ -8,13 +8,11 @@ from uuid import UUID
 import typer
 
 from lab.commands.client import open_client
-from lab.commands.printing import print_json, print_table
-from lab.errors import InputError, cut
+from lab.commands.printing import one_line, print_json, print_table
+from lab.errors import InputError
 from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.summary import Summary
-
-TEXT_WIDTH = 100
 
 app = typer.Typer(help="What the lab remembers of you.", no_args_is_help=True, add_completion=False)
 
@@ -154,5 +152,4 @@ def _print(memories: Iterable[Memory]) -> None:
 
 
 def _cells(memory: Memory) -> tuple[str, str, str]:
-    short = cut(" ".join(memory.text.split()), TEXT_WIDTH)
-    return f"{memory.created_at:%F %T}", memory.name or memory.role.value, short
+    return f"{memory.created_at:%F %T}", memory.name or memory.role.value, one_line(memory.text)

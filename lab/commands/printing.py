@@ -7,18 +7,37 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lab.errors import cut
+
+TEXT_WIDTH = 100
+PIPE_WIDTH = 100_000
+"""Characters of a row where no screen is too narrow for it."""
+
 notes = Console(stderr=True, highlight=False)
 """For what is said beside the result."""
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows as a table."""
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")  # an id that is cut is no id
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    # A terminal may be narrow; a pipe gets every row whole.
     console = Console(highlight=False)
-    console.print(table, soft_wrap=not console.is_terminal)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
+
+
+def one_line(text: str) -> str:
+    """
+    Return a text on one line, cut where it is long.
+
+    >>> one_line("Hi,   Bob."), len(one_line("a" * 500))
+    ('Hi, Bob.', 100)
+    """
+    return cut(" ".join(text.split()), TEXT_WIDTH)
 
 
 def print_json(value: object) -> None:

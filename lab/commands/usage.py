@@ -34,7 +34,8 @@ def usage(
         print_json([day.model_dump(mode="json") for day in found])
         return
     columns = ["day", "user", "model", "answers", "prompt tokens", "new tokens", "seconds"]
-    print_table(columns, [[*u.model_dump().values()] for u in found])
+    rows = [u.model_copy(update={"seconds": round(u.seconds, 1)}) for u in found]
+    print_table(columns, [[*u.model_dump().values()] for u in rows])
 
 
 async def _usage(days: int, everybody: bool) -> list[UsageDay]:

@@ -7,11 +7,8 @@ from uuid import UUID
 import typer
 
 from lab.commands.client import open_client
-from lab.commands.printing import print_json, print_table
-from lab.errors import cut
+from lab.commands.printing import one_line, print_json, print_table
 from lab.schemas.window import Window
-
-TEXT_WIDTH = 100
 
 app = typer.Typer(add_completion=False)
 
@@ -51,7 +48,7 @@ def window(
                 item.n_tokens,
                 None if item.score is None else f"{item.score:.2f}",
                 item.role.value if item.role else None,
-                cut(" ".join(item.text.split()), TEXT_WIDTH),
+                one_line(item.text),
                 item.reason,
             )
             for item in receipt.items
