@@ -12,7 +12,7 @@ from lab.context.pieces import (
     memories,
     summaries,
 )
-from lab.context.ranking import relevance
+from lab.context.ranking import best, relevance
 from lab.context.words import role_meant, shared_words, words_of
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Digest",
     "Source",
     "assemble",
+    "best",
     "cut",
     "documents",
     "memories",

@@ -56,6 +56,30 @@ def relevance(signals: Signals) -> FloatArray:
     return np.asarray(score / (WORDS + SIMILARITY + CONTEXT + SPOKEN + SITTING), dtype=np.float32)
 
 
+def best(
+    signals: Signals, score: FloatArray, *, top_k: int, min_similarity: float
+) -> NDArray[np.int64]:
+    """
+    Return the indices of the most relevant turns, best first.
+
+    Parameters
+    ----------
+    signals : Signals
+        Of N turns.
+    score : array of shape (N,)
+        Their relevance.
+    top_k : int
+        Most indices to return.
+    min_similarity : float
+        Least cosine similarity of a turn that shares no word with the question, alone or together
+        with what was said before it: a bare reply means what it replies to.
+    """
+    order = np.argsort(-score, kind="stable")
+    nearness = np.fmax(signals.similarity, signals.context_similarity)
+    meant = (signals.words > 0) | (nearness >= min_similarity)
+    return order[meant[order]][:top_k]
+
+
 def _apart(signals: Signals, distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the places of turns of one sitting that are so many positions apart."""
     place = (signals.chat << POSITION_BITS) + signals.position  # rises

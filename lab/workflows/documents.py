@@ -10,7 +10,7 @@ from uuid import UUID
 
 import numpy as np
 
-from lab.context import cut, relevance
+from lab.context import best, cut, relevance
 from lab.db import Database
 from lab.errors import ConflictError, DocumentError, InputError
 from lab.protocols import EmbeddingPipeline, FloatArray, Passage
@@ -115,11 +115,9 @@ class Documents:
         async with self._database.stores(self._owner_id) as stores:
             signals = await stores.documents.signals(question, query, self._embedding.signature)
             score = relevance(signals)
-            order = np.argsort(-score, kind="stable")
-            meant = (signals.words > 0) | (signals.similarity >= min_similarity)
-            best = order[meant[order]][:top_k]
-            found = await stores.documents.some([signals.ids[i] for i in best])
-        hits = [(i, *found[signals.ids[i]]) for i in best if signals.ids[i] in found]
+            nearest = best(signals, score, top_k=top_k, min_similarity=min_similarity)
+            found = await stores.documents.some([signals.ids[i] for i in nearest])
+        hits = [(i, *found[signals.ids[i]]) for i in nearest if signals.ids[i] in found]
         return [
             DocumentHit(
                 document=document,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import numpy as np
 
-from lab.context import relevance, role_meant
+from lab.context import best, relevance, role_meant
 from lab.db import Database
 from lab.protocols import EmbeddingPipeline
 from lab.schemas.memory_hit import MemoryHit
@@ -74,12 +74,8 @@ async def recall(
             excluded=excluded,
         )
         score, similarity = relevance(signals), signals.similarity
-        order = np.argsort(-score, kind="stable")
-        # A bare reply means what it replies to.
-        nearness = np.fmax(similarity, signals.context_similarity)
-        meant = (signals.words > 0) | (nearness >= min_similarity)
-        best = order[meant[order]][:top_k]
-        memories = await stores.memories.some([signals.ids[i] for i in best])
+        found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
+        memories = await stores.memories.some([signals.ids[i] for i in found])
         n_waiting = await stores.memories.n_waiting(embedding.signature)
     hits = [
         MemoryHit(
@@ -87,6 +83,6 @@ async def recall(
             score=float(score[i]),
             similarity=None if np.isnan(similarity[i]) else float(similarity[i]),
         )
-        for i in best
+        for i in found
     ]
     return Recalled(hits, n_waiting)
