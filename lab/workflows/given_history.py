@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lab.context import Candidate, relevance, role_meant, shared_words, words_of
+from lab.context import Candidate, best, relevance, role_meant, shared_words, words_of
 from lab.protocols import EmbeddingPipeline, FloatArray, Signals
 
 
@@ -46,9 +46,8 @@ class GivenHistorySearch:
             similarity = await self._embed([turn.text for turn in said], embedding) @ query
         signals = _signals(said, question, similarity)
         score = relevance(signals)
-        order = np.argsort(-score, kind="stable")
-        meant = (signals.words > 0) | (similarity >= min_similarity)
-        return [replace(said[i], score=float(score[i])) for i in order[meant[order]][:top_k]]
+        found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
+        return [replace(said[i], score=float(score[i])) for i in found]
 
     async def _embed(self, texts: Sequence[str], embedding: EmbeddingPipeline) -> FloatArray:
         """Return vectors of shape (N, D)."""
