@@ -42,6 +42,7 @@ def turn_of(request: ChatCompletionRequest) -> ChatTurn:
         ],
         store=request.store is not False,
         memory=request.memory,
+        settings=request.settings,
     )
 
 

@@ -129,7 +129,7 @@ class Runtime:
         LockedKeyError
             If the turn overrides a setting that the operator locked.
         """
-        settings = (await self.settings_of(owner)).overlay("request", _asked(turn))
+        settings = await self._settings_for(owner, turn)
         async with self._context(owner, turn, settings) as context:
             kept = turn.store and turn.conversation_id is not None
             graph = compose_workflow(self.composer, context.profile.workflow, checkpointed=kept)
@@ -151,8 +151,7 @@ class Runtime:
             What `chat` raises before it answers.
         """
         turn = request.turn.model_copy(update={"store": False})
-        settings = (await self.settings_of(owner)).overlay("request", request.settings)
-        settings = settings.overlay("request", _asked(turn))
+        settings = await self._settings_for(owner, turn)
         if turn.conversation_id is not None:
             async with self.database.stores(owner.id) as stores:
                 await stores.conversations.get(turn.conversation_id)
@@ -276,6 +275,11 @@ class Runtime:
                 search_given=self._search_given,
                 context_length=context_length,
             )
+
+    async def _settings_for(self, owner: User, turn: ChatTurn) -> Settings:
+        """Return the settings of a turn: the user's, under what the turn asks for."""
+        settings = (await self.settings_of(owner)).overlay("request", turn.settings)
+        return settings.overlay("request", _asked(turn))
 
     def _profile(self, turn: ChatTurn, settings: Settings) -> ModelProfile:
         return self.pipelines.resolve(turn.profile or _preferred(settings))

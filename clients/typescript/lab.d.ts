@@ -332,7 +332,7 @@ export interface Usage {
   total_ms?: number;
 }
 /**
- * What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `top_k` and `enable_thinking`.
+ * What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `settings`, `top_k` and `enable_thinking`.
  */
 export interface ChatCompletionRequest {
   /**
@@ -420,6 +420,14 @@ export interface ChatCompletionRequest {
    * Put what was said earlier before the model; unset = the user's setting.
    */
   memory?: boolean | null;
+  /**
+   * Settings to try instead of the user's, by section, e.g. {"memory": {"top_k": 30}}.
+   */
+  settings?: {
+    [k: string]: {
+      [k: string]: unknown;
+    };
+  };
   /**
    * Accepted for OpenAI's clients; has no effect here.
    */
@@ -704,6 +712,14 @@ export interface ChatTurn {
    * Put memories before the model; null for the user's setting.
    */
   memory?: boolean | null;
+  /**
+   * Settings to try instead of the user's, by section, e.g. {"memory": {"top_k": 30}}.
+   */
+  settings?: {
+    [k: string]: {
+      [k: string]: unknown;
+    };
+  };
 }
 /**
  * How to sample an answer.
@@ -1039,6 +1055,10 @@ export interface MemoryConfig {
    * Search `all` conversations of the user, or this `conversation` only.
    */
   scope?: "all" | "conversation";
+  /**
+   * Let what was said around a turn speak for it.
+   */
+  neighbours?: boolean;
 }
 /**
  * What is found in a user's documents.
@@ -2284,12 +2304,4 @@ export interface WindowRequest {
    * Tokens of the window; null for the model's own.
    */
   context_length?: number | null;
-  /**
-   * Settings to try instead of the user's, by section, e.g. {"memory": {"top_k": 30}}.
-   */
-  settings?: {
-    [k: string]: {
-      [k: string]: unknown;
-    };
-  };
 }

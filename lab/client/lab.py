@@ -96,6 +96,7 @@ class Lab:
         tools: Sequence[Tool] = (),
         store: bool = True,
         memory: bool | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
         **parameters: Any,
     ) -> AsyncGenerator[Event, None]:
         """
@@ -117,6 +118,8 @@ class Lab:
             Keep the turn in the conversation.
         memory : bool, optional
             Put memories before the model; by default the user's setting.
+        settings : mapping, optional
+            Settings to try instead of the user's, by section.
         **parameters
             Of `GenerationParameters`, e.g. `seed`, `temperature`, `max_new_tokens`.
 
@@ -133,6 +136,7 @@ class Lab:
             tools=tools,
             store=store,
             memory=memory,
+            settings=settings or {},
         )
         async with aclosing(self._http.events("/v1/turns", turn)) as events:
             async for event in events:
@@ -155,12 +159,10 @@ class Lab:
 
         Parameters
         ----------
-        message, model, conversation, tools, memory, **parameters
+        message, model, conversation, tools, memory, settings, **parameters
             As `stream` takes them.
         context_length : int, optional
             Tokens of the window; by default the model's own.
-        settings : mapping, optional
-            Settings to try instead of the user's, by section.
 
         Raises
         ------
@@ -180,10 +182,9 @@ class Lab:
             conversation_id=conversation,
             tools=tools,
             memory=memory,
+            settings=settings or {},
         )
-        request = checked(
-            WindowRequest, turn=turn, context_length=context_length, settings=settings or {}
-        )
+        request = checked(WindowRequest, turn=turn, context_length=context_length)
         return await self._http.fetch("POST", "/v1/turns/window", Window, request)
 
     async def models(self) -> list[ModelCard]:

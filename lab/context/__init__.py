@@ -12,7 +12,7 @@ from lab.context.pieces import (
     memories,
     summaries,
 )
-from lab.context.ranking import best, relevance
+from lab.context.ranking import alone, best, relevance
 from lab.context.words import role_meant, shared_words, words_of
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Citation",
     "Digest",
     "Source",
+    "alone",
     "assemble",
     "best",
     "cut",

@@ -7,6 +7,7 @@ neighbours share with the question, and of the best turn of its sitting (one cha
 Signals are scaled by their best turn and added; the weights are round numbers on purpose.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -54,6 +55,15 @@ def relevance(signals: Signals) -> FloatArray:
     )
     score = score + SITTING * _scaled(_best_of_sitting(signals, score))
     return np.asarray(score / (WORDS + SIMILARITY + CONTEXT + SPOKEN + SITTING), dtype=np.float32)
+
+
+def alone(signals: Signals) -> Signals:
+    """Return what speaks for each turn by itself, as if nothing had been said around it."""
+    return replace(
+        signals,
+        chat=np.arange(len(signals.chat), dtype=np.int64),
+        context_similarity=signals.similarity,
+    )
 
 
 def best(

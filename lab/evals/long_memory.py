@@ -27,6 +27,9 @@ WHOLE, WITHOUT = "with memory", "without memory"
 VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     WHOLE: {"memory": True},
     WITHOUT: {"memory": False},
+    "without turns": {"memory": True, "settings": {"memory": {"top_k": 0}}},
+    "without neighbours": {"memory": True, "settings": {"memory": {"neighbours": False}}},
+    "without summaries": {"memory": True, "settings": {"summaries": {"enabled": False}}},
 }
 """The whole lab first, then what is left without one part of it: options of `lab.chat`."""
 

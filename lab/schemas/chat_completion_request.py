@@ -14,7 +14,7 @@ from . import stream_options as stream_options_1
 
 class ChatCompletionRequest(BaseModel):
     """
-    What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `top_k` and `enable_thinking`.
+    What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `settings`, `top_k` and `enable_thinking`.
     """
 
     model_config = ConfigDict(
@@ -79,6 +79,12 @@ class ChatCompletionRequest(BaseModel):
             description="Put what was said earlier before the model; unset = the user's setting."
         ),
     ] = None
+    settings: Annotated[
+        dict[str, dict[str, Any]],
+        Field(
+            description='Settings to try instead of the user\'s, by section, e.g. {"memory": {"top_k": 30}}.'
+        ),
+    ] = {}
     user: Annotated[
         str | None, Field(description="Accepted for OpenAI's clients; has no effect here.")
     ] = None

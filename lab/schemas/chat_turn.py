@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -49,3 +49,9 @@ class ChatTurn(BaseModel):
         bool | None,
         Field(description="Put memories before the model; null for the user's setting."),
     ] = None
+    settings: Annotated[
+        dict[str, dict[str, Any]],
+        Field(
+            description='Settings to try instead of the user\'s, by section, e.g. {"memory": {"top_k": 30}}.'
+        ),
+    ] = {}

@@ -45,3 +45,6 @@ class MemoryConfig(BaseModel):
         Scope,
         Field(description='Search `all` conversations of the user, or this `conversation` only.'),
     ] = Scope.all
+    neighbours: Annotated[
+        bool, Field(description='Let what was said around a turn speak for it.')
+    ] = True

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,9 +27,3 @@ class WindowRequest(BaseModel):
         int | None,
         Field(description="Tokens of the window; null for the model's own.", ge=1, le=1048576),
     ] = None
-    settings: Annotated[
-        dict[str, dict[str, Any]],
-        Field(
-            description='Settings to try instead of the user\'s, by section, e.g. {"memory": {"top_k": 30}}.'
-        ),
-    ] = {}

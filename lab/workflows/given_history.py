@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lab.context import Candidate, best, relevance, role_meant, shared_words, words_of
+from lab.context import Candidate, alone, best, relevance, role_meant, shared_words, words_of
 from lab.protocols import EmbeddingPipeline, FloatArray, Signals
 
 
@@ -36,6 +36,7 @@ class GivenHistorySearch:
         *,
         top_k: int,
         min_similarity: float,
+        neighbours: bool,
     ) -> list[Candidate]:
         """Return the turns that bear on the question, best first."""
         said = [turn for turn in turns if turn.text]
@@ -45,6 +46,7 @@ class GivenHistorySearch:
         async with self._lock:
             similarity = await self._embed([turn.text for turn in said], embedding) @ query
         signals = _signals(said, question, similarity)
+        signals = signals if neighbours else alone(signals)
         score = relevance(signals)
         found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
         return [replace(said[i], score=float(score[i])) for i in found]

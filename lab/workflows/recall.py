@@ -6,7 +6,7 @@ from uuid import UUID
 
 import numpy as np
 
-from lab.context import best, relevance, role_meant
+from lab.context import alone, best, relevance, role_meant
 from lab.db import Database
 from lab.protocols import EmbeddingPipeline
 from lab.schemas.memory_hit import MemoryHit
@@ -37,6 +37,7 @@ async def recall(
     *,
     top_k: int,
     min_similarity: float = -1.0,
+    neighbours: bool = True,
     conversation_id: UUID | None = None,
     excluded: Sequence[UUID] = (),
 ) -> Recalled:
@@ -58,6 +59,8 @@ async def recall(
     min_similarity : float
         Least cosine similarity of a turn that shares no word with the question, alone or together
         with what was said before it.
+    neighbours : bool
+        Let what was said around a turn speak for it.
     conversation_id : UUID, optional
         Look in one chat instead of all.
     excluded : sequence of UUID
@@ -73,6 +76,7 @@ async def recall(
             conversation_id=conversation_id,
             excluded=excluded,
         )
+        signals = signals if neighbours else alone(signals)
         score, similarity = relevance(signals), signals.similarity
         found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
         memories = await stores.memories.some([signals.ids[i] for i in found])

@@ -134,6 +134,7 @@ class Turns:
         *,
         top_k: int,
         min_similarity: float,
+        neighbours: bool,
         everywhere: bool,
         excluded: Sequence[UUID],
     ) -> Recalled:
@@ -145,6 +146,7 @@ class Turns:
             question,
             top_k=top_k,
             min_similarity=min_similarity,
+            neighbours=neighbours,
             conversation_id=None if everywhere else self._conversation_id,
             excluded=excluded,
         )

@@ -158,12 +158,14 @@ async def _memories(
             context.embedding,
             top_k=settings.top_k * SEARCH_FACTOR,
             min_similarity=settings.min_score,
+            neighbours=settings.neighbours,
         )
     if wanted or (context.turn.conversation_id is not None and settings.enabled):
         recalled = await context.turns.recall(
             text,
             top_k=settings.top_k * SEARCH_FACTOR,
             min_similarity=settings.min_score,
+            neighbours=settings.neighbours,
             everywhere=settings.scope is Scope.all,
             excluded=current,
         )

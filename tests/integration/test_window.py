@@ -102,6 +102,35 @@ async def test_settings_are_tried_for_one_window_alone(lab: Lab, conversation: U
     assert len(memories(usual)) > 1
 
 
+async def test_an_answer_is_given_under_settings_of_its_own(lab: Lab, conversation: UUID) -> None:
+    answer = await lab.chat(
+        QUESTION, conversation=conversation, store=False, settings={"memory": {"top_k": 1}}
+    )
+
+    shown = [i.text for i in answer.receipt.items if i.included and i.kind is SourceKind.memory]
+    assert shown == [FACT]
+    with pytest.raises(UnknownKeyError):
+        await lab.chat(QUESTION, settings={"hub": {"admin": "me"}})
+
+
+async def test_what_was_said_around_a_turn_can_be_left_out(lab: Lab) -> None:
+    talk = await lab.conversations.create()
+    reply = "Toledo, since May."
+    said = ["Where is your boat these days?", reply]
+    said += [f"I said so on day {n}, where it rained." for n in range(90)]
+    await lab.conversations.add(
+        talk.id, [ChatMessage(role=Role.user, content=text) for text in said]
+    )
+    await lab.conversations.summarise(talk.id)
+
+    alone = {"memory": {"neighbours": False, "top_k": 2}}
+    together = {"memory": {"top_k": 2}}
+    asked = "Where did I say is my boat?"
+
+    assert reply in memories(await lab.window(asked, conversation=talk.id, settings=together))
+    assert reply not in memories(await lab.window(asked, conversation=talk.id, settings=alone))
+
+
 async def test_what_cannot_be_is_refused_with_the_reason(lab: Lab, conversation: UUID) -> None:
     with pytest.raises(ContextLengthError):
         await lab.window("Who am I? " * 50, context_length=20)
