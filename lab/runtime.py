@@ -39,6 +39,7 @@ from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents
+from lab.workflows.facts import Facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.memories import correct
 from lab.workflows.recall import recall
@@ -272,6 +273,7 @@ class Runtime:
                 embedding=embedding,
                 turns=turns,
                 documents=Documents(self.database, owner.id, embedding),
+                facts=Facts(self.database, owner.id, embedding),
                 recorder=Recorder(self.database, owner.id, run_id, turns, profile),
                 search_given=self._search_given,
                 context_length=context_length,
