@@ -26,6 +26,7 @@ from lab.schemas.document_added import DocumentAdded
 from lab.schemas.document_hit import DocumentHit
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+from lab.schemas.fact_hit import FactHit
 from lab.schemas.generation_config import GenerationConfig
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.memory import Memory
@@ -190,6 +191,24 @@ class Runtime:
         async with self.pipelines.embedding() as embedding:
             found = await recall(self.database, owner.id, embedding, question, top_k=limit)
             return found.hits
+
+    async def search_facts(
+        self,
+        owner: User,
+        question: str,
+        limit: int,
+        *,
+        conversation_id: UUID | None = None,
+        history: bool = False,
+    ) -> list[FactHit]:
+        """Return the owner's facts that bear on a question, best first."""
+        if conversation_id is not None:
+            async with self.database.stores(owner.id) as stores:
+                await stores.conversations.get(conversation_id)
+        async with self.pipelines.embedding() as embedding:
+            return await Facts(self.database, owner.id, embedding).find(
+                question, top_k=limit, conversation_id=conversation_id, history=history
+            )
 
     async def correct_memory(self, owner: User, memory_id: UUID, text: str) -> Memory:
         """Put another text in the place of a memory's."""

@@ -136,7 +136,9 @@ class Claim(Candidate):
 
     def stands_among(self, recent: Set[object], begin: int | None) -> bool:
         """Return whether all the messages that may have told it are recent."""
-        return begin is not None and self.first_position is not None and self.first_position >= begin
+        return (
+            begin is not None and self.first_position is not None and self.first_position >= begin
+        )
 
 
 def oldest_first(pieces: Sequence[Candidate]) -> list[Candidate]:

@@ -6,7 +6,16 @@ from functools import cached_property
 from typing import Final
 
 from lab.context.costs import Costs
-from lab.context.pieces import BLOCKS, Candidate, Chosen, Digest, Exchange, Source, Summaries, summaries
+from lab.context.pieces import (
+    BLOCKS,
+    Candidate,
+    Chosen,
+    Digest,
+    Exchange,
+    Source,
+    Summaries,
+    summaries,
+)
 
 
 @dataclass(frozen=True)

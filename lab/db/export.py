@@ -176,7 +176,8 @@ def _statement(table: Table, owner: Column[Any]) -> sql.Composed:
     shown = [
         column.name
         for column in table.columns
-        if not isinstance(column.type, VECTOR | TSVECTOR) and f"{table.name}.{column.name}" not in SECRETS
+        if not isinstance(column.type, VECTOR | TSVECTOR)
+        and f"{table.name}.{column.name}" not in SECRETS
     ]
     return sql.SQL(
         "SELECT row_to_json(r)::text"

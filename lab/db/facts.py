@@ -169,9 +169,7 @@ class FactStore(OwnedStore[Fact]):
         self, ids: Sequence[UUID], conversation_id: UUID | None = None
     ) -> dict[UUID, Fact]:
         """Return the facts of those ids that there are; a chat is looked at as by `list`."""
-        rows = await self._session.execute(
-            self._query(conversation_id).where(FactRow.id.in_(ids))
-        )
+        rows = await self._session.execute(self._query(conversation_id).where(FactRow.id.in_(ids)))
         return {row.id: _fact(row, *more) for row, *more in rows}
 
     async def abouts(
@@ -263,9 +261,7 @@ class FactStore(OwnedStore[Fact]):
         if embedding.shape != (EMBEDDING_DIM,):
             raise DimensionError("embedding", embedding.shape, str((EMBEDDING_DIM,)))
         await self._session.execute(
-            update(FactRow)
-            .where(*self._is(id))
-            .values(embedding=embedding, embedding_model=model)
+            update(FactRow).where(*self._is(id)).values(embedding=embedding, embedding_model=model)
         )
 
     def _query(self, conversation_id: UUID | None = None) -> Select[Any]:

@@ -1,70 +1,14 @@
-"""The facts of one owner: read from what was said, found again."""
+"""The facts of one owner that bear on a question."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
 from uuid import UUID
 
 import numpy as np
 
 from lab.context import best, relevance, role_meant
 from lab.db import Database
-from lab.db.facts import Statement
-from lab.messages import transcript
-from lab.prompts import FACTS_INSTRUCTION, KNOWN_INSTRUCTION
-from lab.protocols import ChatPipeline, EmbeddingPipeline
-from lab.schemas.chat_message import ChatMessage
+from lab.protocols import EmbeddingPipeline
 from lab.schemas.fact_hit import FactHit
-from lab.schemas.memory import Memory
 from lab.schemas.role import Role
-from lab.schemas.usage import Usage
-from lab.workflows.statements import in_answer, in_sentences
-from lab.workflows.summary import answered
-
-MOST_KNOWN: Final = 20
-"""Things known already that a model is told of, so that it names them alike."""
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """
-    The facts of some messages.
-
-    Attributes
-    ----------
-    statements : sequence of Statement
-        In the order in which they were told.
-    usage : sequence of Usage
-        What each answer of the model cost that it took.
-    """
-
-    statements: Sequence[Statement]
-    usage: Sequence[Usage] = ()
-
-
-async def extract(
-    chat: ChatPipeline, memories: Sequence[Memory], summary: str, known: Sequence[str]
-) -> Extracted:
-    """
-    Return the facts that messages tell.
-
-    Parameters
-    ----------
-    chat : ChatPipeline
-        Who reads them. A model made to demonstrate wrote them down as the summary already.
-    memories : sequence of Memory
-        The messages, the earliest first.
-    summary : str
-        What the model wrote of them.
-    known : sequence of str
-        What facts that may be of the same are about.
-    """
-    if chat.model.is_demo:
-        return Extracted(in_sentences(summary))
-    names = "\n".join(f"- {about}" for about in known)
-    instruction = FACTS_INSTRUCTION + (KNOWN_INSTRUCTION + names if known else "")
-    written = await answered(chat, instruction, [_dated(memory) for memory in memories])
-    return Extracted(in_answer(written.text), written.usage)
 
 
 class Facts:
@@ -144,8 +88,3 @@ def _in_third_person(question: str) -> str:
     ('Where do I live? user', 'Where does Ann live?')
     """
     return f"{question} user" if role_meant(question) is Role.user else question
-
-
-def _dated(memory: Memory) -> str:
-    message = ChatMessage(role=memory.role, name=memory.name, content=memory.text)
-    return f"{memory.created_at:%Y-%m-%d} {transcript([message])}"

@@ -31,7 +31,7 @@ from lab.schemas.summaries_config import SummariesConfig
 from lab.schemas.summary import Summary
 from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.user import User
-from lab.workflows.facts import MOST_KNOWN, Extracted, extract
+from lab.workflows.extraction import MOST_KNOWN, Extracted, extract
 from lab.workflows.summary import joined, summarise, tokens_of
 from lab.workflows.window import context_length_of, level_weights
 

@@ -192,10 +192,7 @@ async def _memories(
 
 
 async def _facts(context: ChatContext, question: Sequence[ChatMessage]) -> list[Claim]:
-    """
-    Return facts that hold and bear on the question, best first, where memories may stand.
-
-    """
+    """Return facts that hold and bear on the question, best first, where memories may stand."""
     settings = context.settings.config
     chat, wanted = context.turn.conversation_id, context.turn.memory
     stored = wanted or (wanted is None and chat is not None and settings.memory.enabled)

@@ -57,14 +57,10 @@ async def tell(
 
 
 def intervals(facts: list[Fact]) -> list[tuple[str, int, int | None]]:
-    return [
-        (f.text, f.valid_from.day, f.valid_until.day if f.valid_until else None) for f in facts
-    ]
+    return [(f.text, f.valid_from.day, f.valid_until.day if f.valid_until else None) for f in facts]
 
 
-async def test_of_facts_about_the_same_the_last_told_holds(
-    database: Database, owner: User
-) -> None:
+async def test_of_facts_about_the_same_the_last_told_holds(database: Database, owner: User) -> None:
     async with database.stores(owner.id) as stores:
         chat = await new_chat(stores)
         await tell(stores, chat, day(1), ("The dog is called", "Bo."), ("I live in", "Oslo."))

@@ -135,15 +135,17 @@ async def test_reembedding_makes_what_the_present_model_would_have_made(
     async with lab(database_url) as runtime:
         await told(runtime, owner)
         await told(runtime, other_owner, ("Ann is away.", "In Oslo."))
-    assert "5 memories wait for tiny-bert@" in await command("db", "status")
-    assert "5 memories were not embedded by tiny-bert@" in await command("db", "check", code=1)
+    assert "5 memories and facts wait for tiny-bert@" in await command("db", "status")
+    assert "5 memories and facts were not embedded by tiny-bert@" in await command(
+        "db", "check", code=1
+    )
 
-    assert "5 memories were embedded anew" in await command("db", "reembed")
+    assert "5 memories and facts were embedded anew" in await command("db", "reembed")
 
     after = await vectors(database_url)
     assert "wait" not in await command("db", "status")
     assert "as they should be" in await command("db", "check")
-    assert "No memory waits" in await command("db", "reembed")
+    assert "Nothing waits" in await command("db", "reembed")
     async with database.accounts() as accounts:
         await accounts.delete(owner.name)
         await accounts.delete(other_owner.name)
@@ -160,7 +162,7 @@ async def test_the_doctor_says_how_many_memories_wait(
     async with lab(database_url) as runtime:
         await told(runtime, owner)
 
-    assert "3 memories were not embedded by tiny-bert@" in await command("doctor", code=1)
+    assert "3 memories and facts were not embedded by tiny-bert@" in await command("doctor", code=1)
     await command("db", "reembed")
     assert "all embedded by tiny-bert@" in (
         await asyncio.to_thread(runner.invoke, main, ["doctor"])
@@ -250,7 +252,7 @@ async def test_an_interrupted_reembedding_keeps_what_is_done_and_goes_on(
     assert process.returncode == 130, said.decode()
     assert f"Stopped after {n - left} of {n} memories" in " ".join(said.decode().split())
     assert left % reembedding.BATCH == n % reembedding.BATCH
-    assert f"{left} memories were embedded anew" in await command("db", "reembed")
+    assert f"{left} memories and facts were embedded anew" in await command("db", "reembed")
     assert await n_waiting(database_url) == 0
 
 
