@@ -1,5 +1,6 @@
 """Facts of a conversation: how they come with its summaries, stand in the window, and go."""
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,11 +13,11 @@ import pytest
 from lab.db import Database
 from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.runtime import Runtime, open_runtime
-from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.fact import Fact
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.receipt import Receipt
+from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.user import User
@@ -24,6 +25,7 @@ from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
 from lab.workflows.statements import in_sentences
 from lab.workflows.summaries import Job, Summariser
+from lab.workflows.turns import Turns
 from tests.integration.test_summaries import (
     N,
     chat,
@@ -73,6 +75,16 @@ async def window(
 
 def known(receipt: Receipt, *, included: bool = True) -> list[str]:
     return [item.text for item in of_kind(receipt, SourceKind.fact, included=included)]
+
+
+async def set_to(runtime: Runtime, owner: User, values: dict[str, Any]) -> None:
+    """Set what a user sets, and wait until the lab has heard of it."""
+    async with runtime.database.stores(owner.id) as stores:
+        await stores.config.set(values)
+    wanted = runtime.settings.under_user(values).config
+    async with asyncio.timeout(10):
+        while (await runtime.settings_of(owner)).config != wanted:
+            await asyncio.sleep(0.01)
 
 
 async def test_what_was_changed_holds_in_the_window_and_the_former_in_the_history(
@@ -158,8 +170,7 @@ async def test_facts_come_into_other_chats_unless_memory_keeps_to_one(
     on_request = known((await window(runtime, owner, None, question, memory=True)).receipt)
     without = known((await window(runtime, owner, other, question, memory=False)).receipt)
     theirs = known((await window(runtime, other_owner, None, question, memory=True)).receipt)
-    async with database.stores(owner.id) as stores:
-        await stores.config.set({"memory": {"scope": "conversation"}})
+    await set_to(runtime, owner, {"memory": {"scope": "conversation"}})
     apart = known((await window(runtime, owner, other, question)).receipt)
 
     assert there == on_request != []
@@ -175,8 +186,8 @@ async def test_switched_off_none_is_written_and_none_shown(
     runtime: Runtime, database: Database, owner: User, chat: UUID
 ) -> None:
     await tell(runtime, owner, chat, [*pets("Zamiko"), *rain(N - 1)])
+    await set_to(runtime, owner, {"facts": {"enabled": False}})
     async with database.stores(owner.id) as stores:
-        await stores.config.set({"facts": {"enabled": False}})
         other = (await stores.conversations.create("other")).id
     await tell(runtime, owner, other, [*pets("Orvelo"), *rain(N - 1)])
 
@@ -190,8 +201,7 @@ async def test_so_many_facts_stand_in_a_window_as_are_asked_for(
     runtime: Runtime, database: Database, owner: User, chat: UUID
 ) -> None:
     await tell(runtime, owner, chat, pets("Zamiko", "Orvelo", "Tamira", "Belfo"))
-    async with database.stores(owner.id) as stores:
-        await stores.config.set({"facts": {"top_k": 2}})
+    await set_to(runtime, owner, {"facts": {"top_k": 2}})
 
     seen = await window(runtime, owner, None, "How are my animals called?", memory=True)
 
@@ -254,31 +264,23 @@ async def extracted(runtime: Runtime, owner: User, chat: UUID, model: Copyist) -
 async def stored(runtime: Runtime, owner: User, chat: UUID, texts: Sequence[str]) -> None:
     """Store messages without waking whoever summarises."""
     at = datetime(2026, 11, 20, tzinfo=UTC)
-    values: list[Any] = [
-        SaidMessage(role="user", content=text, said_at=at + timedelta(hours=i))
+    messages = [
+        SaidMessage(role=Role.user, content=text, said_at=at + timedelta(hours=i))
         for i, text in enumerate(texts)
     ]
-    messages: list[ChatMessage] = values
-    await runtime.store_messages(owner, chat, messages)
+    async with runtime.pipelines.embedding() as embedding:
+        await Turns(runtime.database, owner.id, chat, embedding).keep(messages)
 
 
 async def test_a_model_that_follows_instructions_is_asked_for_facts_in_its_own_words(
     runtime: Runtime, database: Database, owner: User, chat: UUID
 ) -> None:
-    async with database.stores(owner.id) as stores:
-        await stores.config.set({"summaries": {"enabled": False}})
     await stored(
         runtime, owner, chat, ["I moved to Oslo.", "Hi.", "Hello.", "The trip is on 3 May."]
     )
-    async with database.stores(owner.id) as stores:
-        await stores.config.set({})
     first = Copyist(4000, "- the user's home: Oslo\n- the trip: 3 May\nThat is all.")
     await extracted(runtime, owner, chat, first)
-    async with database.stores(owner.id) as stores:
-        await stores.config.set({"summaries": {"enabled": False}})
     await stored(runtime, owner, chat, ["I moved to Rome.", "Hi.", "Hello.", "Bye."])
-    async with database.stores(owner.id) as stores:
-        await stores.config.set({})
     second = Copyist(4000, "The user's  home: Rome")
 
     await extracted(runtime, owner, chat, second)
