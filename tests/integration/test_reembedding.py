@@ -30,6 +30,7 @@ from lab.schemas.role import Role
 from lab.schemas.task import Task
 from lab.schemas.user import User
 from lab.workflows import reembedding
+from tests.integration.test_db_stores import TestFactStore as Fact
 from tests.stack import LAB
 from tests.tiny_bert import save_tiny_bert
 
@@ -224,6 +225,25 @@ async def test_what_changes_while_it_is_embedded_anew_stays_as_it_is_then(
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("settings")
+async def test_facts_are_embedded_anew_with_the_memories(
+    database: Database, owner: User, database_url: str, tiny: str
+) -> None:
+    async with database.stores(owner.id) as stores:
+        fact = await Fact().create(stores)  # by yet another model, as its memory
+    async with lab(database_url, LAB_EMBEDDING_MODEL=tiny) as runtime:
+        before = await runtime.search_facts(owner, "Is it anywhere?", 9)
+    waiting = await command("db", "check", code=1)
+
+    assert "2 memories and facts were embedded anew" in await command("db", "reembed")
+
+    async with lab(database_url, LAB_EMBEDDING_MODEL=tiny) as runtime:
+        (hit,) = await runtime.search_facts(owner, "Is it anywhere?", 9)
+    assert before == []
+    assert "2 memories and facts were not embedded by tiny-bert@" in waiting
+    assert (hit.fact, hit.similarity is None) == (fact, False)
+
+
 async def test_an_interrupted_reembedding_keeps_what_is_done_and_goes_on(
     database: Database, owner: User, database_url: str, settings: None, tiny: str
 ) -> None:
