@@ -48,6 +48,7 @@ from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents
+from lab.workflows.facts import Facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
 from lab.workflows.turns import Turns
@@ -331,6 +332,7 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
                 embedding=known,
                 turns=turns,
                 documents=Documents(runtime.database, owner.id, known),
+                facts=Facts(runtime.database, owner.id, known),
                 recorder=Recorder(runtime.database, owner.id, run_id, turns, profile),
                 search_given=GivenHistorySearch(),
             )

@@ -11,6 +11,9 @@ MEMORIES_HEADING: Final = "\n\nMemories:\n"
 DOCUMENTS_HEADING: Final = "\n\nDocuments:\n"
 """Appended to the system message, before one line for each passage, the most relevant last."""
 
+FACTS_HEADING: Final = "\n\nFacts:\n"
+"""Appended to the system message, before one line for each fact, the most relevant last."""
+
 INTENT_SYSTEM: Final = "Name the intent of the message."
 """Asks for one word of `INTENTS` about the user's message."""
 
@@ -60,6 +63,23 @@ SHORTEN_INSTRUCTION: Final = (
     "belongs together and leave out what matters least."
 )
 """Asks for a shorter summary; `SUMMARY_RULES` follows, and the user's message holds its lines."""
+
+FACTS_INSTRUCTION: Final = (
+    "List the facts in this chat that will be worth knowing later, such as names, places, dates, "
+    "numbers, plans, decisions and what somebody likes. Write one fact a line as `about: value`: "
+    "before the colon what it is about, in words that can be understood without the chat, such as "
+    "`the user's dog's name`; after it what holds. A later fact takes the place of an earlier one "
+    "about the same, so put what may hold at once, such as two hobbies, on lines that are about "
+    "different things. Each message begins with the day on which it was written; write days such "
+    "as `tomorrow` as dates. Leave out questions, greetings and small talk, and add nothing. If "
+    "there is no such fact, answer only `none`."
+)
+"""Asks for the facts in lines of `DATE user: …` and `DATE assistant: …`."""
+
+KNOWN_INSTRUCTION: Final = (
+    "\nWhere a fact is about one of these, use the same words before the colon:\n"
+)
+"""Follows `FACTS_INSTRUCTION`, before a line `- about` for what is known already."""
 
 JSON_INSTRUCTION: Final = "\n\nAnswer in JSON that matches this schema: "
 """Appended to the system message, before the schema as compact JSON."""

@@ -26,6 +26,7 @@ from lab.schemas.document_added import DocumentAdded
 from lab.schemas.document_hit import DocumentHit
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+from lab.schemas.fact_hit import FactHit
 from lab.schemas.generation_config import GenerationConfig
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.memory import Memory
@@ -39,6 +40,7 @@ from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents
+from lab.workflows.facts import Facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.memories import correct
 from lab.workflows.recall import recall
@@ -189,6 +191,24 @@ class Runtime:
             found = await recall(self.database, owner.id, embedding, question, top_k=limit)
             return found.hits
 
+    async def search_facts(
+        self,
+        owner: User,
+        question: str,
+        limit: int,
+        *,
+        conversation_id: UUID | None = None,
+        history: bool = False,
+    ) -> list[FactHit]:
+        """Return the owner's facts that bear on a question, best first."""
+        if conversation_id is not None:
+            async with self.database.stores(owner.id) as stores:
+                await stores.conversations.get(conversation_id)
+        async with self.pipelines.embedding() as embedding:
+            return await Facts(self.database, owner.id, embedding).find(
+                question, top_k=limit, conversation_id=conversation_id, history=history
+            )
+
     async def correct_memory(self, owner: User, memory_id: UUID, text: str) -> Memory:
         """Put another text in the place of a memory's."""
         async with self.pipelines.embedding() as embedding:
@@ -271,6 +291,7 @@ class Runtime:
                 embedding=embedding,
                 turns=turns,
                 documents=Documents(self.database, owner.id, embedding),
+                facts=Facts(self.database, owner.id, embedding),
                 recorder=Recorder(self.database, owner.id, run_id, turns, profile),
                 search_given=self._search_given,
                 context_length=context_length,

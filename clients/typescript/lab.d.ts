@@ -67,7 +67,7 @@ export type Task = "chat" | "embedding";
 /**
  * Where a piece of the window comes from.
  */
-export type SourceKind = "system" | "document" | "summary" | "memory" | "recent" | "question";
+export type SourceKind = "system" | "document" | "summary" | "memory" | "fact" | "recent" | "question";
 /**
  * What a run does.
  */
@@ -843,6 +843,7 @@ export interface Config {
   documents: DocumentsConfig;
   context: ContextConfig;
   summaries: SummariesConfig;
+  facts: FactsConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;
   preferences: PreferencesConfig;
@@ -1143,6 +1144,27 @@ export interface SummariesConfig {
    * Newest messages that stay in the window word for word though a summary covers them.
    */
   keep_messages?: number;
+}
+/**
+ * What conversations told, fact by fact.
+ */
+export interface FactsConfig {
+  /**
+   * Write down the facts of long conversations, with their summaries, and put those that hold before the model.
+   */
+  enabled?: boolean;
+  /**
+   * Most facts put into one window.
+   */
+  top_k?: number;
+  /**
+   * Most of the prompt budget that facts may take.
+   */
+  share?: number;
+  /**
+   * Least similarity of a fact in a window that shares no word with the question.
+   */
+  min_score?: number;
 }
 /**
  * Sampling defaults of a user.
@@ -1655,6 +1677,77 @@ export interface ExplainedSetting {
   user: boolean;
 }
 /**
+ * What a conversation told that is worth knowing later, and how long it held.
+ */
+export interface Fact {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * The conversation that told it.
+   */
+  conversation_id: string;
+  /**
+   * The summary of level 1 that it was written with, and goes with.
+   */
+  summary_id: string;
+  /**
+   * The memories that the summary was made from, the earliest first: correct or forget these, and the fact follows.
+   */
+  memory_ids: string[];
+  /**
+   * Index among the facts of that summary.
+   */
+  position: number;
+  /**
+   * Index of the first message that may have told it.
+   */
+  first_position: number;
+  /**
+   * Index of the last message that may have told it.
+   */
+  last_position: number;
+  /**
+   * What it is about; of two facts about the same, whatever the case, the later one holds.
+   */
+  about: string;
+  /**
+   * The whole statement.
+   */
+  text: string;
+  /**
+   * When the last message of its summary was said.
+   */
+  valid_from: string;
+  /**
+   * When something else was told about the same; null while it holds.
+   */
+  valid_until?: string | null;
+  /**
+   * When it was stored.
+   */
+  created_at: string;
+}
+/**
+ * A fact found by a search.
+ */
+export interface FactHit {
+  fact: Fact;
+  /**
+   * Relevance in [0, 1]: words and meaning taken together.
+   */
+  score: number;
+  /**
+   * Cosine similarity in [-1, 1], higher is closer; null for a fact of another embedding model, which waits for `lab db reembed`.
+   */
+  similarity: number | null;
+}
+/**
  * A turn that can be found again.
  */
 export interface Memory {
@@ -1983,7 +2076,7 @@ export interface Receipt {
 export interface ReceiptItem {
   kind: SourceKind;
   /**
-   * Message, document or summary it comes from; null for the system prompt.
+   * Message, document, summary or fact it comes from; null for the system prompt.
    */
   source_id?: string | null;
   /**
@@ -1999,7 +2092,7 @@ export interface ReceiptItem {
    */
   end?: number | null;
   /**
-   * Who said it; null for a passage of a document and for a summary.
+   * Who said it; null for a passage of a document, a summary and a fact.
    */
   role?: Role | null;
   /**
@@ -2281,6 +2374,7 @@ export interface UserConfig {
   documents: DocumentsConfig;
   context: ContextConfig;
   summaries: SummariesConfig;
+  facts: FactsConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;
   preferences: PreferencesConfig;

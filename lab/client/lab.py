@@ -13,6 +13,7 @@ from lab.client.answer import Answer, raise_failure
 from lab.client.conversations import Conversations
 from lab.client.documents import Documents
 from lab.client.evals import Evals, Schedules
+from lab.client.facts import Facts
 from lab.client.http import Http
 from lab.client.memories import Memories
 from lab.client.requests import checked
@@ -49,7 +50,7 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, documents, config, keys, evals, schedules
+    conversations, memories, facts, documents, config, keys, evals, schedules
         What the user owns.
 
     Examples
@@ -67,6 +68,7 @@ class Lab:
         self._close = close
         self.conversations = Conversations(http)
         self.memories = Memories(http)
+        self.facts = Facts(http)
         self.documents = Documents(http)
         self.config = UserSettings(http)
         self.keys = Keys(http)

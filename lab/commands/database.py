@@ -81,7 +81,7 @@ def status(as_json: Json = False) -> None:
     if model is None:
         notes.print("The files of the embedding model of the settings are not here yet.")
     elif n_waiting:
-        notes.print(f"{n_waiting} memories wait for {model}: `lab db reembed`.")
+        notes.print(f"{n_waiting} memories and facts wait for {model}: `lab db reembed`.")
     print_table(
         ["table", "rows", "dead rows", "size"],
         [(t.name, t.n_rows, t.n_dead, decimal(t.n_bytes)) for t in found.tables],
@@ -145,9 +145,9 @@ def vacuum() -> None:
 @app.command("reembed")
 def reembed_() -> None:
     """
-    Embed the memories anew that another model embedded; safe while the lab runs.
+    Embed the memories and facts anew that another model embedded; safe while the lab runs.
 
-    Needed after the embedding model was changed: until then, memories of before are found by their
+    Needed after the embedding model was changed: until then, those of before are found by their
     words alone. Stop it when you like and run it again, it goes on where it was.
 
     Example: `lab db reembed`
@@ -175,9 +175,9 @@ def reembed_() -> None:
     try:
         asyncio.run(run())
     except KeyboardInterrupt:
-        notes.print(f"Stopped after {done} of {total} memories; run it again to go on.")
+        notes.print(f"Stopped after {done} of {total} memories and facts; run it again to go on.")
         raise typer.Exit(130) from None
-    notes.print(f"{done} memories were embedded anew." if total else "No memory waits.")
+    notes.print(f"{done} memories and facts were embedded anew." if total else "Nothing waits.")
 
 
 @app.command()

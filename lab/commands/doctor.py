@@ -140,7 +140,7 @@ def memories(settings: Settings) -> str:
     url = config.url.get_secret_value() if config.url else server.url()
     if n := asyncio.run(maintenance.waiting(url, model, timeout_s=config.connect_timeout_s)):
         raise ServiceError(
-            f"{n} memories were not embedded by {model}, and are found by words alone; "
+            f"{n} memories and facts were not embedded by {model}, and are found by words alone; "
             "run `lab db reembed`."
         )
     return f"all embedded by {model}"

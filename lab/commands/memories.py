@@ -10,6 +10,8 @@ import typer
 from lab.commands.client import open_client
 from lab.commands.printing import one_line, print_json, print_table
 from lab.errors import InputError
+from lab.schemas.fact import Fact
+from lab.schemas.fact_hit import FactHit
 from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.summary import Summary
@@ -94,6 +96,41 @@ def summaries(
 
 
 @app.command()
+def facts(
+    query: Annotated[
+        str | None, typer.Argument(help="What to look for; by default all, the last told first.")
+    ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Also those that no longer hold.")
+    ] = False,
+    conversation: Annotated[
+        UUID | None, typer.Option("--conversation", help="Only what this chat told.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="Most facts.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Show what your chats told that holds, or what held before too.
+
+    A fact follows the memories that it comes from, which `--json` names: correct or forget these.
+
+    Examples: `lab memories facts` · `lab memories facts "Where did I live?" --history`
+    """
+    if query is None:
+        found = asyncio.run(_facts(limit, conversation, history))
+        columns, rows = [], [_interval(fact) for fact in found]
+        shown = [fact.model_dump(mode="json") for fact in found]
+    else:
+        hits = asyncio.run(_fact_hits(query, limit, conversation, history))
+        columns, rows = ["score"], [(f"{hit.score:.2f}", *_interval(hit.fact)) for hit in hits]
+        shown = [hit.model_dump(mode="json") for hit in hits]
+    if as_json:
+        print_json(shown)
+    else:
+        print_table([*columns, "fact", "valid from", "until"], rows)
+
+
+@app.command()
 def delete(
     memory_id: Annotated[UUID | None, typer.Argument(help="The memory to forget.")] = None,
     conversation: Annotated[
@@ -136,6 +173,18 @@ async def _summaries(conversation: UUID, limit: int, level: int | None) -> list[
         return await lab.conversations.summaries(conversation, limit, level)
 
 
+async def _facts(limit: int, conversation: UUID | None, history: bool) -> list[Fact]:
+    async with open_client() as lab:
+        return await lab.facts.list(limit, conversation=conversation, history=history)
+
+
+async def _fact_hits(
+    query: str, limit: int, conversation: UUID | None, history: bool
+) -> list[FactHit]:
+    async with open_client() as lab:
+        return await lab.facts.search(query, limit, conversation=conversation, history=history)
+
+
 async def _delete(memory_id: UUID | None, conversation: UUID | None) -> None:
     async with open_client() as lab:
         if memory_id is None:
@@ -153,3 +202,8 @@ def _print(memories: Iterable[Memory]) -> None:
 
 def _cells(memory: Memory) -> tuple[str, str, str]:
     return f"{memory.created_at:%F %T}", memory.name or memory.role.value, one_line(memory.text)
+
+
+def _interval(fact: Fact) -> tuple[str | None, ...]:
+    until = f"{fact.valid_until:%F %T}" if fact.valid_until else None
+    return one_line(fact.text), f"{fact.valid_from:%F %T}", until

@@ -1,12 +1,12 @@
 """What a window is made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from lab.prompts import DOCUMENTS_HEADING, MEMORIES_HEADING
+from lab.prompts import DOCUMENTS_HEADING, FACTS_HEADING, MEMORIES_HEADING
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 from lab.schemas.source_kind import SourceKind
@@ -43,7 +43,7 @@ class Citation:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may stand in the window: a turn, as recent talk or as a memory, a passage, a summary."""
+    """What may stand in the window: a turn, as recent talk or as a memory, a passage, a fact."""
 
     message: ChatMessage
     source_id: UUID | None = None
@@ -83,6 +83,10 @@ class Candidate:
         """Who said what, regardless of case."""
         return self.message.role, self.text.casefold()
 
+    def stands_among(self, recent: Set[object], begin: int | None) -> bool:
+        """Return whether recent turns say it: their keys, and where the stored ones begin."""
+        return self.key in recent
+
 
 @dataclass(frozen=True, kw_only=True)
 class Digest(Candidate):
@@ -119,6 +123,24 @@ class Digest(Candidate):
         return self.first_position <= turn.position <= self.position
 
 
+@dataclass(frozen=True, kw_only=True)
+class Claim(Candidate):
+    """
+    A fact: what was told once, and holds.
+
+    Its position is that of the last message that may have told it.
+    """
+
+    first_position: int | None
+    """Position of the first one, if they are of this conversation."""
+
+    def stands_among(self, recent: Set[object], begin: int | None) -> bool:
+        """Return whether all the messages that may have told it are recent."""
+        return (
+            begin is not None and self.first_position is not None and self.first_position >= begin
+        )
+
+
 def oldest_first(pieces: Sequence[Candidate]) -> list[Candidate]:
     """Order by time, so that the last statement of a fact stands last."""
     return sorted(pieces, key=lambda t: (t.said_at.timestamp() if t.said_at else 0.0, t.position))
@@ -145,6 +167,9 @@ class Block:
 
 DOCUMENTS: Final = Block(DOCUMENTS_HEADING, best_last)
 MEMORIES: Final = Block(MEMORIES_HEADING, oldest_first)
+FACTS: Final = Block(FACTS_HEADING, best_last)
+BLOCKS: Final = (DOCUMENTS, MEMORIES, FACTS)
+"""In the order in which they stand."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +230,19 @@ def documents(candidates: Sequence[Candidate], *, share: float, most: int) -> So
         one="passage",
         many="documents",
         block=DOCUMENTS,
+        candidates=candidates,
+        share=share,
+        most=most,
+    )
+
+
+def facts(candidates: Sequence[Claim], *, share: float, most: int) -> Source:
+    """Return facts as a source."""
+    return Source(
+        kind=SourceKind.fact,
+        one="fact",
+        many="facts",
+        block=FACTS,
         candidates=candidates,
         share=share,
         most=most,

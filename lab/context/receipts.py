@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lab.context.costs import Costs
-from lab.context.pieces import Candidate, Chosen, Digest, Exchange
+from lab.context.pieces import Candidate, Chosen, Claim, Digest, Exchange
 from lab.context.sharing import Shares, n_missing
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.receipt_item import ReceiptItem
@@ -56,7 +56,7 @@ def _why_not(piece: Candidate, chosen: Chosen, shares: Shares) -> str:
     if isinstance(piece, Digest):
         whole = shares.begin is not None and piece.first_position >= shares.begin
         return f"{_why(piece)}: {'they stand word for word' if whole else no_space}"
-    if piece.key in shares.recent_keys:
+    if shares.say(piece):
         return "stands among the recent messages"
     if any(piece.saying == other.saying for other in chosen.pieces):
         return f"says the same as another {chosen.source.one}"
@@ -67,7 +67,7 @@ def _found(
     kind: SourceKind, piece: Candidate, costs: Costs, why: str, *, included: bool = True
 ) -> ReceiptItem:
     cited = piece.citation
-    said = not cited and not isinstance(piece, Digest)
+    said = not cited and not isinstance(piece, Claim | Digest)
     return ReceiptItem(
         kind=kind,
         source_id=piece.source_id,

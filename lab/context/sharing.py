@@ -6,7 +6,16 @@ from functools import cached_property
 from typing import Final
 
 from lab.context.costs import Costs
-from lab.context.pieces import Candidate, Chosen, Digest, Exchange, Source, Summaries, summaries
+from lab.context.pieces import (
+    BLOCKS,
+    Candidate,
+    Chosen,
+    Digest,
+    Exchange,
+    Source,
+    Summaries,
+    summaries,
+)
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,26 @@ class Shares:
         """Position of the first recent message that is stored, if there is one."""
         return next((t.position for e in self.recent for t in e if t.source_id), None)
 
+    def without_repeats(self) -> "Shares":
+        """Leave out what the recent turns say, once all of them are there."""
+        return replace(
+            self,
+            chosen=[
+                replace(one, pieces=[p for p in one.pieces if not self.say(p)])
+                for one in self.chosen
+            ],
+        )
+
+    def say(self, piece: Candidate) -> bool:
+        """Return whether the recent turns say what a piece does."""
+        return piece.stands_among(self.recent_keys, self.begin)
+
     @property
     def blocks(self) -> str:
         """What is chosen, as it stands in the system message: sources may share a block."""
         return "".join(
             block.of([p for one in self.chosen if one.source.block == block for p in one.pieces])
-            for block in dict.fromkeys(one.source.block for one in self.chosen)
+            for block in BLOCKS
         )
 
     def smaller(self) -> "Shares":
@@ -106,9 +129,9 @@ def _filled(
     all_shares = max(1.0, sum(source.share for source in found))
     kept = [int(space * source.share / all_shares) for source in found]
     recent = _newest(exchanges, costs, space - sum(kept), leaves)
-    seen = {turn.key for exchange in recent for turn in exchange}
+    said = Shares(recent)
     chosen = [
-        Chosen(source, _best(source, seen, costs, room))
+        Chosen(source, _best(source, said, costs, room))
         for source, room in zip(found, kept, strict=True)
     ]
     left = space - costs.of_exchanges(recent) - sum(map(costs.of_chosen, chosen))
@@ -119,7 +142,7 @@ def _filled(
         left,
         lambda exchange: leaves(exchange) or any(turn.key in standing for turn in exchange),
     )
-    return Shares([*earlier, *recent], [*chosen, told])
+    return Shares([*earlier, *recent], [*chosen, told]).without_repeats()
 
 
 def _newest(
@@ -135,13 +158,13 @@ def _newest(
     return taken
 
 
-def _best(source: Source, seen: set[object], costs: Costs, space: int) -> list[Candidate]:
+def _best(source: Source, recent: Shares, costs: Costs, space: int) -> list[Candidate]:
     """Return the best pieces that fit and are not in the window yet, best first."""
     said: set[object] = set()
     chosen: list[Candidate] = []
     space -= costs.of_heading(source.block)
     for piece in source.candidates:
-        if not piece.text or piece.key in seen or piece.saying in said:
+        if not piece.text or recent.say(piece) or piece.saying in said:
             continue
         if costs.of_line(piece) <= space:
             space -= costs.of_line(piece)

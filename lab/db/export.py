@@ -22,6 +22,7 @@ from pgvector.sqlalchemy import VECTOR
 from psycopg import AsyncConnection, sql
 from psycopg.rows import tuple_row
 from sqlalchemy import Column, Table
+from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from lab.db.belongings import owned_tables, run_folder, snapshot
 from lab.db.database import Database
@@ -44,10 +45,10 @@ Written on {day}; `manifest.json` says so for programs.
 
 - `TABLE.jsonl`: one row of the table a line, as JSON; times carry their offset. `conversations`
   and `messages` are what was said, `memories` what can be found again, `summaries` what was made
-  of them (`summary_sources`: of which), `runs` and `events` how answers came about (`receipt`:
-  what was put before the model), `usage` what they cost, `documents` the texts of files that were
-  added, `eval_runs` and `schedules` the evaluations, `user_configs` the settings, `api_keys` the
-  keys without their secrets.
+  of them (`summary_sources`: of which), `facts` what they told, `runs` and `events` how answers
+  came about (`receipt`: what was put before the model), `usage` what they cost, `documents` the
+  texts of files that were added, `eval_runs` and `schedules` the evaluations, `user_configs` the
+  settings, `api_keys` the keys without their secrets.
 - `files/`: what lies in the lab's data folder for these rows, such as executed notebooks.
 
 Left out: the hashes of the password and of the keys, which only open doors; embeddings, the index
@@ -175,7 +176,8 @@ def _statement(table: Table, owner: Column[Any]) -> sql.Composed:
     shown = [
         column.name
         for column in table.columns
-        if not isinstance(column.type, VECTOR) and f"{table.name}.{column.name}" not in SECRETS
+        if not isinstance(column.type, VECTOR | TSVECTOR)
+        and f"{table.name}.{column.name}" not in SECRETS
     ]
     return sql.SQL(
         "SELECT row_to_json(r)::text"

@@ -106,7 +106,7 @@ async def status(url: str, *, timeout_s: float) -> DatabaseStatus:
 
 async def waiting(url: str, model: str, *, timeout_s: float) -> int:
     """
-    Return how many memories were not embedded by the model of that signature.
+    Return how many memories and facts were not embedded by the model of that signature.
 
     Raises
     ------
@@ -127,7 +127,7 @@ async def check(url: str, *, timeout_s: float, model: str | None = None) -> list
     """
     Return what is wrong with a database: its schema, its indexes, rows that point nowhere.
 
-    With the signature of the present embedding model, also memories that another one embedded.
+    With the signature of the present embedding model, also what another one embedded.
     """
     revision, newest = await _inspected(url, timeout_s, _revisions)
     if revision != newest:
@@ -152,7 +152,8 @@ async def check(url: str, *, timeout_s: float, model: str | None = None) -> list
         if model is not None and (n := await _waiting(connection, model)):
             problems.append(
                 Problem(
-                    f"{n} memories were not embedded by {model}, and are found by words alone.",
+                    f"{n} memories and facts were not embedded by {model}, and are found by words "
+                    "alone.",
                     "Run `lab db reembed`.",
                 )
             )
@@ -278,6 +279,8 @@ async def _waiting(connection: AsyncConnection, model: str) -> int:
             SELECT id FROM memories WHERE embedding_model IS DISTINCT FROM %(model)s
             UNION
             SELECT memory_id FROM memory_contexts WHERE embedding_model IS DISTINCT FROM %(model)s
+            UNION
+            SELECT id FROM facts WHERE embedding_model <> %(model)s
         ) AS waiting
         """,
         {"model": model},

@@ -9,6 +9,7 @@ from lab.db.conversations import ConversationStore
 from lab.db.documents import DocumentStore
 from lab.db.eval_runs import EvalRunStore
 from lab.db.events import EventStore
+from lab.db.facts import FactStore
 from lab.db.memories import MemoryStore
 from lab.db.messages import MessageStore
 from lab.db.runs import RunStore
@@ -35,6 +36,7 @@ class Stores:
         self.messages = MessageStore(session, owner_id)
         self.memories = MemoryStore(session, owner_id)
         self.summaries = SummaryStore(session, owner_id)
+        self.facts = FactStore(session, owner_id)
         self.documents = DocumentStore(session, owner_id)
         self.runs = RunStore(session, owner_id)
         self.events = EventStore(session, owner_id)

@@ -314,6 +314,39 @@ class SummarySourceRow(Base):
     )
 
 
+class FactRow(OwnedRow):
+    """A statement that a summary of level 1 was stored with, its embedding PLAIN as a memory's."""
+
+    __tablename__ = "facts"
+    __table_args__ = (
+        UniqueConstraint("summary_id", "position"),
+        Index(None, "owner_id", "key", "said_at"),
+    )
+
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+
+    conversation_id: Mapped[UUID] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
+    )
+    summary_id: Mapped[UUID] = mapped_column(ForeignKey("summaries.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    first_position: Mapped[int]
+    """Of the summary, which is gone together with it; so are the next and `said_at`."""
+    last_position: Mapped[int]
+    about: Mapped[str]
+    key: Mapped[str]
+    """The `about` as it is compared."""
+    text: Mapped[str]
+    words: Mapped[str | None] = mapped_column(
+        TSVECTOR,
+        Computed("to_tsvector('english'::regconfig, (text)::text)", persisted=True),
+        deferred=True,
+    )
+    said_at: Mapped[datetime]
+    embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM), deferred=True)
+    embedding_model: Mapped[str]
+
+
 class DocumentRow(OwnedRow):
     """A file whose text is searched by passage; a user has the same bytes once."""
 

@@ -16,6 +16,7 @@ from . import (
     documents_config,
     embedding_config,
     evaluation_config,
+    facts_config,
     generation_config,
     hub_config,
     limits_config,
@@ -55,6 +56,7 @@ class Config(BaseModel):
     documents: Annotated[documents_config.DocumentsConfig, Field(description='Documents.')]
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
     summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
+    facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     preferences: Annotated[preferences_config.PreferencesConfig, Field(description='Looks.')]

@@ -25,7 +25,7 @@ class ReceiptItem(BaseModel):
     source_id: Annotated[
         UUID | None,
         Field(
-            description='Message, document or summary it comes from; null for the system prompt.'
+            description='Message, document, summary or fact it comes from; null for the system prompt.'
         ),
     ] = None
     source: Annotated[
@@ -39,7 +39,7 @@ class ReceiptItem(BaseModel):
     end: Annotated[int | None, Field(description='Where it ends there.', ge=0)] = None
     role: Annotated[
         role_1.Role | None,
-        Field(description='Who said it; null for a passage of a document and for a summary.'),
+        Field(description='Who said it; null for a passage of a document, a summary and a fact.'),
     ] = None
     text: Annotated[str, Field(description='What it says.')]
     said_at: Annotated[

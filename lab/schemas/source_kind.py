@@ -15,5 +15,6 @@ class SourceKind(StrEnum):
     document = 'document'
     summary = 'summary'
     memory = 'memory'
+    fact = 'fact'
     recent = 'recent'
     question = 'question'

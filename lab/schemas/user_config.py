@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from . import (
     context_config,
     documents_config,
+    facts_config,
     generation_config,
     memory_config,
     preferences_config,
@@ -31,6 +32,7 @@ class UserConfig(BaseModel):
     documents: Annotated[documents_config.DocumentsConfig, Field(description='Documents.')]
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
     summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
+    facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     preferences: Annotated[preferences_config.PreferencesConfig, Field(description='Looks.')]

@@ -14,6 +14,7 @@ NAMES = {
     SourceKind.document: "Documents",
     SourceKind.summary: "Summaries",
     SourceKind.memory: "Memories",
+    SourceKind.fact: "Facts",
     SourceKind.recent: "Recent messages",
     SourceKind.question: "Question",
 }

@@ -12,6 +12,7 @@ from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
 from lab.workflows.documents import Documents
+from lab.workflows.facts import Facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
 from lab.workflows.turns import Turns
@@ -37,6 +38,7 @@ class ChatContext:
     embedding: EmbeddingPipeline
     turns: Turns
     documents: Documents
+    facts: Facts
     recorder: Recorder
     search_given: GivenHistorySearch
     """Finds turns in a history that the caller sent."""

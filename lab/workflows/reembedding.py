@@ -1,4 +1,4 @@
-"""Embed memories anew that another model embedded, beside a lab that goes on working."""
+"""Embed memories and facts anew that another model embedded, beside a lab that goes on working."""
 
 from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
@@ -9,17 +9,20 @@ from lab.schemas.memory import Memory
 from lab.workflows.turns import embedded_text, in_context
 
 BATCH = 64
-"""Memories embedded and stored together: what an interruption loses."""
+"""Memories and facts embedded and stored together: what an interruption loses."""
 
 
 async def waiting(database: Database, embedding: EmbeddingPipeline) -> dict[UUID, list[UUID]]:
-    """Return the memories that wait to be embedded anew, by owner."""
+    """Return the memories and facts that wait to be embedded anew, by owner."""
     async with database.accounts() as accounts:
         users = await accounts.list()
     found = {}
     for user in users:
         async with database.stores(user.id) as stores:
-            found[user.id] = await stores.memories.waiting(embedding.signature)
+            found[user.id] = [
+                *await stores.memories.waiting(embedding.signature),
+                *await stores.facts.waiting(embedding.signature),
+            ]
     return {owner_id: ids for owner_id, ids in found.items() if ids}
 
 
@@ -27,14 +30,14 @@ async def reembed(
     database: Database, owner_id: UUID, embedding: EmbeddingPipeline, ids: Sequence[UUID]
 ) -> AsyncIterator[int]:
     """
-    Embed memories of one owner anew, batch by batch, each in one transaction.
+    Embed memories and facts of one owner anew, batch by batch, each in one transaction.
 
     What is corrected or forgotten meanwhile is left as it is then.
 
     Yields
     ------
     int
-        How many memories of the list are done.
+        How many of the list are done.
     """
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
@@ -46,14 +49,15 @@ async def _renew(
     database: Database, owner_id: UUID, embedding: EmbeddingPipeline, ids: Sequence[UUID]
 ) -> None:
     async with database.stores(owner_id) as stores:
-        memories = await stores.memories.some(ids)
+        memories, facts = await stores.memories.some(ids), await stores.facts.some(ids)
         before = {
             memory.id: await stores.memories.before(memory.conversation_id, memory.position)
             for memory in memories.values()
         }
     said = {id: embedded_text(memory.name, memory.text) for id, memory in memories.items()}
     contexts = {id: in_context(_said(before[id]), text) for id, text in said.items()}
-    texts = list(dict.fromkeys([*said.values(), *(text for text in contexts.values() if text)]))
+    stated = [fact.text for fact in facts.values()]
+    texts = list(dict.fromkeys([*said.values(), *filter(None, contexts.values()), *stated]))
     vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
     known = memories | {earlier.id: earlier for earlier in before.values() if earlier}
     model = embedding.signature
@@ -66,6 +70,8 @@ async def _renew(
             context, earlier = contexts[id], before[id]
             if context and earlier and earlier.id in same:
                 await stores.memories.renew_context(id, vectors[context], model=model)
+        for fact in facts.values():  # whose text never changes
+            await stores.facts.renew(fact.id, vectors[fact.text], model=model)
 
 
 def _said(memory: Memory | None) -> str | None:

@@ -13,24 +13,29 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import numpy as np
 import structlog
 
 from lab.config import Settings
 from lab.db import Database
+from lab.db.facts import Statement
 from lab.db.summaries import MASTER, Sources
 from lab.errors import LabError
 from lab.messages import transcript
-from lab.protocols import ChatPipeline, Pipelines
+from lab.protocols import EMBEDDING_DIM, ChatPipeline, FloatArray, Pipelines
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory import Memory
+from lab.schemas.memory_config import Scope
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.summaries_config import SummariesConfig
 from lab.schemas.summary import Summary
 from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.user import User
+from lab.workflows.extraction import MOST_KNOWN, Extracted, extract
 from lab.workflows.summary import joined, summarise, tokens_of
 from lab.workflows.window import context_length_of, level_weights
 
+NO_FACTS: Final = Extracted([])
 RETRY_S: Final = 0.1
 """Between two looks at a conversation that another process summarises."""
 
@@ -162,13 +167,17 @@ class Summariser:
         if level == MASTER:
             sources, texts = await self._grown(job, sources)
         memories = [source for source in sources if isinstance(source, Memory)]
+        found = NO_FACTS
         if memories:
             written = await summarise(chat, _transcript(memories), style)
+            if settings.config.facts.enabled:
+                found = await self._facts(job, settings, chat, memories, written.text)
         else:
             texts = texts or [s.text for s in sources if isinstance(s, Summary)]
             written = await joined(chat, texts, style, _most_tokens(settings, chat))
+        vectors, model = await self._embedded(found.statements)
         async with self._database.stores(job.owner.id) as stores:
-            await stores.summaries.add(
+            summary = await stores.summaries.add(
                 sources,
                 level=level,
                 text=written.text,
@@ -176,8 +185,33 @@ class Summariser:
                 model=chat.model.id,
                 n_tokens=tokens_of(chat, written.text),
             )
-            for usage in written.usage:
+            if summary and found.statements:
+                await stores.facts.add(summary, found.statements, vectors, model=model)
+            for usage in (*written.usage, *found.usage):
                 await stores.usage.add(profile.model, profile.id, usage)
+
+    async def _facts(
+        self,
+        job: Job,
+        settings: Settings,
+        chat: ChatPipeline,
+        memories: Sequence[Memory],
+        summary: str,
+    ) -> Extracted:
+        """Return the facts that a summary of level 1 is stored with."""
+        alone = settings.config.memory.scope is Scope.conversation
+        async with self._database.stores(job.owner.id) as stores:
+            known = await stores.facts.abouts(
+                memories, MOST_KNOWN, job.conversation_id if alone else None
+            )
+        return await extract(chat, memories, summary, known)
+
+    async def _embedded(self, statements: Sequence[Statement]) -> tuple[FloatArray, str]:
+        """Return the embeddings (N, 768) of statements, and the signature of who made them."""
+        if not statements:
+            return np.zeros((0, EMBEDDING_DIM), dtype=np.float32), ""
+        async with self._pipelines.embedding() as embedding:
+            return await embedding.embed([one.text for one in statements]), embedding.signature
 
     async def _grown(self, job: Job, added: Sources) -> tuple[Sources, list[str]]:
         """Return all that a master is made from, and the texts to join: its own and what is new."""

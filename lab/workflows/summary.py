@@ -59,7 +59,7 @@ async def summarise(chat: ChatPipeline, lines: Sequence[str], style: SummaryStyl
         How to write.
     """
     instruction = SUMMARY_INSTRUCTIONS[style.value] + SUMMARY_RULES
-    return await _written(chat, SUMMARY_SYSTEM if chat.model.is_demo else instruction, lines)
+    return await answered(chat, SUMMARY_SYSTEM if chat.model.is_demo else instruction, lines)
 
 
 async def joined(
@@ -77,7 +77,7 @@ async def joined(
     shorter = Written(text)
     if not chat.model.is_demo:
         instruction = f"{SHORTEN_INSTRUCTION} {SUMMARY_INSTRUCTIONS[style.value]}{SUMMARY_RULES}"
-        shorter = await _written(chat, instruction, text.splitlines())
+        shorter = await answered(chat, instruction, text.splitlines())
     lines = (shorter.text or text).splitlines()
     while lines and tokens_of(chat, "\n".join(lines)) > most_tokens:
         lines = lines[1:]
@@ -104,7 +104,19 @@ def tokens_of(chat: ChatPipeline, text: str) -> int:
     return with_text - without
 
 
-async def _written(chat: ChatPipeline, instruction: str, lines: Sequence[str]) -> Written:
+async def answered(chat: ChatPipeline, instruction: str, lines: Sequence[str]) -> Written:
+    """
+    Return what a model answers to lines of a chat, in as many pieces as its window needs.
+
+    Parameters
+    ----------
+    chat : ChatPipeline
+        Who answers.
+    instruction : str
+        What to do with the lines; it stands in the system message.
+    lines : sequence of str
+        What the user's message holds.
+    """
     window = context_length_of(chat)
     n_answer = min(window // ANSWER_PART, MOST_ANSWER_TOKENS)
 

@@ -7,9 +7,11 @@ from lab.context import (
     Budget,
     Candidate,
     Citation,
+    Claim,
     Digest,
     assemble,
     documents,
+    facts,
     memories,
     summaries,
 )
@@ -26,6 +28,8 @@ from lab.workflows.documents import label
 
 # A message takes at least this many tokens, markers included: no more of them can fit.
 LEAST_MESSAGE_TOKENS = 4
+FACT = "fact"
+"""How a fact is introduced, as a turn is by its speaker."""
 # Some of what is found stands among the recent turns anyway.
 SEARCH_FACTOR = 2
 
@@ -62,6 +66,11 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
             most=settings.documents.top_k,
         ),
         memories(found, share=settings.context.memory_share, most=settings.memory.top_k),
+        facts(
+            await _facts(context, question),
+            share=settings.facts.share,
+            most=settings.facts.top_k,
+        ),
         summaries(
             await _summaries(context),
             share=settings.summaries.share,
@@ -182,6 +191,34 @@ async def _memories(
     asked = text.strip().casefold()
     others = [turn for turn in found if turn.saying[1] != asked]
     return sorted(others, key=lambda turn: -(turn.score or 0)), n_waiting
+
+
+async def _facts(context: ChatContext, question: Sequence[ChatMessage]) -> list[Claim]:
+    """Return facts that hold and bear on the question, best first, where memories may stand."""
+    settings = context.settings.config
+    chat, wanted = context.turn.conversation_id, context.turn.memory
+    stored = wanted or (wanted is None and chat is not None and settings.memory.enabled)
+    text = _asked(question)
+    if not (stored and settings.facts.enabled and settings.facts.top_k and text.strip()):
+        return []
+    hits = await context.facts.find(
+        text,
+        top_k=settings.facts.top_k * SEARCH_FACTOR,
+        min_similarity=settings.facts.min_score,
+        conversation_id=chat if settings.memory.scope is Scope.conversation else None,
+    )
+    return [
+        Claim(
+            # Nobody says it, as with a passage.
+            message=ChatMessage(role=Role.system, name=FACT, content=hit.fact.text),
+            source_id=hit.fact.id,
+            said_at=hit.fact.valid_from,
+            position=hit.fact.last_position,
+            score=hit.score,
+            first_position=hit.fact.first_position if hit.fact.conversation_id == chat else None,
+        )
+        for hit in hits
+    ]
 
 
 async def _passages(context: ChatContext, question: Sequence[ChatMessage]) -> list[Candidate]:

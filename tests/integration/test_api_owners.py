@@ -14,6 +14,7 @@ from lab.db import Database
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.api_server import Api, ann, api, api_app, bob, hello, key_of
+from tests.integration.test_db_stores import TestFactStore as Fact
 
 __all__ = ["ann", "api", "api_app", "bob"]
 
@@ -90,11 +91,13 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
         schedule = (await hers.post("/v1/schedules", json=NIGHTLY)).json()["id"]
         async with database.stores(owner.id) as stores:
             eval_run = (await stores.eval_runs.create("long_memory", "evals/x.ipynb")).id
+            fact = (await Fact().create(stores)).id
         ids = {
             name: paths[name].rsplit("/", 1)[1]
             for name in ("message", "memory", "document", "run", "key")
         }
         ids |= {"conversation": paths["conversation"].rsplit("/", 1)[1], "schedule": schedule}
+        ids |= {"fact": str(fact)}
         document = (await his.get("/openapi.json")).json()
         answers: dict[str, int] = {}
         for path, operations in document["paths"].items():

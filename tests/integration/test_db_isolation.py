@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lab.db import Database, EmbeddedPostgres, Stores, upgrade
 from lab.db.accounts import Accounts
 from lab.db.backups import backup, restore
+from lab.db.facts import Statement
 from lab.db.ids import new_id
 from lab.db.maintenance import check
 from lab.db.tables import OWNED
@@ -54,9 +55,12 @@ async def fill(database: Database, user: User) -> None:
         await stores.usage.add("lab-tiny", "lab-tiny", USAGE, run_id=run.id)
         message = await stores.messages.add(chat.id, Role.user, [], name="Cy", run_id=run.id)
         memory = await stores.memories.add(message, "My canary sings.", vector, vector, model="m@1")
-        await stores.summaries.add(
+        summary = await stores.summaries.add(
             [memory], level=1, text="", style=SummaryStyle.brief, model="m", n_tokens=0
         )
+        assert summary is not None
+        fact = Statement("canary", "A canary sings.")
+        await stores.facts.add(summary, [fact], vector[None], model="m@1")
         await Document().create(stores)
         schedule = await stores.schedules.create("nightly", "0 3 * * *", "long_memory")
         await stores.eval_runs.create("long_memory", "", {}, schedule_id=schedule.id)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lab.db import Database, Stores
+from lab.db.facts import Statement
 from lab.db.ids import new_id
 from lab.db.summaries import Sources
 from lab.errors import ConflictError, InputError, NotFoundError
@@ -19,6 +20,7 @@ from lab.schemas.conversation import Conversation
 from lab.schemas.document import Document
 from lab.schemas.eval_run import EvalRun
 from lab.schemas.event_type import EventType
+from lab.schemas.fact import Fact
 from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.receipt import Receipt
@@ -100,6 +102,17 @@ class TestSummaryStore(OwnedStoreContract):
 
     async def listed(self, stores: Stores, like: Summary) -> list[Summary]:
         return await stores.summaries.list(like.conversation_id)
+
+
+class TestFactStore(PagedStoreContract):
+    name = "facts"
+
+    async def create(self, stores: Stores) -> Fact:
+        summary = await TestSummaryStore().create(stores)
+        statement = Statement(f"thing {next(numbers)}", "It is there.")
+        await stores.facts.add(summary, [statement], np.ones((1, 768), np.float32), model="m@1")
+        (fact,) = await stores.facts.list(1)
+        return fact
 
 
 async def summed_up(stores: Stores, sources: Sources, level: int = 1) -> Summary | None:

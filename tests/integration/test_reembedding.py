@@ -30,6 +30,7 @@ from lab.schemas.role import Role
 from lab.schemas.task import Task
 from lab.schemas.user import User
 from lab.workflows import reembedding
+from tests.integration.test_db_stores import TestFactStore as Fact
 from tests.stack import LAB
 from tests.tiny_bert import save_tiny_bert
 
@@ -135,15 +136,17 @@ async def test_reembedding_makes_what_the_present_model_would_have_made(
     async with lab(database_url) as runtime:
         await told(runtime, owner)
         await told(runtime, other_owner, ("Ann is away.", "In Oslo."))
-    assert "5 memories wait for tiny-bert@" in await command("db", "status")
-    assert "5 memories were not embedded by tiny-bert@" in await command("db", "check", code=1)
+    assert "5 memories and facts wait for tiny-bert@" in await command("db", "status")
+    assert "5 memories and facts were not embedded by tiny-bert@" in await command(
+        "db", "check", code=1
+    )
 
-    assert "5 memories were embedded anew" in await command("db", "reembed")
+    assert "5 memories and facts were embedded anew" in await command("db", "reembed")
 
     after = await vectors(database_url)
     assert "wait" not in await command("db", "status")
     assert "as they should be" in await command("db", "check")
-    assert "No memory waits" in await command("db", "reembed")
+    assert "Nothing waits" in await command("db", "reembed")
     async with database.accounts() as accounts:
         await accounts.delete(owner.name)
         await accounts.delete(other_owner.name)
@@ -160,7 +163,7 @@ async def test_the_doctor_says_how_many_memories_wait(
     async with lab(database_url) as runtime:
         await told(runtime, owner)
 
-    assert "3 memories were not embedded by tiny-bert@" in await command("doctor", code=1)
+    assert "3 memories and facts were not embedded by tiny-bert@" in await command("doctor", code=1)
     await command("db", "reembed")
     assert "all embedded by tiny-bert@" in (
         await asyncio.to_thread(runner.invoke, main, ["doctor"])
@@ -222,6 +225,25 @@ async def test_what_changes_while_it_is_embedded_anew_stays_as_it_is_then(
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("settings")
+async def test_facts_are_embedded_anew_with_the_memories(
+    database: Database, owner: User, database_url: str, tiny: str
+) -> None:
+    async with database.stores(owner.id) as stores:
+        fact = await Fact().create(stores)  # by yet another model, as its memory
+    async with lab(database_url, LAB_EMBEDDING_MODEL=tiny) as runtime:
+        before = await runtime.search_facts(owner, "Is it anywhere?", 9)
+    waiting = await command("db", "check", code=1)
+
+    assert "2 memories and facts were embedded anew" in await command("db", "reembed")
+
+    async with lab(database_url, LAB_EMBEDDING_MODEL=tiny) as runtime:
+        (hit,) = await runtime.search_facts(owner, "Is it anywhere?", 9)
+    assert before == []
+    assert "2 memories and facts were not embedded by tiny-bert@" in waiting
+    assert (hit.fact, hit.similarity is None) == (fact, False)
+
+
 async def test_an_interrupted_reembedding_keeps_what_is_done_and_goes_on(
     database: Database, owner: User, database_url: str, settings: None, tiny: str
 ) -> None:
@@ -250,7 +272,7 @@ async def test_an_interrupted_reembedding_keeps_what_is_done_and_goes_on(
     assert process.returncode == 130, said.decode()
     assert f"Stopped after {n - left} of {n} memories" in " ".join(said.decode().split())
     assert left % reembedding.BATCH == n % reembedding.BATCH
-    assert f"{left} memories were embedded anew" in await command("db", "reembed")
+    assert f"{left} memories and facts were embedded anew" in await command("db", "reembed")
     assert await n_waiting(database_url) == 0
 
 

@@ -19,6 +19,7 @@ from lab.cli import main
 from lab.db import Database, EmbeddedPostgres
 from lab.db.belongings import owned_tables, snapshot
 from lab.db.export import COMPUTED
+from lab.db.facts import Statement
 from lab.db.tables import Base
 from lab.protocols import EMBEDDING_DIM, Passage
 from lab.schemas.event_type import EventType
@@ -73,9 +74,11 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
         await stores.usage.add(word, word, cost, run_id=run.id)
         said = await stores.messages.add(chat.id, Role.user, [TextPart(text=word)], run_id=run.id)
         memory = await stores.memories.add(said, word, vector, vector, model="model@1")
-        await stores.summaries.add(
+        summary = await stores.summaries.add(
             [memory], level=1, text=word, style=SummaryStyle.brief, model=word, n_tokens=1
         )
+        assert summary is not None
+        await stores.facts.add(summary, [Statement(word, word)], vector[None], model=word)
         await stores.documents.add(
             word,
             [Passage(0, len(word), word)],
@@ -158,7 +161,7 @@ async def test_an_export_holds_all_of_one_user(
     )
     file = tmp_path / "ann.zip"
 
-    assert f"{file}: 14 rows" in await lab("export", "ann", str(file))
+    assert f"{file}: 15 rows" in await lab("export", "ann", str(file))
 
     with ZipFile(file) as archive:
         assert archive.testzip() is None
@@ -188,6 +191,7 @@ async def test_an_export_holds_all_of_one_user(
     assert not any(mark in everything_held for mark in (*spelled(BOB), str(other_owner.id)))
     assert not any(secret in everything_held for (secret,) in hashes)
     assert '"embedding":' not in everything_held
+    assert '"words":' not in everything_held
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

@@ -10,10 +10,12 @@ from lab.context import (
     Budget,
     Candidate,
     Citation,
+    Claim,
     Digest,
     Source,
     assemble,
     documents,
+    facts,
     memories,
     summaries,
 )
@@ -59,10 +61,24 @@ def told(first: int, last: int, text: str = "- Bo barks.", level: int = 1) -> Di
     )
 
 
+def known(
+    first: int | None, last: int, text: str = "Bo barks.", score: float | None = None, n: int = 0
+) -> Claim:
+    return Claim(
+        message=ChatMessage(role=Role.system, name="fact", content=text),
+        source_id=UUID(int=2000 + 100 * n + last),
+        said_at=START + timedelta(days=last),
+        position=last,
+        score=score,
+        first_position=first,
+    )
+
+
 def sources(
     remembered: Sequence[Candidate] = (),
     read: Sequence[Candidate] = (),
     summed_up: Sequence[Digest] = (),
+    claims: Sequence[Claim] = (),
     *,
     share: float = 0.5,
     summary_share: float = 0.4,
@@ -72,6 +88,7 @@ def sources(
     return [
         documents(read, share=share, most=8),
         memories(remembered, share=share, most=12),
+        facts(claims, share=share, most=5),
         summaries(summed_up, share=summary_share, level_weights=weights, keep_messages=keep),
     ]
 
@@ -82,6 +99,7 @@ def window(
     read: Sequence[Candidate] = (),
     *,
     summed_up: Sequence[Digest] = (),
+    claims: Sequence[Claim] = (),
     system: str | None = "Be kind.",
     length: int = 100,
     answer: int = 10,
@@ -92,7 +110,7 @@ def window(
         "m",
         system=system,
         history=history,
-        sources=sources(remembered, read, summed_up, keep=keep, weights=weights),
+        sources=sources(remembered, read, summed_up, claims, keep=keep, weights=weights),
         question=ask(),
         budget=Budget(length, answer),
         count=count,
@@ -259,6 +277,43 @@ def test_documents_memories_and_summaries_stand_in_two_blocks() -> None:
     assert [i.role for i in built.receipt.items if i.kind is SourceKind.summary] == [None]
 
 
+def test_facts_stand_below_the_memories_the_best_last() -> None:
+    best, other = known(None, 4, "Bo sleeps.", 0.9), known(None, 7, "Al sings.", 0.4)
+    beside = window(TALK, [said(3, "My dog is Bo.", score=0.9)], claims=[best, other], keep=2)
+    alone = window(TALK, summed_up=[told(0, 35)], claims=[best, other], length=140, keep=2)
+
+    block = "\n\nFacts:\n- 2026-11-08 fact: Al sings.\n- 2026-11-05 fact: Bo sleeps."
+    assert beside.messages[0].content == (
+        f"Be kind.\n\nMemories:\n- 2026-11-04 user: My dog is Bo.{block}"
+    )
+    assert (alone.messages[0].content or "").endswith(f"summary: Bo barks.{block}")
+    items = [i for i in beside.receipt.items if i.kind is SourceKind.fact]
+    assert [(i.score, i.role, i.reason) for i in items] == [
+        (0.4, None, "bears on the question"),
+        (0.9, None, "bears on the question"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "stands"), [(None, True), (10, True), (32, True), (36, False), (38, False)]
+)
+def test_a_fact_whose_messages_stand_among_the_recent_ones_is_left_out(
+    first: int | None, stands: bool
+) -> None:
+    built = window(TALK, claims=[known(first, 39)], length=78)
+
+    assert shown(built, SourceKind.recent)[0] in {TALK[33].text, TALK[34].text}
+    why = "bears on the question" if stands else "stands among the recent messages"
+    assert reasons(built, SourceKind.fact) == [(stands, why)]
+
+
+def test_a_conversation_that_fits_needs_no_fact_of_its_own() -> None:
+    built = window(TALK[:8], claims=[known(0, 5), known(None, 6, "Al sings.")], length=120)
+
+    assert len(shown(built, SourceKind.recent)) == 8
+    assert shown(built, SourceKind.fact) == ["Al sings."]
+
+
 turns = st.lists(
     st.tuples(st.sampled_from([Role.user, Role.assistant]), st.integers(1, 30)), max_size=30
 ).map(lambda rows: [said(i, "w " * n, role) for i, (role, n) in enumerate(rows)])
@@ -315,6 +370,7 @@ spans = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 30), st.integers(1
     found=turns,
     read=turns,
     covered=spans,
+    stated=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), max_size=9),
     length=st.integers(20, 200),
     share=st.floats(0, 1),
     summary_share=st.floats(0, 1),
@@ -325,6 +381,7 @@ def test_invariants(
     found: list[Candidate],
     read: list[Candidate],
     covered: list[tuple[int, int, int]],
+    stated: list[tuple[int, int]],
     length: int,
     share: float,
     summary_share: float,
@@ -333,6 +390,10 @@ def test_invariants(
     budget = Budget(length, 5)
     remembered = [said(100 + i, f"{c.text} {i}", score=0.5) for i, c in enumerate(found)]
     passages = [passage(100 * i, f"{c.text} p{i}", 1 / (1 + i)) for i, c in enumerate(read)]
+    claims = [
+        known(first, first + 9, f"{'w ' * n_words}f{i}", 1 / (1 + i), i)
+        for i, (first, n_words) in enumerate(stated)
+    ]
     summed_up: list[Digest] = []
     for n_messages, n_words, level in covered:
         first = summed_up[-1].position + 1 if summed_up else 0
@@ -348,6 +409,7 @@ def test_invariants(
                 remembered,
                 passages,
                 summed_up,
+                claims,
                 share=share,
                 summary_share=summary_share,
                 keep=keep,
@@ -371,6 +433,7 @@ def test_invariants(
         (SourceKind.summary, summed_up),
         (SourceKind.memory, remembered),
         (SourceKind.document, passages),
+        (SourceKind.fact, claims),
     ):
         items = [item for item in built.receipt.items if item.kind is kind]
         assert len(items) == len(all_of_it), "every piece is accounted for"

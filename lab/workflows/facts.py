@@ -1,0 +1,90 @@
+"""The facts of one owner that bear on a question."""
+
+from uuid import UUID
+
+import numpy as np
+
+from lab.context import best, relevance, role_meant
+from lab.db import Database
+from lab.protocols import EmbeddingPipeline
+from lab.schemas.fact_hit import FactHit
+from lab.schemas.role import Role
+
+
+class Facts:
+    """
+    Facts of one owner.
+
+    Parameters
+    ----------
+    database : Database
+        Where they are.
+    owner_id : UUID
+        Whose they are.
+    embedding : EmbeddingPipeline
+        Makes them findable.
+    """
+
+    def __init__(self, database: Database, owner_id: UUID, embedding: EmbeddingPipeline) -> None:
+        self._database = database
+        self._owner_id = owner_id
+        self._embedding = embedding
+
+    async def find(
+        self,
+        question: str,
+        *,
+        top_k: int,
+        min_similarity: float = -1.0,
+        conversation_id: UUID | None = None,
+        history: bool = False,
+    ) -> list[FactHit]:
+        """
+        Return the facts that bear on a question, best first.
+
+        Parameters
+        ----------
+        question : str
+            What is asked.
+        top_k : int
+            Most facts to return.
+        min_similarity : float
+            Least cosine similarity of a fact that shares no word with the question.
+        conversation_id : UUID, optional
+            Look at what one chat told, as if there were no other.
+        history : bool
+            Look also among those that no longer hold.
+        """
+        async with self._database.stores(self._owner_id) as stores:
+            if not await stores.facts.are_there():
+                return []
+        (query,) = await self._embedding.embed([question], kind="query")
+        async with self._database.stores(self._owner_id) as stores:
+            signals = await stores.facts.signals(
+                _in_third_person(question),
+                query,
+                model=self._embedding.signature,
+                conversation_id=conversation_id,
+                history=history,
+            )
+            score, similarity = relevance(signals), signals.similarity
+            nearest = best(signals, score, top_k=top_k, min_similarity=min_similarity)
+            found = await stores.facts.some([signals.ids[i] for i in nearest], conversation_id)
+        return [
+            FactHit(
+                fact=found[signals.ids[i]],
+                score=float(score[i]),
+                similarity=None if np.isnan(similarity[i]) else float(similarity[i]),
+            )
+            for i in nearest
+        ]
+
+
+def _in_third_person(question: str) -> str:
+    """
+    Return a question with the word by which facts call the one who asks.
+
+    >>> _in_third_person("Where do I live?"), _in_third_person("Where does Ann live?")
+    ('Where do I live? user', 'Where does Ann live?')
+    """
+    return f"{question} user" if role_meant(question) is Role.user else question
