@@ -10,6 +10,7 @@ import typer
 from lab.commands.client import open_client
 from lab.commands.printing import one_line, print_json, print_table
 from lab.errors import InputError
+from lab.schemas.conversation import Conversation
 from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.summary import Summary
@@ -18,6 +19,7 @@ app = typer.Typer(help="What the lab remembers of you.", no_args_is_help=True, a
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="Most memories.")]
+ConversationId = Annotated[UUID, typer.Argument(help="The chat.")]
 MemoryId = Annotated[UUID, typer.Argument(help="As `lab memories list` shows it.")]
 
 
@@ -71,7 +73,7 @@ def correct(
 
 @app.command()
 def summaries(
-    conversation: Annotated[UUID, typer.Argument(help="The chat.")],
+    conversation: ConversationId,
     level: Annotated[
         int | None, typer.Option(min=1, max=4, help="Only those of this level; 4 is the master.")
     ] = None,
@@ -91,6 +93,28 @@ def summaries(
             ["level", "messages", "text"],
             [(s.level, f"{s.first_position}-{s.last_position}", s.text) for s in found],
         )
+
+
+@app.command()
+def share(conversation: ConversationId) -> None:
+    """
+    Let the questions of everybody in the lab find what is said in a chat; it stays closed to them.
+
+    Others ask for it by the setting `memory.scope`. The operator has to let people share.
+
+    Example: `lab memories share 0198f0c2-…`
+    """
+    _tell_shared(asyncio.run(_share(conversation, shared=True)))
+
+
+@app.command()
+def unshare(conversation: ConversationId) -> None:
+    """
+    Keep a chat to yourself again, at once.
+
+    Example: `lab memories unshare 0198f0c2-…`
+    """
+    _tell_shared(asyncio.run(_share(conversation, shared=False)))
 
 
 @app.command()
@@ -136,12 +160,23 @@ async def _summaries(conversation: UUID, limit: int, level: int | None) -> list[
         return await lab.conversations.summaries(conversation, limit, level)
 
 
+async def _share(conversation: UUID, *, shared: bool) -> Conversation:
+    async with open_client() as lab:
+        change = lab.conversations.share if shared else lab.conversations.unshare
+        return await change(conversation)
+
+
 async def _delete(memory_id: UUID | None, conversation: UUID | None) -> None:
     async with open_client() as lab:
         if memory_id is None:
             await lab.memories.delete_all(conversation)
         else:
             await lab.memories.delete(memory_id)
+
+
+def _tell_shared(conversation: Conversation) -> None:
+    state = "shared with everybody in the lab" if conversation.shared else "yours alone"
+    typer.echo(f"{conversation.title}: {state}")
 
 
 def _print(memories: Iterable[Memory]) -> None:

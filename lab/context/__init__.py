@@ -12,7 +12,7 @@ from lab.context.pieces import (
     memories,
     summaries,
 )
-from lab.context.ranking import alone, best, relevance
+from lab.context.ranking import alone, best, joined, relevance
 from lab.context.words import role_meant, shared_words, words_of
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "best",
     "cut",
     "documents",
+    "joined",
     "memories",
     "relevance",
     "role_meant",
