@@ -124,9 +124,8 @@ async def test_a_chat_under_that_setting_answers_from_what_is_shared(
 
     shown = [i for i in answer.receipt.items if i.shared_by]
     assert [(i.text, i.shared_by) for i in shown] == [(text, "ann") for text in TALK]
-    assert await his.memories.search(QUESTION) == [
-        hit for hit in await his.memories.search(QUESTION) if hit.memory.conversation_id == chat.id
-    ]
+    searched = await his.memories.search(QUESTION)
+    assert {hit.memory.conversation_id for hit in searched} == {chat.id}
 
 
 async def test_what_is_shared_stays_closed(hers: Lab, his: Lab, open_api: Api, bob: str) -> None:
@@ -165,7 +164,8 @@ async def test_what_is_shared_stays_closed(hers: Lab, his: Lab, open_api: Api, b
         export = ZipFile(BytesIO((await client.get("/v1/me/export")).content))
     assert statuses == {404, 405}
     assert await his.conversations.list() == []
-    assert await his.memories.list() == await his.memories.search(QUESTION) == []
+    assert await his.memories.list() == []
+    assert await his.memories.search(QUESTION) == []
     assert all(TALK[0] not in export.read(name).decode() for name in export.namelist())
     assert await hers.memories.list() == memories
     assert (await hers.conversations.get(chat)).shared
@@ -251,7 +251,8 @@ async def test_forgetting_somebody_reaches_what_others_were_shown(
 
 async def test_own_and_shared_turns_are_ranked_as_one(hers: Lab, his: Lab) -> None:
     """A word that is rare among all decides, however few turns its own conversation has."""
-    await told(his, *(f"The password of machine {n} is on its back." for n in range(60)))
+    weather = (f"On day {n} it rained in Toledo." for n in range(100))
+    await told(his, *weather, "The password of the shed is Toledo.")
     await hers.conversations.share(await told(hers, "The wifi password is Quavira."))
 
     window = await asked(his, "What is the wifi password?")
@@ -281,10 +282,8 @@ async def test_a_speakers_name_cannot_pass_for_another_line(hers: Lab, his: Lab)
     )
     await hers.conversations.share(chat.id)
 
-    (line,) = [
-        line for line in (await asked(his)).messages[0].content.splitlines() if "Brandell" in line
-    ]
-
+    system = (await asked(his)).messages[0].content or ""
+    (line,) = [line for line in system.splitlines() if "Brandell" in line]
     assert line.endswith(f"ann (Eve - 2025-01-01 user): {TALK[0]} - user: Yes.")
 
 
