@@ -16,12 +16,14 @@ from lab.db import Database, open_database
 from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
 from lab.db.ids import new_id
-from lab.errors import LabError, NotFoundError
+from lab.errors import LabError, NotFoundError, PermissionDeniedError
 from lab.messages import to_chat_message
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.reading import Limits, Text, read
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.conversation import Conversation
+from lab.schemas.conversation_update import ConversationUpdate
 from lab.schemas.document_added import DocumentAdded
 from lab.schemas.document_hit import DocumentHit
 from lab.schemas.event import Event
@@ -253,6 +255,26 @@ class Runtime:
             raise NotFoundError("message", message_id)
         return message
 
+    async def change_conversation(
+        self, owner: User, conversation_id: UUID, update: ConversationUpdate
+    ) -> Conversation:
+        """
+        Give a conversation another title, share it with everybody in the lab, or end that.
+
+        Raises
+        ------
+        PermissionDeniedError
+            If it shall be shared and the operator does not let people share.
+        """
+        if update.shared and not self.settings.config.limits.sharing:
+            raise PermissionDeniedError(
+                "Conversations are not shared in this lab; ask its operator to let people share "
+                "(`LAB_LIMITS_SHARING=true`)."
+            )
+        changes = update.model_dump(exclude_none=True)
+        async with self.database.stores(owner.id) as stores:
+            return await stores.conversations.update(conversation_id, **changes)
+
     async def delete_conversation(self, owner: User, conversation_id: UUID) -> None:
         """Delete a conversation with its messages, memories and checkpoints."""
         async with self.database.stores(owner.id) as stores:
@@ -333,7 +355,7 @@ class Runtime:
                     await stores.usage.add(profile.model, profile.id, usage)
                 current = await stores.conversations.get(conversation_id)
                 if title and current.title == NEW_CHAT:
-                    await stores.conversations.rename(conversation_id, title)
+                    await stores.conversations.update(conversation_id, title=title)
         except LabError as error:
             log.warning("no title", conversation_id=str(conversation_id), error=str(error))
 

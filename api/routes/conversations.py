@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from api.deps import MemoryDep, RuntimeDep
 from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_request import ConversationRequest
+from lab.schemas.conversation_update import ConversationUpdate
 from lab.schemas.message import Message
 from lab.schemas.message_request import MessageRequest
 from lab.schemas.summary import Summary
@@ -47,12 +48,11 @@ async def get_conversation(
 
 
 @router.patch("/{conversation_id}")
-async def rename_conversation(
-    conversation_id: UUID, request: ConversationRequest, runtime: RuntimeDep, owner: MemoryDep
+async def change_conversation(
+    conversation_id: UUID, update: ConversationUpdate, runtime: RuntimeDep, owner: MemoryDep
 ) -> Conversation:
-    """Give a conversation another title."""
-    async with runtime.database.stores(owner.id) as stores:
-        return await stores.conversations.rename(conversation_id, request.title)
+    """Give a conversation another title, share it with everybody in the lab, or end that."""
+    return await runtime.change_conversation(owner, conversation_id, update)
 
 
 @router.delete("/{conversation_id}", status_code=204)

@@ -1019,6 +1019,10 @@ export interface LimitsConfig {
    */
   max_conversation_page?: number;
   /**
+   * Let people share conversations with everybody in the lab.
+   */
+  sharing?: boolean;
+  /**
    * Keys that users may not override, e.g. `memory.enabled`.
    */
   locked?: string[];
@@ -1053,9 +1057,9 @@ export interface MemoryConfig {
    */
   min_score?: number;
   /**
-   * Search `all` conversations of the user, or this `conversation` only.
+   * Search `all` conversations of the user, this `conversation` only, or, besides all, those that others have `shared`, while the operator lets them (`limits.sharing`).
    */
-  scope?: "all" | "conversation";
+  scope?: "all" | "conversation" | "shared";
   /**
    * Let what was said around a turn speak for it.
    */
@@ -1229,15 +1233,32 @@ export interface Conversation {
    * Messages stored.
    */
   n_messages?: number;
+  /**
+   * True where its owner shares it: others' questions may find what was said in it, while the operator lets people share.
+   */
+  shared?: boolean;
 }
 /**
- * A new conversation, or its new title.
+ * A new conversation.
  */
 export interface ConversationRequest {
   /**
    * Name in lists.
    */
   title?: string;
+}
+/**
+ * Changes a conversation; what is unset stays as it is.
+ */
+export interface ConversationUpdate {
+  /**
+   * Name in lists.
+   */
+  title?: string | null;
+  /**
+   * True to let others' questions find what was said in it, false to end that.
+   */
+  shared?: boolean | null;
 }
 /**
  * A file whose text can be searched and cited.
@@ -2095,6 +2116,10 @@ export interface ReceiptItem {
    * Who said it; null for a passage of a document, a summary and a fact.
    */
   role?: Role | null;
+  /**
+   * Login name of who said it in a conversation that they share; null for what is one's own.
+   */
+  shared_by?: string | null;
   /**
    * What it says.
    */

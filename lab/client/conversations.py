@@ -9,6 +9,7 @@ from lab.client.requests import checked
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_request import ConversationRequest
+from lab.schemas.conversation_update import ConversationUpdate
 from lab.schemas.message import Message
 from lab.schemas.message_request import MessageRequest
 from lab.schemas.summary import Summary
@@ -37,12 +38,20 @@ class Conversations:
 
     async def rename(self, conversation_id: UUID, title: str) -> Conversation:
         """Give a conversation another title."""
-        return await self._http.fetch(
-            "PATCH",
-            f"{PATH}/{conversation_id}",
-            Conversation,
-            body=checked(ConversationRequest, title=title),
-        )
+        return await self._change(conversation_id, checked(ConversationUpdate, title=title))
+
+    async def share(self, conversation_id: UUID) -> Conversation:
+        """
+        Let the questions of everybody in the lab find what is said in a conversation.
+
+        Others ask for it by the setting `memory.scope`; they see whose words they are, and cannot
+        open the conversation.
+        """
+        return await self._change(conversation_id, ConversationUpdate(shared=True))
+
+    async def unshare(self, conversation_id: UUID) -> Conversation:
+        """Keep a conversation to oneself again, at once."""
+        return await self._change(conversation_id, ConversationUpdate(shared=False))
 
     async def delete(self, conversation_id: UUID) -> None:
         """Delete a conversation with its messages and memories."""
@@ -107,3 +116,7 @@ class Conversations:
             The highest ones that together cover what any does, the earliest first.
         """
         return await self._http.fetch("POST", f"{PATH}/{conversation_id}/summaries", list[Summary])
+
+    async def _change(self, conversation_id: UUID, update: ConversationUpdate) -> Conversation:
+        path = f"{PATH}/{conversation_id}"
+        return await self._http.fetch("PATCH", path, Conversation, body=update)

@@ -10,6 +10,7 @@ import typer
 from lab.commands.client import open_client
 from lab.commands.printing import one_line, print_json, print_table
 from lab.errors import InputError
+from lab.schemas.conversation import Conversation
 from lab.schemas.fact import Fact
 from lab.schemas.fact_hit import FactHit
 from lab.schemas.memory import Memory
@@ -20,6 +21,7 @@ app = typer.Typer(help="What the lab remembers of you.", no_args_is_help=True, a
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="Most memories.")]
+ConversationId = Annotated[UUID, typer.Argument(help="The chat.")]
 MemoryId = Annotated[UUID, typer.Argument(help="As `lab memories list` shows it.")]
 
 
@@ -73,7 +75,7 @@ def correct(
 
 @app.command()
 def summaries(
-    conversation: Annotated[UUID, typer.Argument(help="The chat.")],
+    conversation: ConversationId,
     level: Annotated[
         int | None, typer.Option(min=1, max=4, help="Only those of this level; 4 is the master.")
     ] = None,
@@ -131,6 +133,28 @@ def facts(
 
 
 @app.command()
+def share(conversation: ConversationId) -> None:
+    """
+    Let the questions of everybody in the lab find what is said in a chat; it stays closed to them.
+
+    Others ask for it by the setting `memory.scope`. The operator has to let people share.
+
+    Example: `lab memories share 0198f0c2-…`
+    """
+    _tell_shared(asyncio.run(_share(conversation, shared=True)))
+
+
+@app.command()
+def unshare(conversation: ConversationId) -> None:
+    """
+    Keep a chat to yourself again, at once.
+
+    Example: `lab memories unshare 0198f0c2-…`
+    """
+    _tell_shared(asyncio.run(_share(conversation, shared=False)))
+
+
+@app.command()
 def delete(
     memory_id: Annotated[UUID | None, typer.Argument(help="The memory to forget.")] = None,
     conversation: Annotated[
@@ -185,12 +209,23 @@ async def _fact_hits(
         return await lab.facts.search(query, limit, conversation=conversation, history=history)
 
 
+async def _share(conversation: UUID, *, shared: bool) -> Conversation:
+    async with open_client() as lab:
+        change = lab.conversations.share if shared else lab.conversations.unshare
+        return await change(conversation)
+
+
 async def _delete(memory_id: UUID | None, conversation: UUID | None) -> None:
     async with open_client() as lab:
         if memory_id is None:
             await lab.memories.delete_all(conversation)
         else:
             await lab.memories.delete(memory_id)
+
+
+def _tell_shared(conversation: Conversation) -> None:
+    state = "shared with everybody in the lab" if conversation.shared else "yours alone"
+    typer.echo(f"{conversation.title}: {state}")
 
 
 def _print(memories: Iterable[Memory]) -> None:

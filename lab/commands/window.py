@@ -8,6 +8,7 @@ import typer
 
 from lab.commands.client import open_client
 from lab.commands.printing import one_line, print_json, print_table
+from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.window import Window
 
 app = typer.Typer(add_completion=False)
@@ -47,7 +48,7 @@ def window(
                 item.kind.value,
                 item.n_tokens,
                 None if item.score is None else f"{item.score:.2f}",
-                item.role.value if item.role else None,
+                _who(item),
                 one_line(item.text),
                 item.reason,
             )
@@ -58,6 +59,11 @@ def window(
         f"{receipt.n_tokens:,} of {receipt.context_length:,} tokens of {receipt.model}'s window, "
         f"{receipt.answer_tokens:,} kept for the answer"
     )
+
+
+def _who(item: ReceiptItem) -> str | None:
+    role = item.role.value if item.role else None
+    return f"{item.shared_by} ({role})" if item.shared_by else role
 
 
 async def _window(

@@ -14,7 +14,7 @@ from lab.context.pieces import (
     memories,
     summaries,
 )
-from lab.context.ranking import alone, best, relevance
+from lab.context.ranking import alone, best, joined, relevance
 from lab.context.words import role_meant, shared_words, words_of
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "cut",
     "documents",
     "facts",
+    "joined",
     "memories",
     "relevance",
     "role_meant",

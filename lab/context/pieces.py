@@ -59,6 +59,9 @@ class Candidate:
     citation: Citation | None = None
     """Where it stands, if it is a passage of a document."""
 
+    shared_by: str | None = None
+    """Login name of who shares it, where it is another's."""
+
     @property
     def text(self) -> str:
         """What was said, on one line."""
@@ -68,7 +71,9 @@ class Candidate:
     def line(self) -> str:
         """The piece as a line under the heading of its block."""
         date = f"{self.said_at:%Y-%m-%d} " if self.said_at else ""
-        speaker = self.message.name or self.message.role.value
+        speaker = " ".join((self.message.name or self.message.role.value).split())
+        if self.shared_by:
+            speaker = f"{self.shared_by} ({speaker})"
         return f"- {date}{self.citation.source if self.citation else speaker}: {self.text}"
 
     @property
@@ -79,9 +84,9 @@ class Candidate:
         return self.source_id or self.saying
 
     @property
-    def saying(self) -> tuple[Role, str]:
-        """Who said what, regardless of case."""
-        return self.message.role, self.text.casefold()
+    def saying(self) -> tuple[Role, str, str | None]:
+        """Who said what, regardless of case, and by whom it is shared."""
+        return self.message.role, self.text.casefold(), self.shared_by
 
     def stands_among(self, recent: Set[object], begin: int | None) -> bool:
         """Return whether recent turns say it: their keys, and where the stored ones begin."""

@@ -7,6 +7,7 @@ neighbours share with the question, and of the best turn of its sitting (one cha
 Signals are scaled by their best turn and added; the weights are round numbers on purpose.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -63,6 +64,23 @@ def alone(signals: Signals) -> Signals:
         signals,
         chat=np.arange(len(signals.chat), dtype=np.int64),
         context_similarity=signals.similarity,
+    )
+
+
+def joined(several: Sequence[Signals]) -> Signals:
+    """Return the turns of several searches as those of one, whose chats stay apart."""
+    first_chats = np.cumsum([0, *(one.chat.max(initial=-1) + 1 for one in several)])
+    return Signals(
+        ids=[id for one in several for id in one.ids],
+        chat=np.concatenate(
+            [one.chat + first for one, first in zip(several, first_chats, strict=False)]
+        ),
+        position=np.concatenate([one.position for one in several]),
+        day=np.concatenate([one.day for one in several]),
+        words=np.concatenate([one.words for one in several]),
+        similarity=np.concatenate([one.similarity for one in several]),
+        context_similarity=np.concatenate([one.context_similarity for one in several]),
+        spoken=np.concatenate([one.spoken for one in several]),
     )
 
 

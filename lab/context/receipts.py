@@ -75,6 +75,7 @@ def _found(
         start=cited.start if cited else None,
         end=cited.end if cited else None,
         role=piece.message.role if said else None,
+        shared_by=piece.shared_by,
         text=piece.text,
         said_at=piece.said_at,
         n_tokens=costs.of_line(piece),

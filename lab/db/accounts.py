@@ -3,6 +3,7 @@
 import builtins
 import hmac
 import secrets
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,8 @@ from lab.db.changes import tell
 from lab.db.ids import new_id
 from lab.db.lost import LOST
 from lab.db.passwords import hash_password, password_fits
+from lab.db.recall import Commonness, commonness
+from lab.db.shared import erase_shared
 from lab.db.tables import ApiKeyRow, ConversationRow, EvalRunRow, RunRow, ScheduleRow, UserRow
 from lab.db.usage import days_of_all
 from lab.errors import AuthenticationError, ConflictError, InputError, NotFoundError
@@ -80,6 +83,8 @@ class Accounts:
         """
         Delete a user with everything that they own in the database.
 
+        What they shared goes from others' receipts and checkpoints, too.
+
         Returns
         -------
         list of (UUID, str)
@@ -104,6 +109,7 @@ class Accounts:
             )
         )
         left = [(run_id, str(notebook)) for run_id, notebook in notebooks]
+        await erase_shared(self._session, name)
         await self._session.execute(delete(UserRow).where(UserRow.id == id))
         await tell(self._session, id, gone=True)
         for table, is_lost in LOST.items():
@@ -191,6 +197,27 @@ class Accounts:
             .order_by(ConversationRow.updated_at)
         )
         return [(_user(row, row.id), id) for row, id in found]
+
+    async def shared(self, asking: UUID, most: int) -> builtins.list[tuple[User, UUID]]:
+        """
+        Return conversations that others share, the one that was written to last first.
+
+        Whose account is switched off shares nothing: they could not end it.
+        """
+        found = await self._session.execute(
+            select(UserRow, ConversationRow.id)
+            .join(ConversationRow, ConversationRow.owner_id == UserRow.id)
+            .where(ConversationRow.shared, UserRow.id != asking, UserRow.is_active)
+            .order_by(ConversationRow.updated_at.desc(), ConversationRow.id.desc())
+            .limit(most)
+        )
+        return [(_user(row, row.id), id) for row, id in found]
+
+    async def commonness(
+        self, asking: UUID, question: str, shared: Mapping[UUID, Sequence[UUID]]
+    ) -> Commonness:
+        """Return how common a question's words are in one's own turns and chats of others."""
+        return await commonness(self._session, asking, question, shared)
 
     async def _check_idle(self, id: UUID, name: str) -> None:
         n_open = 0

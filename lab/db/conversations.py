@@ -16,15 +16,15 @@ class ConversationStore(OwnedStore[Conversation]):
     kind = "conversation"
     row = ConversationRow
     entity = Conversation
-    changeable = frozenset({"title"})
+    changeable = frozenset({"title", "shared"})
 
     async def create(self, title: str) -> Conversation:
         """Open a chat."""
         return await self._insert(title=title)
 
-    async def rename(self, id: UUID, title: str) -> Conversation:
-        """Give a chat another title."""
-        return await self._update(id, {"title": title})
+    async def update(self, id: UUID, **fields: Any) -> Conversation:
+        """Change the title of a chat, or whether it is shared."""
+        return await self._update(id, fields)
 
     @property
     def _time(self) -> InstrumentedAttribute[Any]:

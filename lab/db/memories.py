@@ -213,8 +213,9 @@ class MemoryStore(OwnedStore[Memory]):
         *,
         model: str,
         role: Role | None = None,
-        conversation_id: UUID | None = None,
+        conversation_ids: Sequence[UUID] | None = None,
         excluded: Sequence[UUID] = (),
+        everywhere: recall.Commonness | None = None,
     ) -> Signals:
         """
         Return what speaks for each turn that may answer a question.
@@ -229,10 +230,12 @@ class MemoryStore(OwnedStore[Memory]):
             Signature of the model that made it.
         role : Role, optional
             Whose words are asked for where the question names no speaker.
-        conversation_id : UUID, optional
-            Look in one chat instead of all.
+        conversation_ids : sequence of UUID, optional
+            Look in these chats instead of all.
         excluded : sequence of UUID
             Messages that the caller has at hand already.
+        everywhere : Commonness, optional
+            How common the question's words are, where more is searched than this.
         """
         _check("query", query)
         return await recall.signals(
@@ -242,8 +245,9 @@ class MemoryStore(OwnedStore[Memory]):
             query,
             model=model,
             role=role,
-            conversation_id=conversation_id,
+            conversation_ids=conversation_ids,
             excluded=excluded,
+            everywhere=everywhere,
         )
 
     @property

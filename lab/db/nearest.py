@@ -14,6 +14,7 @@ Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search u
 navigable small world graphs", 2018.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -25,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lab.db.tables import EMBEDDING_IN_SPACE
 from lab.protocols import EMBEDDING_DIM, FloatArray
 
+ONE_OF_CHATS: Final = "= ANY(CAST(:chats AS uuid[]))"
 LEAST_FOR_GRAPH: Final = 10_000
 """Up to so many turns, comparing each is fast, and exact."""
 _QUERY_IN_SPACE: Final = (
@@ -41,7 +43,7 @@ _WALK: Final = {
 @dataclass(frozen=True)
 class Within:
     """
-    Where to look: the turns of an owner, or of one of their chats.
+    Where to look: the turns of an owner, or of some of their chats.
 
     Attributes
     ----------
@@ -50,20 +52,20 @@ class Within:
     """
 
     owner_id: UUID
-    conversation_id: UUID | None
+    conversation_ids: Sequence[UUID] | None
     n: int
 
     @property
     def condition(self) -> str:
         """The condition that a row of a turn fulfils, in SQL."""
-        chat = "" if self.conversation_id is None else " AND conversation_id = :conversation"
-        return f"owner_id = :owner{chat}"
+        chats = "" if self.conversation_ids is None else f" AND conversation_id {ONE_OF_CHATS}"
+        return f"owner_id = :owner{chats}"
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What is bound in the condition."""
-        chat = {} if self.conversation_id is None else {"conversation": self.conversation_id}
-        return {"owner": self.owner_id, **chat}
+        chats = {} if self.conversation_ids is None else {"chats": list(self.conversation_ids)}
+        return {"owner": self.owner_id, **chats}
 
 
 async def nearest(

@@ -11,8 +11,8 @@ Robertson and Zaragoza, "The probabilistic relevance framework: BM25 and beyond"
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
@@ -23,7 +23,7 @@ from sqlalchemy import Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lab.db.nearest import Within, nearest
+from lab.db.nearest import ONE_OF_CHATS, Within, nearest
 from lab.protocols import EMBEDDING_DIM, FloatArray, Signals
 from lab.schemas.role import Role
 
@@ -37,6 +37,25 @@ MOST_POSTINGS: Final = 20_000
 """Occurrences of a question's words among which hits are looked for, the rarest words first."""
 _K1, _B = 1.2, 0.4  # turns are short: their length says little
 _N_TURNS = "SELECT coalesce(sum(n_messages), 0) FROM conversations WHERE owner_id = :owner"
+_COMMONNESS = text(
+    """
+    SELECT
+        (
+            SELECT coalesce(sum(n_messages), 0) FROM conversations
+            WHERE owner_id = :owner OR id = ANY(:chats)
+        ) AS n_turns,
+        array_agg(lexeme) AS lexemes, array_agg(n_with) AS n_with, array_agg(n_terms) AS n_terms
+    FROM unnest(to_tsvector('english', left(CAST(:question AS text), 20000))), LATERAL (
+        SELECT count(*) AS n_with, sum(memory_terms.n_terms) AS n_terms FROM memory_terms
+        WHERE owner_id = ANY(:owners) AND term = lexeme
+            AND (owner_id = :owner OR conversation_id = ANY(:chats))
+    ) AS with_it WHERE n_with > 0
+    """
+).bindparams(
+    bindparam("owner", type_=Uuid),
+    bindparam("owners", type_=ARRAY(Uuid)),
+    bindparam("chats", type_=ARRAY(Uuid)),
+)
 
 _SCORE: Final = "weight * n_times / (n_times + least_length + length * n_terms)"
 
@@ -57,18 +76,23 @@ def _statement(condition: str) -> TextClause:
         EXCEPT
         SELECT lexeme FROM named, unnest(to_tsvector('english', word))
     ), counted AS (
-        SELECT lexeme, n_with, n_terms FROM asked, LATERAL (
-            SELECT count(*) AS n_with, sum(n_terms) AS n_terms
+        SELECT lexeme, n_here, coalesce(n_with, n_here) AS n_with,
+            coalesce(everywhere.n_terms, here.n_terms) AS n_terms
+        FROM asked CROSS JOIN LATERAL (
+            SELECT count(*) AS n_here, sum(n_terms) AS n_terms
             FROM memory_terms WHERE {condition} AND term = lexeme
-        ) AS with_it WHERE n_with > 0
+        ) AS here LEFT JOIN unnest(
+            CAST(:lexemes AS text[]), CAST(:n_with AS bigint[]), CAST(:n_terms AS bigint[])
+        ) AS everywhere (lexeme, n_with, n_terms) USING (lexeme)
+        WHERE n_here > 0
     ), weighed AS (
         SELECT lexeme,
             {_K1 + 1} * ln(1 + (:n_turns - n_with + 0.5) / (n_with + 0.5))::float8 AS weight,
             {_K1 * (1 - _B)}::float8 AS least_length,
             {_K1 * _B} / (sum(n_terms) OVER () / sum(n_with) OVER ())::float8 AS length,
-            sum(n_with) OVER rarest_first <= :most_postings AS whole,
+            sum(n_here) OVER rarest_first <= :most_postings AS whole,
             row_number() OVER rarest_first = 1 AS rarest
-        FROM counted WINDOW rarest_first AS (ORDER BY n_with, lexeme)
+        FROM counted WINDOW rarest_first AS (ORDER BY n_here, lexeme)
     ), worded AS (
         -- Where even the rarest word is that common, the newest who said it are taken.
         SELECT memory_id AS id, sum({_SCORE}) AS score
@@ -116,6 +140,60 @@ def _statement(condition: str) -> TextClause:
     )
 
 
+@dataclass(frozen=True)
+class Commonness:
+    """
+    How common a question's words are in all that is searched for it, where that has several owners.
+
+    Scores of words are comparable only where each word counts as much everywhere.
+
+    Attributes
+    ----------
+    n_turns : int
+        Turns in all.
+    lexemes : sequence of str
+        N words of the question, stemmed.
+    n_with : sequence of int
+        Turns with each of them.
+    n_terms : sequence of int
+        Words of these turns.
+    """
+
+    n_turns: int
+    lexemes: Sequence[str]
+    n_with: Sequence[int]
+    n_terms: Sequence[int]
+
+
+async def commonness(
+    session: AsyncSession, owner_id: UUID, question: str, shared: Mapping[UUID, Sequence[UUID]]
+) -> Commonness:
+    """
+    Return how common a question's words are among an owner's turns and what others share.
+
+    Parameters
+    ----------
+    session : AsyncSession
+        Open session that sees all of it.
+    owner_id : UUID
+        Who asks.
+    question : str
+        What is asked.
+    shared : mapping
+        Conversations of others, by owner.
+    """
+    values = {
+        "owner": owner_id,
+        "owners": [owner_id, *shared],
+        "chats": [chat for chats in shared.values() for chat in chats],
+        "question": question,
+    }
+    found = (await session.execute(_COMMONNESS, values)).one()
+    return Commonness(
+        int(found.n_turns), found.lexemes or [], found.n_with or [], found.n_terms or []
+    )
+
+
 async def signals(
     session: AsyncSession,
     owner_id: UUID,
@@ -124,14 +202,16 @@ async def signals(
     *,
     model: str,
     role: Role | None,
-    conversation_id: UUID | None,
+    conversation_ids: Sequence[UUID] | None,
     excluded: Sequence[UUID],
+    everywhere: Commonness | None,
 ) -> Signals:
     """Return the signals of `MemoryStore.signals`, in the order of the chats."""
-    within = await _within(session, owner_id, conversation_id)
+    within = await _within(session, owner_id, conversation_ids)
+    common = everywhere or Commonness(within.n, [], [], [])
     values = {
         **within.parameters,
-        "n_turns": within.n,
+        **asdict(common),
         "most_postings": MOST_POSTINGS,
         "question": question,
         "words": list(dict.fromkeys(re.findall(r"\w+", question.lower())))[:MOST_WORDS],
@@ -145,10 +225,12 @@ async def signals(
     return _gathered(rows)
 
 
-async def _within(session: AsyncSession, owner_id: UUID, conversation_id: UUID | None) -> Within:
-    within = Within(owner_id, conversation_id, 0)
-    chat = "" if conversation_id is None else " AND id = :conversation"
-    n = await session.scalar(text(_N_TURNS + chat), within.parameters)
+async def _within(
+    session: AsyncSession, owner_id: UUID, conversation_ids: Sequence[UUID] | None
+) -> Within:
+    within = Within(owner_id, conversation_ids, 0)
+    chats = "" if conversation_ids is None else f" AND id {ONE_OF_CHATS}"
+    n = await session.scalar(text(_N_TURNS + chats), within.parameters)
     return replace(within, n=int(n or 0))
 
 

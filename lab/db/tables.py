@@ -14,8 +14,10 @@ from sqlalchemy import (
     Index,
     MetaData,
     UniqueConstraint,
+    false,
     func,
     literal_column,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -100,9 +102,14 @@ class ConversationRow(OwnedRow):
     """A chat."""
 
     __tablename__ = "conversations"
-    __table_args__ = (Index(None, "owner_id", "updated_at"),)
+    __table_args__ = (
+        Index(None, "owner_id", "updated_at"),
+        Index("ix_conversations_shared", "updated_at", postgresql_where=text("shared")),
+    )
 
     title: Mapped[str]
+    shared: Mapped[bool] = mapped_column(server_default=false())
+    """Whether others' questions may find what was said in it, while the operator lets people."""
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     next_position: Mapped[int] = mapped_column(default=0)
     n_messages: Mapped[int] = mapped_column(default=0)

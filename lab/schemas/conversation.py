@@ -24,3 +24,9 @@ class Conversation(BaseModel):
     created_at: Annotated[AwareDatetime, Field(description='When it was opened.')]
     updated_at: Annotated[AwareDatetime, Field(description='When its last message was stored.')]
     n_messages: Annotated[int, Field(description='Messages stored.', ge=0)] = 0
+    shared: Annotated[
+        bool,
+        Field(
+            description="True where its owner shares it: others' questions may find what was said in it, while the operator lets people share."
+        ),
+    ] = False

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 class ConversationRequest(BaseModel):
     """
-    A new conversation, or its new title.
+    A new conversation.
     """
 
     model_config = ConfigDict(

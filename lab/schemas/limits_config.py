@@ -37,6 +37,9 @@ class LimitsConfig(BaseModel):
     max_conversation_page: Annotated[
         int, Field(description='Most rows one list request returns.', ge=1, le=1000)
     ] = 200
+    sharing: Annotated[
+        bool, Field(description='Let people share conversations with everybody in the lab.')
+    ] = False
     locked: Annotated[
         list[str], Field(description='Keys that users may not override, e.g. `memory.enabled`.')
     ] = []

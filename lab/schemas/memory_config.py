@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 class Scope(StrEnum):
     """
-    Search `all` conversations of the user, or this `conversation` only.
+    Search `all` conversations of the user, this `conversation` only, or, besides all, those that others have `shared`, while the operator lets them (`limits.sharing`).
     """
 
     all = 'all'
     conversation = 'conversation'
+    shared = 'shared'
 
 
 class MemoryConfig(BaseModel):
@@ -43,7 +44,9 @@ class MemoryConfig(BaseModel):
     ] = 0.2
     scope: Annotated[
         Scope,
-        Field(description='Search `all` conversations of the user, or this `conversation` only.'),
+        Field(
+            description='Search `all` conversations of the user, this `conversation` only, or, besides all, those that others have `shared`, while the operator lets them (`limits.sharing`).'
+        ),
     ] = Scope.all
     neighbours: Annotated[
         bool, Field(description='Let what was said around a turn speak for it.')

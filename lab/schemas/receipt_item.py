@@ -41,6 +41,12 @@ class ReceiptItem(BaseModel):
         role_1.Role | None,
         Field(description='Who said it; null for a passage of a document, a summary and a fact.'),
     ] = None
+    shared_by: Annotated[
+        str | None,
+        Field(
+            description="Login name of who said it in a conversation that they share; null for what is one's own."
+        ),
+    ] = None
     text: Annotated[str, Field(description='What it says.')]
     said_at: Annotated[
         AwareDatetime | None, Field(description='When it was said, or the document added.')

@@ -97,6 +97,7 @@ def _list(items: Iterable[ReceiptItem]) -> str:
 def _piece(item: ReceiptItem) -> str:
     facts = [
         escape(item.role.value) if item.role else "",
+        f"shared by {escape(item.shared_by)}" if item.shared_by else "",
         f"{escape(item.source)}, characters {item.start:,}–{item.end:,}" if item.source else "",
         f'<time datetime="{item.said_at.isoformat()}">{item.said_at:%Y-%m-%d %H:%M}</time>'
         if item.said_at

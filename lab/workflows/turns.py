@@ -137,8 +137,9 @@ class Turns:
         neighbours: bool,
         everywhere: bool,
         excluded: Sequence[UUID],
+        shared: bool,
     ) -> Recalled:
-        """Return the owner's turns that bear on the question, best first."""
+        """Return the turns that bear on the question, the owner's and shared ones, best first."""
         return await recall(
             self._database,
             self._owner_id,
@@ -149,6 +150,7 @@ class Turns:
             neighbours=neighbours,
             conversation_id=None if everywhere else self._conversation_id,
             excluded=excluded,
+            shared=shared,
         )
 
     async def _last_said(self) -> str | None:

@@ -175,8 +175,9 @@ async def _memories(
             top_k=settings.top_k * SEARCH_FACTOR,
             min_similarity=settings.min_score,
             neighbours=settings.neighbours,
-            everywhere=settings.scope is Scope.all,
+            everywhere=settings.scope is not Scope.conversation,
             excluded=current,
+            shared=settings.scope is Scope.shared and context.settings.config.limits.sharing,
         )
         found += [
             Candidate(
@@ -184,6 +185,7 @@ async def _memories(
                 source_id=hit.memory.message_id,
                 said_at=hit.memory.created_at,
                 score=hit.score,
+                shared_by=recalled.others.get(hit.memory.owner_id),
             )
             for hit in recalled.hits
         ]

@@ -149,7 +149,7 @@ async def test_search_can_stay_in_one_conversation(database: Database, owner: Us
         there = await remember(stores, ["canary"] * 3)
         chat = here[0].conversation_id
         query = vectors(1)[0]
-        found = await stores.memories.signals(QUESTION, query, model=MODEL, conversation_id=chat)
+        found = await stores.memories.signals(QUESTION, query, model=MODEL, conversation_ids=[chat])
         everywhere = await stores.memories.signals(QUESTION, query, model=MODEL)
         listed = await stores.memories.list(conversation_id=chat)
 
@@ -179,7 +179,7 @@ async def test_search_never_finds_what_another_user_said(
         chat = theirs.conversation_id
         query = vectors(1)[0]
         assert (
-            await stores.memories.signals(QUESTION, query, model=MODEL, conversation_id=chat)
+            await stores.memories.signals(QUESTION, query, model=MODEL, conversation_ids=[chat])
         ).ids == []
         assert await stores.memories.some([theirs.id]) == {}
         assert await stores.memories.before(chat) is None
@@ -268,7 +268,7 @@ async def test_the_index_finds_no_fewer_in_one_chat_or_of_one_model(
         await remember(stores, ["word"] * 600)
         here = await remember(stores, ["word"] * 60, vectors(60, seed=2))
         session, chat = stores.memories._session, here[0].conversation_id
-        found = await nearest(session, Within(owner.id, chat, 60), query, MODEL, 55)
+        found = await nearest(session, Within(owner.id, [chat], 60), query, MODEL, 55)
         for memory in here[:30]:
             await stores.memories.renew(memory.id, query, model="model@2")
         renewed = await nearest(session, Within(owner.id, None, 660), query, "model@2", 55)

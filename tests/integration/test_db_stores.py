@@ -49,7 +49,7 @@ class TestConversationStore(PagedStoreContract):
         return await stores.conversations.create(f"chat {next(numbers)}")
 
     async def change(self, stores: Stores, id: UUID) -> None:
-        await stores.conversations.rename(id, "new title")
+        await stores.conversations.update(id, title="new title")
 
 
 class TestMessageStore(OwnedStoreContract):

@@ -127,7 +127,7 @@ def test_true_and_false_are_read(text: str, value: bool) -> None:
         ("LAB_MEMORY_ENABLED", "maybe", "valid boolean"),
         ("LAB_SERVER_PORT", "70000", "less than or equal to 65535"),
         ("LAB_SERVER_PORT", "8000.5", "valid integer"),
-        ("LAB_MEMORY_SCOPE", "some", "'all' or 'conversation'"),
+        ("LAB_MEMORY_SCOPE", "some", "'all', 'conversation' or 'shared'"),
         ("LAB_LOGGING_LEVEL", "loud", "'debug'"),
         ("LAB_CHAT_MODEL", "", "at least 1 character"),
         ("LAB_SERVER_HOST", "", "at least 1 character"),
