@@ -18,6 +18,7 @@ from lab.schemas.file import File
 SEEN_AND_HEARD: Final = ("image/", "audio/", "video/")
 """Media types that are told by the bytes alone."""
 _ZIP = "application/zip"
+_UNKNOWN = "application/octet-stream"
 _FAMILIES = {"image": "image/", "audio": "audio/", "file": ""}
 """How the media type begins of what a part refers to."""
 
@@ -118,7 +119,7 @@ def check_media_type(content: bytes, media_type: str) -> None:
     >>> check_media_type(b"BM is short for bare metal.", "text/plain")
     >>> check_media_type(b"<svg/>", "image/png")
     Traceback (most recent call last):
-    lab.errors.MediaTypeError: The file is called image/png, and its bytes are nothing known; ...
+    lab.errors.MediaTypeError: The file is called image/png, but its bytes are of no known kind.
     """
     found = filetype.guess_mime(content)
     if found is not None:
@@ -130,11 +131,9 @@ def check_media_type(content: bytes, media_type: str) -> None:
     elif media_type.startswith(SEEN_AND_HEARD):
         fits = False
     elif found is None:
-        fits = filetype.get_type(mime=media_type) is None
+        fits = media_type == _UNKNOWN or filetype.get_type(mime=media_type) is None
     else:
         fits = found == _ZIP
     if not fits:
-        raise MediaTypeError(
-            f"The file is called {media_type}, and its bytes are {found or 'nothing known'}; "
-            "send it as what it is."
-        )
+        what = f"{found}; send it as that" if found else "of no known kind"
+        raise MediaTypeError(f"The file is called {media_type}, but its bytes are {what}.")
