@@ -23,6 +23,7 @@ from lab.errors import (
     MediaTypeError,
     NotFoundError,
 )
+from lab.messages import Part
 from lab.protocols import FloatArray, Passage
 from lab.schemas.api_key import ApiKey
 from lab.schemas.audio_part import AudioPart
@@ -260,7 +261,7 @@ class TestSearchResultStore(PagedStoreContract):
         await stores.search_results.update(id, text="Canaries sing.")
 
 
-FOUND = {
+FOUND: dict[str, Any] = {
     "query": "canaries",
     "provider": "local",
     "position": 0,
@@ -576,7 +577,7 @@ async def test_parts_refer_to_files_of_their_kind(database: Database, owner: Use
         chat = await stores.conversations.create("chat")
         picture = await stores.files.add(PNG, "image/png")
         sound = await stores.files.add(WAV, "audio/wav")
-        parts = [
+        parts: list[Part] = [
             ImagePart(file_id=picture.id),
             AudioPart(file_id=sound.id),
             FilePart(file_id=picture.id),
