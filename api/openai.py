@@ -13,8 +13,10 @@ from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.openai_media_content import OpenAIMediaContent
 from lab.schemas.openai_message import OpenAIMessage
 from lab.schemas.openai_role import OpenAIRole
+from lab.schemas.openai_text_content import OpenAITextContent
 from lab.schemas.openai_tool_call import OpenAIToolCall
 from lab.schemas.role import Role
 from lab.schemas.tool import Tool
@@ -85,7 +87,7 @@ def _parameters(request: ChatCompletionRequest) -> GenerationParameters:
 def _message(message: OpenAIMessage) -> ChatMessage:
     content = message.content
     if isinstance(content, list):
-        content = "".join(piece.text for piece in content)
+        content = "".join(map(_text, content))
     role = Role.system if message.role is OpenAIRole.developer else Role(message.role.value)
     if role is Role.tool and not message.tool_call_id:
         raise InputError("`messages`: a tool message needs the `tool_call_id` it answers.")
@@ -96,6 +98,16 @@ def _message(message: OpenAIMessage) -> ChatMessage:
         tool_calls=[_call(call) for call in message.tool_calls or []],
         tool_call_id=message.tool_call_id if role is Role.tool else None,
     )
+
+
+def _text(piece: OpenAITextContent | OpenAIMediaContent) -> str:
+    if isinstance(piece, OpenAIMediaContent):
+        raise InputError(
+            f"`messages`: the models of this lab read text, and cannot take `{piece.type}`: they "
+            "neither see nor hear. Leave it out; add the text of a file as a document "
+            "(POST /v1/documents)."
+        )
+    return piece.text
 
 
 def _call(call: OpenAIToolCall) -> ToolCall:

@@ -5,7 +5,7 @@ LabError
 ├── InputError            (also ValueError)    a request or a value is wrong
 │   ├── ContextLengthError                     a prompt does not fit the model's window
 │   ├── DimensionError                         an array has the wrong shape
-│   ├── DocumentError                          a document cannot be read
+│   ├── DocumentError                          a document or file cannot be read
 │   │   ├── MediaTypeError                     it is of a kind that the lab does not read
 │   │   └── DocumentTooLargeError              it is larger than the operator allows
 │   └── ConfigError                            a setting is wrong
@@ -13,7 +13,7 @@ LabError
 │       └── LockedKeyError                     the operator locked that setting
 ├── NotFoundError         (also LookupError)   nothing of the caller's has that id
 │   └── UnknownModelError                      no model or profile has that name
-├── ConflictError                              something of that name is there already
+├── ConflictError                              something is there already, or changed meanwhile
 ├── AuthenticationError                        no valid token came with the request
 ├── PermissionDeniedError                      the token may not do that
 ├── RateLimitError                             too much at once; try again later
@@ -70,21 +70,21 @@ class DimensionError(InputError):
 
 
 class DocumentError(InputError):
-    """A document cannot be read."""
+    """A document or another file cannot be read."""
 
     code = "unreadable_document"
     status = 422
 
 
 class MediaTypeError(DocumentError):
-    """A document is of a kind that the lab does not read."""
+    """A document or file is of a kind that the lab does not read, or not what it is called."""
 
     code = "unsupported_media_type"
     status = 415
 
 
 class DocumentTooLargeError(DocumentError):
-    """A document is larger than the operator allows."""
+    """A document or another file is larger than the operator allows."""
 
     code = "document_too_large"
     status = 413
@@ -145,7 +145,7 @@ class UnknownModelError(NotFoundError):
 
 
 class ConflictError(LabError):
-    """Something of that name is there already."""
+    """Something of that name is there already, or somebody else changed it meanwhile."""
 
     code = "conflict"
     status = 409

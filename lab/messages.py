@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 
+from lab.errors import InputError
+from lab.schemas.audio_part import AudioPart
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
+from lab.schemas.file_part import FilePart
+from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
 from lab.schemas.text_part import TextPart
 from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.tool_call_part import ToolCallPart
 from lab.schemas.tool_result_part import ToolResultPart
 
-Part = TextPart | ThinkingPart | ToolCallPart | ToolResultPart
+Attachment = ImagePart | AudioPart | FilePart
+"""What refers to a stored file."""
+Part = TextPart | ThinkingPart | Attachment | ToolCallPart | ToolResultPart
 
 
 def text_of(parts: Iterable[Part]) -> str:
@@ -19,7 +25,21 @@ def text_of(parts: Iterable[Part]) -> str:
 
 
 def to_chat_message(message: Message) -> ChatMessage:
-    """Return the message as the chat template takes it; thinking is left out."""
+    """
+    Return the message as the chat template takes it; thinking is left out.
+
+    Raises
+    ------
+    InputError
+        If it holds what models that read text cannot take.
+    """
+    for part in message.parts:
+        if isinstance(part, Attachment):
+            raise InputError(
+                f"Message {message.position} of this conversation holds a part of type "
+                f"`{part.type}`, and the models of this lab read text only; ask in another "
+                "conversation, or delete that message."
+            )
     result = next((p for p in message.parts if isinstance(p, ToolResultPart)), None)
     return ChatMessage(
         role=message.role,

@@ -50,7 +50,7 @@ export type Intent =
 /**
  * One part of a message.
  */
-export type MessagePart = TextPart | ThinkingPart | ToolCallPart | ToolResultPart;
+export type MessagePart = TextPart | ThinkingPart | ImagePart | AudioPart | FilePart | ToolCallPart | ToolResultPart;
 /**
  * A message to store, with the moment when it was said.
  */
@@ -69,9 +69,17 @@ export type Task = "chat" | "embedding";
  */
 export type SourceKind = "system" | "document" | "summary" | "memory" | "fact" | "recent" | "question";
 /**
+ * What a step of research does.
+ */
+export type ResearchStepKind = "plan" | "gather" | "analyse" | "synthesise";
+/**
  * What a run does.
  */
 export type RunKind = "chat" | "evaluation";
+/**
+ * Where a todo stands.
+ */
+export type TodoStatus = "pending" | "in_progress" | "completed";
 
 /**
  * A key for clients outside the hub; only its hash is stored.
@@ -138,6 +146,19 @@ export interface ApiKeyRequest {
    * When it ends; null for never. Unset: with the token that makes it.
    */
   expires_at?: string | null;
+}
+/**
+ * Sound in a message.
+ */
+export interface AudioPart {
+  /**
+   * Discriminator.
+   */
+  type?: "audio";
+  /**
+   * The sound.
+   */
+  file_id: string;
 }
 /**
  * Copies of what every request reads: whose a token is, and the settings of users.
@@ -475,7 +496,7 @@ export interface OpenAIMessage {
   /**
    * Text, or pieces of text.
    */
-  content?: string | OpenAITextContent[] | null;
+  content?: string | (OpenAITextContent | OpenAIMediaContent)[] | null;
   /**
    * Name of the speaker; empty is none.
    */
@@ -509,6 +530,16 @@ export interface OpenAITextContent {
    * The text.
    */
   text: string;
+}
+/**
+ * A piece of a message that is not text; the models of this lab read text, so it is refused.
+ */
+export interface OpenAIMediaContent {
+  /**
+   * Kind of content.
+   */
+  type: "image_url" | "input_audio" | "file";
+  [k: string]: unknown;
 }
 /**
  * Options of a streamed answer.
@@ -930,6 +961,10 @@ export interface DatabaseConfig {
    * Seconds to wait for a connection.
    */
   connect_timeout_s?: number;
+  /**
+   * Largest picture, sound or file that is stored for a message or as an image.
+   */
+  max_file_bytes?: number;
 }
 /**
  * The embedding model.
@@ -1406,6 +1441,53 @@ export interface DocumentText {
   text: string;
 }
 /**
+ * A tool that was written for one user; it runs only after approval.
+ */
+export interface DynamicTool {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Counts the changes, from 1; a change names the version that it was made to.
+   */
+  version: number;
+  /**
+   * Unique name, as models call it.
+   */
+  name: string;
+  /**
+   * What the tool does, for the model.
+   */
+  description: string;
+  /**
+   * JSON Schema of the arguments.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  };
+  /**
+   * Python source.
+   */
+  code: string;
+  /**
+   * The model that embedded the description.
+   */
+  embedding_model: string;
+  /**
+   * When the user approved this version; null until then.
+   */
+  approved_at?: string | null;
+  /**
+   * When it was first written.
+   */
+  created_at: string;
+}
+/**
  * One embedding, as OpenAI writes it.
  */
 export interface Embedding {
@@ -1767,6 +1849,104 @@ export interface FactHit {
    * Cosine similarity in [-1, 1], higher is closer; null for a fact of another embedding model, which waits for `lab db reembed`.
    */
   similarity: number | null;
+}
+/**
+ * Bytes that messages and images refer to.
+ */
+export interface File {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Name of the file; null where it has none.
+   */
+  name?: string | null;
+  /**
+   * What the bytes are, e.g. `image/png`.
+   */
+  media_type: string;
+  /**
+   * Of the bytes, in hex.
+   */
+  sha256: string;
+  /**
+   * Size.
+   */
+  n_bytes: number;
+  /**
+   * When it was stored.
+   */
+  created_at: string;
+}
+/**
+ * A file in a message.
+ */
+export interface FilePart {
+  /**
+   * Discriminator.
+   */
+  type?: "file";
+  /**
+   * The file.
+   */
+  file_id: string;
+}
+/**
+ * A picture that a model made.
+ */
+export interface Image {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Its bytes.
+   */
+  file_id: string;
+  /**
+   * The picture that it was edited from; null for one made from text alone.
+   */
+  source_id?: string | null;
+  /**
+   * What was asked for.
+   */
+  prompt: string;
+  /**
+   * Id of the model that made it.
+   */
+  model: string;
+  /**
+   * Parameters as used, seed included.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  };
+  /**
+   * When it was made.
+   */
+  created_at: string;
+}
+/**
+ * A picture in a message.
+ */
+export interface ImagePart {
+  /**
+   * Discriminator.
+   */
+  type?: "image";
+  /**
+   * The picture.
+   */
+  file_id: string;
 }
 /**
  * A turn that can be found again.
@@ -2146,6 +2326,91 @@ export interface ReceiptItem {
   reason: string;
 }
 /**
+ * One step of a research task.
+ */
+export interface ResearchStep {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * The task.
+   */
+  task_id: string;
+  /**
+   * Index among the steps of the task, from 0.
+   */
+  position: number;
+  kind: ResearchStepKind;
+  /**
+   * The question that it is about: one of the plan, or that of the task.
+   */
+  question: string;
+  status: RunStatus;
+  /**
+   * What came of it; null until it ended.
+   */
+  result?: string | null;
+  /**
+   * What went wrong, for people.
+   */
+  error?: string | null;
+  /**
+   * When it was planned.
+   */
+  created_at: string;
+  /**
+   * When it ended.
+   */
+  finished_at?: string | null;
+}
+/**
+ * A question that is answered by research, step by step.
+ */
+export interface ResearchTask {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Counts the changes, from 1; a change names the version that it was made to.
+   */
+  version: number;
+  /**
+   * The conversation it was asked in; null for none.
+   */
+  conversation_id?: string | null;
+  /**
+   * What is to be found out.
+   */
+  question: string;
+  status: RunStatus;
+  /**
+   * The answer with its citations; null until it is written.
+   */
+  report?: string | null;
+  /**
+   * What went wrong, for people.
+   */
+  error?: string | null;
+  /**
+   * When it was asked for.
+   */
+  created_at: string;
+  /**
+   * When it ended.
+   */
+  finished_at?: string | null;
+}
+/**
  * One execution: a chat turn or an evaluation.
  */
 export interface Run {
@@ -2292,6 +2557,77 @@ export interface ScheduleUpdate {
   enabled?: boolean | null;
 }
 /**
+ * A page that a search of the web found, with what was read there.
+ */
+export interface SearchResult {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * The step of research that it is a source of; null for none.
+   */
+  step_id?: string | null;
+  /**
+   * What was searched for.
+   */
+  query: string;
+  /**
+   * Who was asked.
+   */
+  provider: string;
+  /**
+   * Rank among the results of the search, from 0.
+   */
+  position: number;
+  /**
+   * Address of the page.
+   */
+  url: string;
+  /**
+   * Title of the page.
+   */
+  title: string;
+  /**
+   * What the provider shows of it.
+   */
+  snippet: string;
+  /**
+   * Main text of the page as it was read, which citations are checked against; null until then.
+   */
+  text?: string | null;
+  /**
+   * When it was found.
+   */
+  created_at: string;
+}
+/**
+ * A model profile that a user made.
+ */
+export interface StoredProfile {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Counts the changes, from 1; a change names the version that it was made to.
+   */
+  version: number;
+  profile: ModelProfile;
+  /**
+   * When it was made.
+   */
+  created_at: string;
+}
+/**
  * What a stretch of a conversation told.
  */
 export interface Summary {
@@ -2357,6 +2693,36 @@ export interface SummarySource {
    * The summary of the level below; null for a memory.
    */
   source_summary_id?: string | null;
+}
+/**
+ * Something that is to be done.
+ */
+export interface Todo {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Counts the changes, from 1; a change names the version that it was made to.
+   */
+  version: number;
+  /**
+   * The conversation it came up in; null for none.
+   */
+  conversation_id?: string | null;
+  /**
+   * What is to be done.
+   */
+  text: string;
+  status: TodoStatus;
+  /**
+   * When it was written down.
+   */
+  created_at: string;
 }
 /**
  * What one person used of one model on one day.

@@ -32,7 +32,7 @@ class Database:
     Parameters
     ----------
     config : DatabaseConfig
-        Size of the pool and how long to wait for a connection.
+        Size of the pool, how long to wait for a connection, and how large a file may be.
     url : str
         SQLAlchemy or libpq URL of the database.
 
@@ -47,6 +47,7 @@ class Database:
     def __init__(self, config: DatabaseConfig, url: str) -> None:
         self._url, self._place = url, place(url)
         self._timeout_s = config.connect_timeout_s
+        self._max_file_bytes = config.max_file_bytes
         self.changes = Changes()
         self.pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             conninfo(url),
@@ -100,7 +101,7 @@ class Database:
         """
         async with self._transaction() as session:
             await enter(session, owner_id)
-            yield Stores(session, owner_id)
+            yield Stores(session, owner_id, self._max_file_bytes)
 
     @asynccontextmanager
     async def accounts(self) -> AsyncIterator[Accounts]:

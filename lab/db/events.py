@@ -6,29 +6,16 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from lab.db.owned import Store
 from lab.db.runs import RunStore
 from lab.db.tables import EventRow
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 
 
-class EventStore:
-    """
-    Events of one user's runs, in order.
-
-    Parameters
-    ----------
-    session : AsyncSession
-        Open session. The store never commits: the caller owns the transaction.
-    owner_id : UUID
-        The user.
-    """
-
-    def __init__(self, session: AsyncSession, owner_id: UUID) -> None:
-        self._session = session
-        self._owner_id = owner_id
+class EventStore(Store):
+    """Events of one user's runs, in order."""
 
     async def append(
         self, run_id: UUID, position: int, type: EventType, data: Mapping[str, Any]

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from importlib.metadata import version
+from mimetypes import guess_extension
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -21,7 +22,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from pgvector.sqlalchemy import VECTOR
 from psycopg import AsyncConnection, sql
 from psycopg.rows import tuple_row
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, LargeBinary, Table
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from lab.db.belongings import owned_tables, run_folder, snapshot
@@ -47,9 +48,12 @@ Written on {day}; `manifest.json` says so for programs.
   and `messages` are what was said, `memories` what can be found again, `summaries` what was made
   of them (`summary_sources`: of which), `facts` what they told, `runs` and `events` how answers
   came about (`receipt`: what was put before the model), `usage` what they cost, `documents` the
-  texts of files that were added, `eval_runs` and `schedules` the evaluations, `user_configs` the
-  settings, `api_keys` the keys without their secrets.
-- `files/`: what lies in the lab's data folder for these rows, such as executed notebooks.
+  texts of files that were added, `files` what pictures and other files are, `images` how pictures
+  were made, `todos`, `research_tasks` with `research_steps` and `search_results`, `dynamic_tools`
+  and `model_profiles` what they say, `eval_runs` and `schedules` the evaluations, `user_configs`
+  the settings, `api_keys` the keys without their secrets.
+- `files/`: the bytes of `files`, called by their ids, and what lies in the lab's data folder for
+  these rows, such as executed notebooks.
 
 Left out: the hashes of the password and of the keys, which only open doors; embeddings, the index
 of words and the passages of documents, which are computed from the texts; the graph's checkpoints,
@@ -125,6 +129,9 @@ async def _write(
                     for run in runs:
                         folder = run_folder(data_folder, *run)
                         n_files += await asyncio.to_thread(_add_files, archive, folder, data_folder)
+            n_files += await _add_contents(
+                archive, _batches(connection, _CONTENTS, user.id, size=1)
+            )
             (((revision,),),) = [rows async for rows in _batches(connection, _REVISION)]
         manifest = {
             "user": user.name,
@@ -149,6 +156,16 @@ async def _add_rows(archive: ZipFile, table: str, rows: Batches) -> int:
     return n_rows
 
 
+async def _add_contents(archive: ZipFile, rows: Batches) -> int:
+    n_files = 0
+    async with aclosing(rows):
+        async for ((id, media_type, content),) in rows:
+            inside = f"files/{id}{guess_extension(media_type) or ''}"
+            await asyncio.to_thread(archive.writestr, inside, content)
+            n_files += 1
+    return n_files
+
+
 def _add_files(archive: ZipFile, folder: Path, data_folder: Path) -> int:
     """Add the files of a folder, if it is there; links lead elsewhere and stay out."""
     n_files = 0
@@ -168,6 +185,7 @@ _NOTEBOOKS = sql.SQL(
     "SELECT id, executed_notebook FROM eval_runs"
     " WHERE owner_id = %s AND executed_notebook IS NOT NULL ORDER BY id"
 )
+_CONTENTS = sql.SQL("SELECT id, media_type, content FROM files WHERE owner_id = %s ORDER BY id")
 _REVISION = sql.SQL("SELECT version_num FROM alembic_version")
 
 
@@ -176,7 +194,7 @@ def _statement(table: Table, owner: Column[Any]) -> sql.Composed:
     shown = [
         column.name
         for column in table.columns
-        if not isinstance(column.type, VECTOR | TSVECTOR)
+        if not isinstance(column.type, VECTOR | TSVECTOR | LargeBinary)
         and f"{table.name}.{column.name}" not in SECRETS
     ]
     return sql.SQL(
@@ -195,10 +213,13 @@ def _names(columns: Iterable[str]) -> sql.Composed:
 
 
 async def _batches(
-    connection: AsyncConnection[Any], statement: sql.SQL | sql.Composed, *owner: UUID
+    connection: AsyncConnection[Any],
+    statement: sql.SQL | sql.Composed,
+    *owner: UUID,
+    size: int = BATCH,
 ) -> Batches:
-    """Yield rows, some at a time; the server keeps those that are not asked for yet."""
+    """Yield rows, `size` at a time; the server keeps those that are not asked for yet."""
     async with connection.cursor("export", row_factory=tuple_row) as cursor:
         await cursor.execute(statement, owner)
-        while rows := await cursor.fetchmany(BATCH):
+        while rows := await cursor.fetchmany(size):
             yield rows

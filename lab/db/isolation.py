@@ -40,7 +40,7 @@ _CLOSED = text(
     ) = ARRAY[:rule]
     """
 )
-_RULE = "(owner_id = (NULLIF(current_setting('lab.owner_id'::text, true), ''::text))::uuid)"
+RULE = "(owner_id = (NULLIF(current_setting('lab.owner_id'::text, true), ''::text))::uuid)"
 """The policy of each table, as PostgreSQL writes it."""
 
 
@@ -66,5 +66,5 @@ async def require_ownership(connection: AsyncConnection, place: str) -> None:
 
 def unprotected(connection: Connection) -> list[str]:
     """Return the tables with an owner whose policy is missing, different, or not in force."""
-    closed = set(connection.scalars(_CLOSED, {"rule": _RULE}))
+    closed = set(connection.scalars(_CLOSED, {"rule": RULE}))
     return [table.name for table in OWNED if table.name not in closed]

@@ -4,7 +4,6 @@ import builtins
 from collections.abc import Sequence
 from uuid import UUID
 
-import numpy as np
 from sqlalchemy import (
     ColumnElement,
     UnaryExpression,
@@ -22,8 +21,8 @@ from lab.db import recall
 from lab.db.owned import OwnedStore
 from lab.db.summaries import SummaryStore, lock
 from lab.db.tables import MemoryContextRow, MemoryRow, MemoryTermRow
-from lab.errors import DimensionError, InputError
-from lab.protocols import EMBEDDING_DIM, FloatArray, Signals
+from lab.db.vectors import check_vector
+from lab.protocols import FloatArray, Signals
 from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.role import Role
@@ -71,7 +70,7 @@ class MemoryStore(OwnedStore[Memory]):
         model : str
             Signature of the model that made them.
         """
-        _check("embedding", embedding)
+        check_vector("embedding", embedding)
         memory = await self._insert(
             conversation_id=message.conversation_id,
             message_id=message.id,
@@ -97,7 +96,7 @@ class MemoryStore(OwnedStore[Memory]):
         What was embedded together with the former text stays: `set_context` replaces it. Summaries
         that tell of it are deleted.
         """
-        _check("embedding", embedding)
+        check_vector("embedding", embedding)
         await lock(self._session, self._owner_id, (await self.get(id)).conversation_id)
         fields = {"text": text, "embedding": embedding, "embedding_model": model}
         memory = await self._update(id, fields)
@@ -108,7 +107,7 @@ class MemoryStore(OwnedStore[Memory]):
 
     async def set_context(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
         """Keep the embedding (768,), made by a model, of a memory with what was said before it."""
-        _check("context_embedding", embedding)
+        check_vector("context_embedding", embedding)
         statement = postgresql.insert(MemoryContextRow).values(
             memory_id=id, owner_id=self._owner_id, embedding=embedding, embedding_model=model
         )
@@ -194,12 +193,12 @@ class MemoryStore(OwnedStore[Memory]):
 
     async def renew(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
         """Put the embedding (768,) by another model of the same text in the place of a memory's."""
-        _check("embedding", embedding)
+        check_vector("embedding", embedding)
         await self._update(id, {"embedding": embedding, "embedding_model": model})
 
     async def renew_context(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
         """Do so for the embedding with what was said before it, unless that was forgotten."""
-        _check("context_embedding", embedding)
+        check_vector("context_embedding", embedding)
         await self._session.execute(
             update(MemoryContextRow)
             .where(MemoryContextRow.memory_id == id, MemoryContextRow.owner_id == self._owner_id)
@@ -237,7 +236,7 @@ class MemoryStore(OwnedStore[Memory]):
         everywhere : Commonness, optional
             How common the question's words are, where more is searched than this.
         """
-        _check("query", query)
+        check_vector("query", query)
         return await recall.signals(
             self._session,
             self._owner_id,
@@ -286,10 +285,3 @@ class MemoryStore(OwnedStore[Memory]):
                 "text": memory.text,
             },
         )
-
-
-def _check(name: str, vector: FloatArray) -> None:
-    if vector.shape != (EMBEDDING_DIM,):
-        raise DimensionError(name, vector.shape, str((EMBEDDING_DIM,)))
-    if not (np.isfinite(vector).all() and vector.any()):
-        raise InputError(f"The {name} has no direction: it is all zeros or holds NaN or infinity.")

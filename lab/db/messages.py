@@ -8,12 +8,13 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 
 from lab.db.conversations import ConversationStore
+from lab.db.files import check_attachments
 from lab.db.memories import MemoryStore
 from lab.db.owned import OwnedStore, plain
 from lab.db.summaries import lock
 from lab.db.tables import ConversationRow, MessageRow
 from lab.errors import NotFoundError
-from lab.messages import Part
+from lab.messages import Attachment, Part
 from lab.schemas.message import Message
 from lab.schemas.role import Role
 
@@ -40,7 +41,16 @@ class MessageStore(OwnedStore[Message]):
 
         The chat is locked until the transaction ends, so that turns which arrive at once get
         positions without a gap.
+
+        Raises
+        ------
+        NotFoundError
+            If the chat is not the user's, or a file that a part refers to.
+        InputError
+            If a part refers to a file of another kind.
         """
+        if attachments := [part for part in parts if isinstance(part, Attachment)]:
+            await check_attachments(self._session, self._owner_id, attachments)
         position = await self._session.scalar(
             update(ConversationRow)
             .where(

@@ -1,24 +1,27 @@
 """What every store of owned rows does alike."""
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import ColumnElement, delete, insert, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from lab.db.tables import OwnedRow
-from lab.errors import InputError, NotFoundError, nearest
+from lab.errors import ConflictError, InputError, NotFoundError, nearest
 
 EntityT = TypeVar("EntityT", bound=BaseModel)
 
 
-class OwnedStore(Generic[EntityT]):
+class Store:
     """
-    Rows of one kind that belong to one user; another user's rows do not exist here.
+    What one user owns of one kind; what is another's does not exist here.
 
     Parameters
     ----------
@@ -28,14 +31,18 @@ class OwnedStore(Generic[EntityT]):
         The user.
     """
 
+    def __init__(self, session: AsyncSession, owner_id: UUID) -> None:
+        self._session = session
+        self._owner_id = owner_id
+
+
+class OwnedStore(Store, Generic[EntityT]):
+    """Rows of one kind, each found by its id."""
+
     kind: ClassVar[str]
     row: ClassVar[type[OwnedRow]]
     entity: type[EntityT]
     changeable: ClassVar[frozenset[str]] = frozenset()
-
-    def __init__(self, session: AsyncSession, owner_id: UUID) -> None:
-        self._session = session
-        self._owner_id = owner_id
 
     async def get(self, id: UUID) -> EntityT:
         """Return the row of that id, or raise `NotFoundError`."""
@@ -95,20 +102,39 @@ class OwnedStore(Generic[EntityT]):
         return self._checked(row)
 
     async def _update(self, id: UUID, fields: Mapping[str, Any]) -> EntityT:
+        values = self._changes(fields)
+        if not values:
+            return await self.get(id)
+        return self._entity(await self._changed(values, *self._is(id)), id)
+
+    def _changes(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return fields as columns take them, or raise `InputError` for what cannot change."""
         for name in fields.keys() - self.changeable:
             known = sorted(self.changeable)
             raise InputError(
                 f"A {self.kind} has no `{name}` to change.{nearest(name, known)} "
                 f"What can change: {', '.join(known)}."
             )
-        if not fields:
-            return await self.get(id)
-        values = {name: plain(value) for name, value in fields.items()}
-        changed = await self._session.scalar(
-            update(self.row).where(*self._is(id)).values(values).returning(self.row),
+        return {name: plain(value) for name, value in fields.items()}
+
+    async def _changed(
+        self, values: Mapping[str, Any], *conditions: ColumnElement[bool]
+    ) -> OwnedRow | None:
+        return await self._session.scalar(
+            update(self.row).where(*conditions).values(values).returning(self.row),
             execution_options={"populate_existing": True},
         )
-        return self._entity(changed, id)
+
+
+@contextmanager
+def free_name(kind: str, name: str | None) -> Iterator[None]:
+    """Say which name is taken: under row-level security PostgreSQL does not."""
+    try:
+        yield
+    except IntegrityError as error:
+        if not isinstance(error.orig, UniqueViolation):
+            raise
+        raise ConflictError(f"You have a {kind} `{name}` already; choose another name.") from error
 
 
 def plain(value: Any) -> Any:

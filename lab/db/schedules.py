@@ -1,17 +1,12 @@
 """Evaluations that run by the clock."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg.errors import UniqueViolation
-from sqlalchemy.exc import IntegrityError
-
-from lab.db.owned import OwnedStore
+from lab.db.owned import OwnedStore, free_name
 from lab.db.tables import ScheduleRow
-from lab.errors import ConflictError
 from lab.schemas.schedule import Schedule
 
 
@@ -36,7 +31,7 @@ class ScheduleStore(OwnedStore[Schedule]):
         next_run_at: datetime | None = None,
     ) -> Schedule:
         """Make a schedule, or raise `ConflictError` when the user has one of that name."""
-        with _free(name):
+        with free_name(self.kind, name):
             return await self._insert(
                 name=name,
                 cron=cron,
@@ -48,18 +43,5 @@ class ScheduleStore(OwnedStore[Schedule]):
 
     async def update(self, id: UUID, **fields: Any) -> Schedule:
         """Change fields of a schedule, or raise `ConflictError` as `create` does."""
-        with _free(fields.get("name")):
+        with free_name(self.kind, fields.get("name")):
             return await self._update(id, fields)
-
-
-@contextmanager
-def _free(name: str | None) -> Iterator[None]:
-    """Say which name is taken: under row-level security PostgreSQL does not."""
-    try:
-        yield
-    except IntegrityError as error:
-        if not isinstance(error.orig, UniqueViolation):
-            raise
-        raise ConflictError(
-            f"You have a schedule `{name}` already; choose another name."
-        ) from error

@@ -7,14 +7,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lab.db.api_keys import ApiKeyStore
 from lab.db.conversations import ConversationStore
 from lab.db.documents import DocumentStore
+from lab.db.dynamic_tools import DynamicToolStore
 from lab.db.eval_runs import EvalRunStore
 from lab.db.events import EventStore
 from lab.db.facts import FactStore
+from lab.db.files import FileStore
+from lab.db.images import ImageStore
 from lab.db.memories import MemoryStore
 from lab.db.messages import MessageStore
+from lab.db.model_profiles import ModelProfileStore
+from lab.db.research import ResearchStepStore, ResearchTaskStore, SearchResultStore
 from lab.db.runs import RunStore
 from lab.db.schedules import ScheduleStore
 from lab.db.summaries import SummaryStore
+from lab.db.todos import TodoStore
 from lab.db.usage import UsageStore
 from lab.db.user_configs import UserConfigStore
 
@@ -29,9 +35,11 @@ class Stores:
         Open session; whoever opened it commits.
     owner_id : UUID
         The user.
+    max_file_bytes : int
+        Size of the largest file that is stored.
     """
 
-    def __init__(self, session: AsyncSession, owner_id: UUID) -> None:
+    def __init__(self, session: AsyncSession, owner_id: UUID, max_file_bytes: int) -> None:
         self.conversations = ConversationStore(session, owner_id)
         self.messages = MessageStore(session, owner_id)
         self.memories = MemoryStore(session, owner_id)
@@ -45,3 +53,11 @@ class Stores:
         self.schedules = ScheduleStore(session, owner_id)
         self.api_keys = ApiKeyStore(session, owner_id)
         self.config = UserConfigStore(session, owner_id)
+        self.files = FileStore(session, owner_id, max_file_bytes)
+        self.images = ImageStore(session, owner_id)
+        self.model_profiles = ModelProfileStore(session, owner_id)
+        self.dynamic_tools = DynamicToolStore(session, owner_id)
+        self.todos = TodoStore(session, owner_id)
+        self.research_tasks = ResearchTaskStore(session, owner_id)
+        self.research_steps = ResearchStepStore(session, owner_id)
+        self.search_results = SearchResultStore(session, owner_id)

@@ -60,6 +60,14 @@ class OwnedRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
+class VersionedRow(OwnedRow):
+    """A row that two may want to change at once: a change names the version that it was made to."""
+
+    __abstract__ = True
+
+    version: Mapped[int] = mapped_column(default=1)
+
+
 class UserRow(Base):
     """A person or service that owns rows."""
 
@@ -424,6 +432,123 @@ class EvalRunRow(OwnedRow):
     error: Mapped[str | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class FileRow(OwnedRow):
+    """
+    The bytes of a picture, of sound or of a file, which messages and images refer to.
+
+    All three are stored, limited, checked, exported and deleted alike, so there is one table. A
+    message keeps the id in its parts, and shows that something was there when the file is gone.
+    """
+
+    __tablename__ = "files"
+
+    name: Mapped[str | None]
+    media_type: Mapped[str]
+    sha256: Mapped[str]
+    n_bytes: Mapped[int]
+    content: Mapped[bytes] = mapped_column(deferred=True)
+
+
+class ImageRow(OwnedRow):
+    """A picture that a model made; it goes with its bytes."""
+
+    __tablename__ = "images"
+
+    file_id: Mapped[UUID] = mapped_column(ForeignKey("files.id", ondelete="CASCADE"), unique=True)
+    source_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("images.id", ondelete="SET NULL"), index=True
+    )
+    prompt: Mapped[str]
+    model: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+
+
+class ModelProfileRow(VersionedRow):
+    """A model profile that a user made."""
+
+    __tablename__ = "model_profiles"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
+
+    name: Mapped[str] = mapped_column(Computed("profile ->> 'id'::text", persisted=True))
+    """The profile's id, which requests name."""
+    profile: Mapped[dict[str, Any]]
+
+
+class DynamicToolRow(VersionedRow):
+    """A tool that was written for one user, found by what it does."""
+
+    __tablename__ = "dynamic_tools"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
+
+    name: Mapped[str]
+    description: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    code: Mapped[str]
+    embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM), deferred=True)
+    embedding_model: Mapped[str]
+    approved_at: Mapped[datetime | None]
+
+
+class TodoRow(VersionedRow):
+    """Something that is to be done."""
+
+    __tablename__ = "todos"
+
+    conversation_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
+    )
+    text: Mapped[str]
+    status: Mapped[str]
+
+
+class ResearchTaskRow(VersionedRow):
+    """A question that is answered by research; two write it: who does it, and who cancels it."""
+
+    __tablename__ = "research_tasks"
+
+    conversation_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
+    )
+    question: Mapped[str]
+    status: Mapped[str]
+    report: Mapped[str | None]
+    error: Mapped[str | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ResearchStepRow(OwnedRow):
+    """One step of a research task."""
+
+    __tablename__ = "research_steps"
+    __table_args__ = (UniqueConstraint("task_id", "position"),)
+
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("research_tasks.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    kind: Mapped[str]
+    question: Mapped[str]
+    status: Mapped[str]
+    result: Mapped[str | None]
+    error: Mapped[str | None]
+    finished_at: Mapped[datetime | None]
+
+
+class SearchResultRow(OwnedRow):
+    """A page that a search of the web found."""
+
+    __tablename__ = "search_results"
+
+    step_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("research_steps.id", ondelete="CASCADE"), index=True
+    )
+    query: Mapped[str]
+    provider: Mapped[str]
+    position: Mapped[int]
+    url: Mapped[str]
+    title: Mapped[str]
+    snippet: Mapped[str]
+    text: Mapped[str | None]
 
 
 OWNED: Final = tuple(table for table in Base.metadata.sorted_tables if "owner_id" in table.columns)

@@ -7,26 +7,14 @@ from sqlalchemy import Date, Select, cast, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lab.db.ids import first_id
+from lab.db.owned import Store
 from lab.db.tables import UsageRow, UserRow
 from lab.schemas.usage import Usage
 from lab.schemas.usage_day import UsageDay
 
 
-class UsageStore:
-    """
-    What one user used.
-
-    Parameters
-    ----------
-    session : AsyncSession
-        Open session. The store never commits: the caller owns the transaction.
-    owner_id : UUID
-        The user.
-    """
-
-    def __init__(self, session: AsyncSession, owner_id: UUID) -> None:
-        self._session = session
-        self._owner_id = owner_id
+class UsageStore(Store):
+    """What one user used."""
 
     async def add(
         self, model: str, profile: str, usage: Usage, *, run_id: UUID | None = None

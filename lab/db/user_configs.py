@@ -2,31 +2,17 @@
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from lab.db.changes import tell
+from lab.db.owned import Store
 from lab.db.tables import UserConfigRow
 
 
-class UserConfigStore:
-    """
-    The user layer of the settings: only what the user changed.
-
-    Parameters
-    ----------
-    session : AsyncSession
-        Open session. The store never commits: the caller owns the transaction.
-    owner_id : UUID
-        The user.
-    """
-
-    def __init__(self, session: AsyncSession, owner_id: UUID) -> None:
-        self._session = session
-        self._owner_id = owner_id
+class UserConfigStore(Store):
+    """The user layer of the settings: only what the user changed."""
 
     async def get(self) -> dict[str, Any]:
         """Return the changed settings by section and key; empty when none was changed."""

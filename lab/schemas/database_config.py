@@ -52,3 +52,11 @@ class DatabaseConfig(BaseModel):
     connect_timeout_s: Annotated[
         float, Field(description='Seconds to wait for a connection.', ge=0.1)
     ] = 10
+    max_file_bytes: Annotated[
+        int,
+        Field(
+            description='Largest picture, sound or file that is stored for a message or as an image.',
+            ge=1024,
+            le=268435456,
+        ),
+    ] = 20971520

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from . import audio_part, file_part, image_part
 from . import role as role_1
 from . import text_part, thinking_part, tool_call_part, tool_result_part
 
@@ -35,7 +36,7 @@ class Message(BaseModel):
         ),
     ] = None
     parts: Annotated[
-        list[Annotated[text_part.TextPart | thinking_part.ThinkingPart | tool_call_part.ToolCallPart | tool_result_part.ToolResultPart, Field(discriminator='type')]],
+        list[Annotated[text_part.TextPart | thinking_part.ThinkingPart | image_part.ImagePart | audio_part.AudioPart | file_part.FilePart | tool_call_part.ToolCallPart | tool_result_part.ToolResultPart, Field(discriminator='type')]],
         Field(description='What the message says, in order.'),
     ]
     run_id: Annotated[UUID | None, Field(description='The run that wrote it.')] = None

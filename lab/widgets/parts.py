@@ -4,13 +4,15 @@ import json
 from collections.abc import Iterable
 from html import escape
 
+from lab.messages import Part
+from lab.schemas.audio_part import AudioPart
+from lab.schemas.file_part import FilePart
+from lab.schemas.image_part import ImagePart
 from lab.schemas.text_part import TextPart
 from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.tool_call_part import ToolCallPart
 from lab.schemas.tool_result_part import ToolResultPart
 from lab.widgets.markdown import to_html
-
-Part = TextPart | ThinkingPart | ToolCallPart | ToolResultPart
 
 
 def parts_html(parts: Iterable[Part]) -> str:
@@ -32,6 +34,8 @@ def _part_html(part: Part) -> str:
             return to_html(part.text)
         case ThinkingPart():
             return folded("thinking", "Thinking", to_html(part.text))
+        case ImagePart() | AudioPart() | FilePart():
+            return f"<p>Attached: {part.type}</p>"
         case ToolCallPart():
             call = part.tool_call
             arguments = json.dumps(call.arguments, ensure_ascii=False, indent=2)

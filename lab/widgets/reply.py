@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from lab.messages import text_of
+from lab.messages import Part, text_of
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.message import Message
@@ -14,7 +14,7 @@ from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_part import ToolCallPart
 from lab.widgets.markdown import to_html
-from lab.widgets.parts import Part, parts_html
+from lab.widgets.parts import parts_html
 
 
 class Reply:

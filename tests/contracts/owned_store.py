@@ -4,6 +4,7 @@ What every store of owned rows must do; a subclass names a store and how it make
 The tests run on a real PostgreSQL: the fixtures come from `tests/integration/conftest.py`.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from typing import Any
 from uuid import UUID
@@ -12,8 +13,9 @@ import pytest
 
 from lab.db import Database, Stores
 from lab.db.ids import new_id
-from lab.errors import NotFoundError
+from lab.errors import ConflictError, NotFoundError
 from lab.schemas.user import User
+from tests.integration.conftest import until_somebody_waits
 
 
 class OwnedStoreContract(ABC):
@@ -145,3 +147,55 @@ class PagedStoreContract(OwnedStoreContract):
             second = [row.id for row in await self.store(stores).list(10, before=first[-1])]
 
         assert first + second == ids[::-1]
+
+
+class VersionedStoreContract(PagedStoreContract):
+    """Tests of stores whose rows two may want to change at once."""
+
+    changes: dict[str, Any]
+    """Fields that `update` takes."""
+
+    async def change(self, stores: Stores, id: UUID) -> None:
+        await self.store(stores).update(id, 1, **self.changes)
+
+    async def test_a_change_makes_the_next_version(self, database: Database, owner: User) -> None:
+        async with database.stores(owner.id) as stores:
+            created = await self.create(stores)
+            changed = await self.store(stores).update(created.id, created.version, **self.changes)
+        async with database.stores(owner.id) as stores:
+            assert await self.store(stores).get(created.id) == changed
+
+        assert (created.version, changed.version) == (1, 2)
+        assert changed == changed.model_copy(update=self.changes)
+
+    async def test_a_change_to_an_earlier_version_is_told_and_not_made(
+        self, database: Database, owner: User
+    ) -> None:
+        async with database.stores(owner.id) as stores:
+            created = await self.create(stores)
+            changed = await self.store(stores).update(created.id, 1, **self.changes)
+            with pytest.raises(ConflictError, match=r"is at version 2, and .* made to version 1;"):
+                await self.store(stores).update(created.id, 1, **self.changes)
+        async with database.stores(owner.id) as stores:
+            assert await self.store(stores).get(created.id) == changed
+
+    async def test_of_two_who_write_at_once_the_second_is_told(
+        self, database: Database, owner: User
+    ) -> None:
+        async with database.stores(owner.id) as stores:
+            created = await self.create(stores)
+
+        async def write() -> None:
+            async with database.stores(owner.id) as stores:
+                await self.store(stores).update(created.id, 1, **self.changes)
+
+        async with database.stores(owner.id) as stores:
+            changed = await self.store(stores).update(created.id, 1, **self.changes)
+            second = asyncio.create_task(write())
+            async with database.pool.connection() as watcher:
+                await until_somebody_waits(watcher)
+        with pytest.raises(ConflictError, match="is at version 2"):
+            await second
+
+        async with database.stores(owner.id) as stores:
+            assert await self.store(stores).get(created.id) == changed

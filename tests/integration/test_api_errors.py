@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from lab.db import Database
+from lab.schemas.image_part import ImagePart
+from lab.schemas.role import Role
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.api_server import Api, ann, api, api_app, hello, key_of, running_api
@@ -28,6 +30,12 @@ def called(name: str) -> dict[str, Any]:
     """Return a message that calls a tool."""
     function = {"name": name, "arguments": "{}"}
     return {"role": "assistant", "tool_calls": [{"id": "c", "function": function}]}
+
+
+def shown(kind: str, **about: str) -> dict[str, Any]:
+    """Return a message with something else than text beside its text."""
+    pieces = [{"type": "text", "text": "What is it?"}, {"type": kind, kind: about}]
+    return {"role": "user", "content": pieces}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +58,9 @@ def called(name: str) -> dict[str, Any]:
         (hello() | {"messages": []}, 400, "`messages`"),
         (hello() | {"messages": [{"role": "system"}]}, 400, "nothing to answer"),
         (hello() | {"messages": [{"role": "user", "content": 5}]}, 400, "messages.0.content"),
+        (hello() | {"messages": [shown("image_url", url="data:image/png,")]}, 400, "`image_url`"),
+        (hello() | {"messages": [shown("input_audio", data="")]}, 400, "neither see nor hear"),
+        (hello() | {"messages": [shown("file", file_id="7")]}, 400, "POST /v1/documents"),
         (hello(conversation_id="7"), 400, "conversation_id"),
         (hello(stop=["x"] * 17), 400, "`stop"),
         (hello() | {"messages": [called("")]}, 400, "messages.0.tool_calls.0.function.name"),
@@ -65,6 +76,22 @@ async def test_a_bad_chat_request_is_refused(
     assert response.status_code == status
     assert says in error["message"]
     assert error.keys() == {"message", "type", "param", "code"}
+
+
+async def test_a_chat_with_a_picture_is_refused_to_a_model_that_reads_text(
+    api: Api, ann: str, database: Database, owner: User
+) -> None:
+    async with database.stores(owner.id) as stores:
+        chat = await stores.conversations.create("chat")
+        file = await stores.files.add(b"\x89PNG\r\n\x1a\n", "image/png")
+        await stores.messages.add(chat.id, Role.user, [ImagePart(file_id=file.id)])
+    async with api.client(ann) as client:
+        response = await client.post(CHAT, json=hello(conversation_id=str(chat.id)))
+        listed = await client.get(f"/v1/conversations/{chat.id}/messages")
+
+    assert response.status_code == 400
+    assert "Message 0 of this conversation holds a part of type `image`" in response.text
+    assert listed.json()[0]["parts"] == [{"type": "image", "file_id": str(file.id)}]
 
 
 async def test_a_turn_that_is_refused_is_no_stream(api: Api, ann: str) -> None:

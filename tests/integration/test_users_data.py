@@ -23,6 +23,8 @@ from lab.db.facts import Statement
 from lab.db.tables import Base
 from lab.protocols import EMBEDDING_DIM, Passage
 from lab.schemas.event_type import EventType
+from lab.schemas.model_profile import ModelProfile
+from lab.schemas.research_step_kind import ResearchStepKind
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
@@ -39,6 +41,7 @@ pytestmark = pytest.mark.integration
 
 runner = CliRunner()
 
+PNG = b"\x89PNG\r\n\x1a\n"
 ANN, BOB = "Zanzibar", "Tombouctou"
 """Words that stand in everything of Ann's, and of Bob's."""
 
@@ -91,15 +94,26 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
         )
         await stores.api_keys.create(word, [Scope.custom_lab_infer])
         await stores.config.set({"preferences": {"profile": word}})
+        file = await stores.files.add(PNG + word.encode(), "image/png", name=word)
+        await stores.images.add(file.id, word, word, {"style": word})
+        await stores.model_profiles.create(ModelProfile(id=word, model=word))
+        await stores.dynamic_tools.create(
+            vector, model=word, name=word, description=word, parameters={}, code=word
+        )
+        await stores.todos.create(word, chat.id)
+        task = await stores.research_tasks.create(word, chat.id)
+        planned = await stores.research_steps.add(task.id, ResearchStepKind.plan, word)
+        found = dict.fromkeys(("query", "provider", "url", "title", "snippet"), word)
+        await stores.search_results.add(step_id=planned.id, position=0, **found)
         schedule = await stores.schedules.create(word, "0 0 1 1 *", word)
         evaluated = await stores.eval_runs.create(word, word, {"x": word}, schedule_id=schedule.id)
-        file = Path("evals", str(evaluated.id), f"{word}.ipynb")
+        notebook = Path("evals", str(evaluated.id), f"{word}.ipynb")
         await stores.eval_runs.update(
-            evaluated.id, status=RunStatus.completed, executed_notebook=str(file)
+            evaluated.id, status=RunStatus.completed, executed_notebook=str(notebook)
         )
-    (data_folder / file).parent.mkdir(parents=True)
-    (data_folder / file).write_text(word)
-    (data_folder / file).with_suffix(".html").write_text(word)
+    (data_folder / notebook).parent.mkdir(parents=True)
+    (data_folder / notebook).write_text(word)
+    (data_folder / notebook).with_suffix(".html").write_text(word)
     steps: Any = AsyncPostgresSaver(database.pool)
     place = {"configurable": {"thread_id": str(chat.id), "checkpoint_ns": ""}}
     step = {**empty_checkpoint(), "channel_values": {"window": [word]}}
@@ -161,11 +175,11 @@ async def test_an_export_holds_all_of_one_user(
     )
     file = tmp_path / "ann.zip"
 
-    assert f"{file}: 15 rows" in await lab("export", "ann", str(file))
+    assert f"{file}: 23 rows" in await lab("export", "ann", str(file))
 
     with ZipFile(file) as archive:
         assert archive.testzip() is None
-        held = {name: archive.read(name).decode() for name in archive.namelist()}
+        held = {name: archive.read(name).decode(errors="replace") for name in archive.namelist()}
     manifest = json.loads(held.pop("manifest.json"))
     readme = held.pop("README.md")
     rows = {
@@ -173,7 +187,7 @@ async def test_an_export_holds_all_of_one_user(
         for name, text in held.items()
         if name.endswith(".jsonl")
     }
-    notebooks = {name: text for name, text in held.items() if name.startswith("files/")}
+    files = {name: text for name, text in held.items() if name.startswith("files/")}
     everything_held = "".join(held.values())
     assert {table: len(found) for table, found in rows.items()} == manifest["rows"]
     assert set(rows) == set(Base.metadata.tables) - COMPUTED
@@ -182,8 +196,14 @@ async def test_an_export_holds_all_of_one_user(
     assert rows["memories"][0]["text"] == ANN
     assert rows["users"][0]["name"] == "ann"
     (run,) = rows["eval_runs"]
-    assert notebooks == {f"files/evals/{run['id']}/{ANN}.{kind}": ANN for kind in ("html", "ipynb")}
-    assert (manifest["user"], manifest["files"]) == ("ann", 2)
+    (picture,) = rows["files"]
+    assert files == {
+        f"files/evals/{run['id']}/{ANN}.html": ANN,
+        f"files/evals/{run['id']}/{ANN}.ipynb": ANN,
+        f"files/{picture['id']}.png": (PNG + ANN.encode()).decode(errors="replace"),
+    }
+    assert "content" not in picture
+    assert (manifest["user"], manifest["files"]) == ("ann", 3)
     assert readme.startswith("# What LLM ML Lab stored of ann")
     assert rows["summary_sources"][0]["memory_id"] == rows["memories"][0]["id"]
     wordless = {"users.jsonl", "summary_sources.jsonl"}

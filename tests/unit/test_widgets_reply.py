@@ -6,6 +6,7 @@ import pytest
 
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
@@ -103,6 +104,12 @@ def test_an_answer_refused_before_it_had_a_run_left_its_question_at_most(
     stored = [message(Role.user, "What is 12 + 30?", RUN), message(role, text, RUN)]
 
     assert reply_of().left(stored) == stored[2 - n_left :]
+
+
+def test_what_is_attached_is_named() -> None:
+    html = parts_html([ImagePart(file_id=RUN), TextPart(text="My cat.")])
+
+    assert html == "<p>Attached: image</p><p>My cat.</p>\n"
 
 
 def test_tool_results_are_shown_as_text() -> None:
