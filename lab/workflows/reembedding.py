@@ -6,7 +6,7 @@ from uuid import UUID
 from lab.db import Database
 from lab.protocols import EmbeddingPipeline
 from lab.schemas.memory import Memory
-from lab.workflows.turns import embedded_text, in_context
+from lab.workflows.turns import embedded_text, in_context, said_in
 
 BATCH = 64
 """Memories embedded and stored together: what an interruption loses."""
@@ -52,7 +52,7 @@ async def _renew(
             for memory in memories.values()
         }
     said = {id: embedded_text(memory.name, memory.text) for id, memory in memories.items()}
-    contexts = {id: in_context(_said(before[id]), text) for id, text in said.items()}
+    contexts = {id: in_context(said_in(before[id]), text) for id, text in said.items()}
     texts = list(dict.fromkeys([*said.values(), *(text for text in contexts.values() if text)]))
     vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
     known = memories | {earlier.id: earlier for earlier in before.values() if earlier}
@@ -66,7 +66,3 @@ async def _renew(
             context, earlier = contexts[id], before[id]
             if context and earlier and earlier.id in same:
                 await stores.memories.renew_context(id, vectors[context], model=model)
-
-
-def _said(memory: Memory | None) -> str | None:
-    return embedded_text(memory.name, memory.text) if memory else None
