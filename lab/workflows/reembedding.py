@@ -5,7 +5,6 @@ from uuid import UUID
 
 from lab.db import Database
 from lab.protocols import EmbeddingPipeline
-from lab.schemas.memory import Memory
 from lab.workflows.turns import embedded_text, in_context, said_in
 
 BATCH = 64

@@ -179,7 +179,9 @@ async def assert_summaries(runtime: Runtime, owner: User, chat: UUID) -> None:
         assert len(below) - len(covered) < size
         below = [(summary.first_position, summary.id) for summary in found]
     masters = [s for s in summaries if s.level == 4]
-    assert [id for s in masters for id in sources(s)] == [id for _, id in below[: len(below) // M * M]]
+    assert [id for s in masters for id in sources(s)] == [
+        id for _, id in below[: len(below) // M * M]
+    ]
 
 
 def sources(summary: Summary) -> list[UUID]:
