@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from lab.db import Database, open_database
 from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
 from lab.db.ids import new_id
-from lab.errors import LabError, NotFoundError, PermissionDeniedError
+from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError
 from lab.messages import to_chat_message
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.reading import Limits, Text, read
@@ -137,10 +137,16 @@ class Runtime:
         async with self._context(owner, turn, settings) as context:
             kept = turn.store and turn.conversation_id is not None
             graph = compose_workflow(self.composer, context.profile.workflow, checkpointed=kept)
-            async with aclosing(execute_workflow(graph, context)) as events:
-                async for event in events:
-                    yield event
-        if event.type is EventType.run_completed:
+            completed = False
+            try:
+                async with aclosing(execute_workflow(graph, context)) as events:
+                    async for event in events:
+                        completed = event.type is EventType.run_completed
+                        yield event
+            finally:
+                if turn.conversation_id is not None and not completed:
+                    await asyncio.shield(self._forget_if_gone(owner, turn.conversation_id))
+        if completed:
             self._after(owner, turn, settings, context.profile)
 
     async def window(self, owner: User, request: WindowRequest) -> Window:
@@ -181,8 +187,13 @@ class Runtime:
             return await stores.summaries.standing(conversation_id)
 
     async def resume(self) -> None:
-        """Look at what a killed lab may have left undone: the conversations of the last day."""
+        """
+        Look at what a killed lab may have left undone: the conversations of the last day.
+
+        Steps of turns whose conversation was deleted meanwhile are deleted too.
+        """
         async with self.database.accounts() as accounts:
+            await accounts.delete_lost()
             left = await accounts.conversations_since(datetime.now(UTC) - RESUMED)
         for owner, conversation_id in left:
             self._summariser.wake(Job(owner, conversation_id))
@@ -276,10 +287,26 @@ class Runtime:
             return await stores.conversations.update(conversation_id, **changes)
 
     async def delete_conversation(self, owner: User, conversation_id: UUID) -> None:
-        """Delete a conversation with its messages, memories and checkpoints."""
+        """
+        Delete a conversation with its messages, memories and checkpoints.
+
+        Checkpoints go first, since no turn needs them: a process that is killed in between leaves
+        none that nothing belongs to. Those that a turn under way writes go when it ends.
+        """
+        async with self.database.stores(owner.id) as stores:
+            await stores.conversations.get(conversation_id)
+        await self.composer.forget(conversation_id)
         async with self.database.stores(owner.id) as stores:
             await stores.conversations.delete(conversation_id)
-        await self.composer.forget(conversation_id)
+
+    async def _forget_if_gone(self, owner: User, conversation_id: UUID) -> None:
+        """Delete the steps of a turn whose conversation was deleted under it."""
+        with suppress(DatabaseError):  # which is away: the next start does it
+            try:
+                async with self.database.stores(owner.id) as stores:
+                    await stores.conversations.get(conversation_id)
+            except NotFoundError:
+                await self.composer.forget(conversation_id)
 
     async def export(self, owner: User) -> IO[bytes]:
         """Return an archive of what a user owns, as a file that is gone when it is closed."""

@@ -3,10 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Query, Request, Response
 
 from api.deps import MemoryDep, RuntimeDep
 from api.disconnect import unless_gone
+from api.uploads import FORM, UploadDep
 from lab.errors import InputError
 from lab.schemas.document import Document
 from lab.schemas.document_added import DocumentAdded
@@ -19,9 +20,9 @@ router = APIRouter(prefix="/v1/documents", tags=["documents"])
 Place = Annotated[int, Query(ge=0, le=2**31 - 1, description="In characters, from 0.")]
 
 
-@router.post("", status_code=201, responses={200: {"model": DocumentAdded}})
+@router.post("", status_code=201, responses={200: {"model": DocumentAdded}}, openapi_extra=FORM)
 async def add_document(
-    file: UploadFile, request: Request, response: Response, runtime: RuntimeDep, owner: MemoryDep
+    file: UploadDep, request: Request, response: Response, runtime: RuntimeDep, owner: MemoryDep
 ) -> DocumentAdded:
     """
     Read a file and make its text findable: 201, or 200 where the same bytes were there already.

@@ -27,7 +27,7 @@ async def list_memories(
 
 @router.get("/search")
 async def search_memories(
-    q: Annotated[str, Query(min_length=1, description="What to look for.")],
+    q: Annotated[str, Query(min_length=1, max_length=10_000, description="What to look for.")],
     runtime: RuntimeDep,
     owner: MemoryDep,
     limit: Limit = 10,

@@ -106,6 +106,10 @@ class Http:
                 if response.is_error:
                     raise _error(response, await response.aread())
                 yield response
+        except httpx.InvalidURL as error:
+            raise InputError(
+                f"That cannot be asked for, its address is none ({error}); give less text."
+            ) from error
         except httpx.TransportError as error:
             raise ServiceError(
                 f"The lab at {address.url} does not answer "

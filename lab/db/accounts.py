@@ -112,10 +112,14 @@ class Accounts:
         await erase_shared(self._session, name)
         await self._session.execute(delete(UserRow).where(UserRow.id == id))
         await tell(self._session, id, gone=True)
+        await self.delete_lost()
+        return left
+
+    async def delete_lost(self) -> None:
+        """Delete what libraries kept of conversations and schedules that are gone."""
         for table, is_lost in LOST.items():
             if await self._session.scalar(select(func.to_regclass(table).is_not(None))):
                 await self._session.execute(text(f"DELETE FROM {table} WHERE {is_lost}"))
-        return left
 
     async def ensure_admin(self, name: str) -> str | None:
         """Return the new password of the first administrator, or None when there is one."""

@@ -24,7 +24,29 @@ from lab.errors import ConflictError, DatabaseError, InputError
 
 LOCK_TIMEOUT = "10s"
 """How long a restore waits for those who use the database."""
-_EMPTY = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
+# All that is no extension's: an owner who may do nothing else on the server could not make the
+# extension again.
+_EMPTY = """
+    DO $$ DECLARE dropping text; BEGIN FOR dropping IN
+        SELECT format('DROP %s IF EXISTS %s CASCADE', kind, name) FROM (
+            SELECT CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+                WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'c' THEN 'TYPE'
+                ELSE 'TABLE' END AS kind,
+                oid::regclass::text AS name, 'pg_class'::regclass AS class, oid,
+                relkind NOT IN ('r', 'p') AS later
+            FROM pg_class WHERE relnamespace = 'public'::regnamespace
+                AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+            UNION ALL
+            SELECT 'ROUTINE', oid::regprocedure::text, 'pg_proc'::regclass, oid, true
+            FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+            UNION ALL
+            SELECT 'TYPE', oid::regtype::text, 'pg_type'::regclass, oid, true
+            FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('d', 'e')
+        ) AS ours WHERE NOT EXISTS (
+            SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = oid AND deptype = 'e'
+        ) ORDER BY later
+    LOOP EXECUTE dropping; END LOOP; END $$;
+    """
 # As in the step that builds the index of embeddings: workers need more shared memory than
 # containers often have.
 _NO_WORKERS = (
@@ -97,7 +119,8 @@ async def restore(url: str, file: Path, *, replace: bool, timeout_s: float) -> N
 
 async def _load(url: str, file: Path) -> None:
     """Run the file's statements, after those that empty the database, in one transaction."""
-    read = "pg_restore", "--no-owner", "--no-privileges", "--file=-", str(file.absolute())
+    left_out = "--no-owner", "--no-privileges", "--no-comments"  # which only owners may give
+    read = "pg_restore", *left_out, "--file=-", str(file.absolute())
     write = "psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"
     async with (
         _tool(url, *read, stdout=PIPE) as reader,
@@ -131,6 +154,9 @@ async def _pump(reader: Process, writer: Process) -> None:
             return
     for process in (reader, writer):
         _kill(process)
+    writer.stdin.close()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        await writer.stdin.wait_closed()
 
 
 async def _refuse_chunks(url: str, timeout_s: float) -> None:

@@ -101,5 +101,6 @@ def describe(config: CacheConfig) -> str:
 
 def why(error: BaseException) -> str:
     """Return what went wrong in Redis' own words."""
-    reported = error.__cause__ or error
+    # The caches' own error says nothing. Redis' says why; its cause may be that EXEC failed, too.
+    reported = (error.__cause__ or error) if isinstance(error, CacheError) else error
     return str(reported).rstrip(".") or type(reported).__name__

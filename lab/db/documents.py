@@ -20,24 +20,26 @@ from lab.schemas.document_chunk import DocumentChunk
 SEEDS: Final = 100
 """Passages of each kind that are looked up; their neighbours come along."""
 _K1 = 1.2  # of BM25; passages are of one length, which therefore says nothing
+_MOST_SOUGHT = 64
+"""Words that are looked for in each passage; for more, all words of a passage are read."""
 _MOST_ROWS = 200  # in one statement: each carries a vector of 3 KiB
 
+_LEXEMES = text(
+    "SELECT lexeme FROM unnest(to_tsvector('english', left(CAST(:question AS text), 10000)))"
+)
+# By IS TRUE the words asked for are hashed: a join with them is planned without knowing how many
+# there are, and may compare each with each word of each passage.
 _SIGNALS = text(
     f"""
-    WITH asked AS (
-        SELECT lexeme FROM unnest(to_tsvector('english', left(CAST(:question AS text), 10000)))
-    ), any_of AS (
-        SELECT replace(
-            plainto_tsquery('english', left(CAST(:question AS text), 10000))::text, '&', '|'
-        )::tsquery AS lexemes
-    ), size AS (
+    WITH size AS (
         SELECT count(*)::float8 AS n FROM document_chunks WHERE owner_id = :owner
     ), posted AS (
         SELECT c.id, cardinality(w.positions) AS n_times,
-            count(*) OVER (PARTITION BY w.lexeme) AS n_with
-        FROM any_of, document_chunks c, unnest(c.words) AS w
-        WHERE c.owner_id = :owner AND c.words @@ any_of.lexemes
-            AND w.lexeme IN (SELECT lexeme FROM asked)
+            count(*) OVER (PARTITION BY w.lexeme COLLATE "C") AS n_with
+        FROM document_chunks c, unnest(c.words) AS w
+        WHERE c.owner_id = :owner
+            AND (CAST(:any_of AS text) IS NULL OR c.words @@ CAST(:any_of AS tsquery))
+            AND (w.lexeme IN (SELECT unnest(CAST(:lexemes AS text[])))) IS TRUE
     ), worded AS (
         SELECT id, sum(
             ln(1 + (n - n_with + 0.5) / (n_with + 0.5)) * n_times * {_K1 + 1} / (n_times + {_K1})
@@ -188,17 +190,17 @@ class DocumentStore(OwnedStore[Document]):
         """
         if query.shape != (EMBEDDING_DIM,):
             raise DimensionError("query", query.shape, str((EMBEDDING_DIM,)))
-        rows = (
-            await self._session.execute(
-                _SIGNALS,
-                {
-                    "owner": self._owner_id,
-                    "question": question.replace("\x00", " "),  # which PostgreSQL takes in no text
-                    "query": query,
-                    "model": model,
-                },
-            )
-        ).all()
+        # PostgreSQL takes no NUL in a text.
+        asked = {"question": question.replace("\x00", " ")}
+        lexemes = list(await self._session.scalars(_LEXEMES, asked))
+        values = {
+            "owner": self._owner_id,
+            "lexemes": lexemes,
+            "any_of": _any_of(lexemes) if len(lexemes) <= _MOST_SOUGHT else None,
+            "query": query,
+            "model": model,
+        }
+        rows = (await self._session.execute(_SIGNALS, values)).all()
         numbers = {id: n for n, id in enumerate(dict.fromkeys(row.document_id for row in rows))}
         similarity = np.array([row.similarity for row in rows], dtype=np.float32)
         return Signals(
@@ -225,3 +227,14 @@ class DocumentStore(OwnedStore[Document]):
             "text": passage.text,
             "embedding": embedding,
         }
+
+
+def _any_of(lexemes: Sequence[str]) -> str:
+    r"""
+    Return a tsquery that finds any of the words.
+
+    >>> _any_of(["canari", "o'neil", "c:\\x"])
+    "'canari' | 'o''neil' | 'c:\\\\x'"
+    """
+    quoted = (lexeme.replace("\\", r"\\").replace("'", "''") for lexeme in lexemes)
+    return " | ".join(f"'{lexeme}'" for lexeme in quoted)

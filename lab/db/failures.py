@@ -25,7 +25,7 @@ def translated(place: str) -> Iterator[None]:
     except IntegrityError as error:
         raise _integrity(error) from error
     except DataError as error:
-        raise InputError(f"The database cannot store a value: {_words(error)}") from error
+        raise InputError(_unfit(_words(error))) from error
     except UnicodeEncodeError as error:
         raise InputError(f"A text is not valid Unicode: {error.reason}.") from error
     except (DBAPIError, errors.OperationalError, errors.InterfaceError) as error:
@@ -64,6 +64,18 @@ def _integrity(error: IntegrityError) -> Exception:
     if isinstance(error.orig, errors.ForeignKeyViolation):
         return NotFoundError("row that this one belongs to", _words(error))
     return InputError(f"The database refuses a value: {_words(error)}")
+
+
+def _unfit(words: str) -> str:
+    """
+    Return what is wrong with a value that the database does not take.
+
+    >>> _unfit("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    'A text holds a NUL character, which cannot be stored or searched; send it without.'
+    """
+    if "NUL (0x00)" in words or r"\u0000" in words:
+        return "A text holds a NUL character, which cannot be stored or searched; send it without."
+    return f"The database cannot store a value: {words}"
 
 
 def _words(error: DBAPIError) -> str:

@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from lab.db import Database
+from lab.db import Database, Stores
 from lab.errors import InputError
 from lab.protocols import EmbeddingPipeline
 from lab.schemas.memory import Memory
-from lab.workflows.turns import embedded_text, in_context
+from lab.workflows.turns import embedded_text, in_context, said_in
 
 
 async def correct(
@@ -29,22 +29,30 @@ async def correct(
         raise InputError("A memory cannot be blank; give it a text, or delete it.")
     async with database.stores(owner_id) as stores:
         memory = await stores.memories.get(memory_id)
-        place = memory.conversation_id, memory.position
-        before = await stores.memories.before(*place)
-        after = await stores.memories.after(*place)
-    said = embedded_text(memory.name, text)
-    earlier = embedded_text(before.name, before.text) if before else None
-    contexts = {memory.id: in_context(earlier, said)}
-    if after:
-        contexts[after.id] = in_context(said, embedded_text(after.name, after.text))
+        said = embedded_text(memory.name, text)
+        contexts = await _contexts(stores, memory, said)
     texts = [said, *(context for context in contexts.values() if context)]
     vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
     model = embedding.signature
     async with database.stores(owner_id) as stores:
-        corrected = await stores.memories.replace(memory.id, text, vectors[said], model=model)
-        for id in await stores.memories.some(list(contexts)):
-            if context := contexts[id]:
-                await stores.memories.set_context(id, vectors[context], model=model)
-            else:
+        corrected = await stores.memories.replace(memory_id, text, vectors[said], model=model)
+        # From here on the chat is ours; what stands around may have changed meanwhile.
+        for id, context in (await _contexts(stores, corrected, said)).items():
+            if context is None:
                 await stores.memories.drop_context(id)
+                continue
+            if context not in vectors:
+                (vectors[context],) = await embedding.embed([context])
+            await stores.memories.set_context(id, vectors[context], model=model)
     return corrected
+
+
+async def _contexts(stores: Stores, memory: Memory, said: str) -> dict[UUID, str | None]:
+    """Return what is embedded of a memory, and of the one after it, with what was said before."""
+    place = memory.conversation_id, memory.position
+    before = await stores.memories.before(*place)
+    after = await stores.memories.after(*place)
+    contexts = {memory.id: in_context(said_in(before), said)}
+    if after:
+        contexts[after.id] = in_context(said, embedded_text(after.name, after.text))
+    return contexts

@@ -5,8 +5,7 @@ from uuid import UUID
 
 from lab.db import Database
 from lab.protocols import EmbeddingPipeline
-from lab.schemas.memory import Memory
-from lab.workflows.turns import embedded_text, in_context
+from lab.workflows.turns import embedded_text, in_context, said_in
 
 BATCH = 64
 """Memories and facts embedded and stored together: what an interruption loses."""
@@ -55,7 +54,7 @@ async def _renew(
             for memory in memories.values()
         }
     said = {id: embedded_text(memory.name, memory.text) for id, memory in memories.items()}
-    contexts = {id: in_context(_said(before[id]), text) for id, text in said.items()}
+    contexts = {id: in_context(said_in(before[id]), text) for id, text in said.items()}
     stated = [fact.text for fact in facts.values()]
     texts = list(dict.fromkeys([*said.values(), *filter(None, contexts.values()), *stated]))
     vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
@@ -72,7 +71,3 @@ async def _renew(
                 await stores.memories.renew_context(id, vectors[context], model=model)
         for fact in facts.values():  # whose text never changes
             await stores.facts.renew(fact.id, vectors[fact.text], model=model)
-
-
-def _said(memory: Memory | None) -> str | None:
-    return embedded_text(memory.name, memory.text) if memory else None

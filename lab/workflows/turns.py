@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from lab.db import Database
+from lab.db import Database, Stores
 from lab.errors import InputError
 from lab.messages import Part, parts_of, text_of
 from lab.protocols import EmbeddingPipeline, FloatArray
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
@@ -90,11 +91,9 @@ class Turns:
         earlier = [before, *alone][: len(alone)]
         contexts = [in_context(*pair) for pair in zip(earlier, alone, strict=True)]
         vectors = await self._vectors([*alone, *(text for text in contexts if text)])
-        texts = iter(zip(alone, contexts, strict=True))
-        stored: list[Message] = []
         async with self._database.stores(self._owner_id) as stores:
-            for turn in turns:
-                message = await stores.messages.add(
+            messages = [
+                await stores.messages.add(
                     self._conversation_id,
                     turn.role,
                     turn.parts,
@@ -102,7 +101,15 @@ class Turns:
                     run_id=run_id,
                     said_at=turn.said_at,
                 )
-                stored.append(message)
+                for turn in turns
+            ]
+            # From here on the chat is ours. What was said before may have been corrected, forgotten
+            # or answered by others meanwhile: nothing of it as it was may stay in a vector.
+            if said and (last := said_in(await self._last(stores))) != before:
+                contexts[0] = in_context(last, alone[0])
+                vectors |= await self._vectors([text for text in contexts[:1] if text])
+            texts = iter(zip(alone, contexts, strict=True))
+            for message, turn in zip(messages, turns, strict=True):
                 if turn.text:
                     own, context = next(texts)
                     await stores.memories.add(
@@ -112,7 +119,7 @@ class Turns:
                         context_embedding=vectors[context] if context else None,
                         model=self._embedding.signature,
                     )
-        return stored
+        return messages
 
     async def history(self, most: int) -> list[Message]:
         """Return the newest turns of the conversation, oldest first."""
@@ -154,11 +161,12 @@ class Turns:
         )
 
     async def _last_said(self) -> str | None:
-        if self._conversation_id is None:
-            return None
         async with self._database.stores(self._owner_id) as stores:
-            last = await stores.memories.before(self._conversation_id)
-        return embedded_text(last.name, last.text) if last else None
+            return said_in(await self._last(stores))
+
+    async def _last(self, stores: Stores) -> Memory | None:
+        assert self._conversation_id is not None, "only a chat that is kept has turns"
+        return await stores.memories.before(self._conversation_id)
 
     async def _vectors(self, texts: Sequence[str]) -> dict[str, FloatArray]:
         """Return an embedding of shape (768,) for each text."""
@@ -175,6 +183,11 @@ def _turn(message: ChatMessage) -> Turn:
             f"{YEARS.start} to {YEARS.stop - 1}."
         )
     return Turn(message.role, parts_of(message), message.name, said_at)
+
+
+def said_in(memory: Memory | None) -> str | None:
+    """Return what is embedded of a memory; None of none."""
+    return embedded_text(memory.name, memory.text) if memory else None
 
 
 def embedded_text(name: str | None, text: str) -> str:

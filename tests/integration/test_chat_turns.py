@@ -262,6 +262,36 @@ async def test_deleting_a_conversation_deletes_its_checkpoints(
         await runtime.delete_conversation(owner, conversation_id)
 
 
+async def test_a_conversation_that_is_deleted_under_a_turn_leaves_no_checkpoint(
+    runtime: Runtime, owner: User, conversation_id: UUID
+) -> None:
+    long = GenerationParameters(max_new_tokens=100, temperature=2.0, seed=1)
+    turn = ChatTurn(messages=[user("Talk.")], conversation_id=conversation_id, parameters=long)
+    is_there = True
+    async for event in runtime.chat(owner, turn):
+        if event.type is EventType.content and is_there:
+            await runtime.delete_conversation(owner, conversation_id)
+            is_there = False
+
+    assert event.type is EventType.run_failed
+    assert await n_checkpoints(runtime) == 0
+
+
+async def test_checkpoints_that_a_killed_lab_left_are_deleted_by_the_next_start(
+    runtime: Runtime, owner: User, conversation_id: UUID
+) -> None:
+    turn = ChatTurn(messages=[user("Hello.")], conversation_id=conversation_id, parameters=SHORT)
+    await said(runtime, owner, turn)
+    async with runtime.database.stores(owner.id) as stores:
+        await stores.conversations.delete(conversation_id)
+    assert await n_checkpoints(runtime) > 0
+
+    async with open_runtime(runtime.settings):
+        pass
+
+    assert await n_checkpoints(runtime) == 0
+
+
 async def test_a_stateless_turn_leaves_no_checkpoint(runtime: Runtime, owner: User) -> None:
     await said(runtime, owner, ChatTurn(messages=[user("Hello.")], parameters=SHORT))
     assert await n_checkpoints(runtime) == 0
@@ -269,7 +299,10 @@ async def test_a_stateless_turn_leaves_no_checkpoint(runtime: Runtime, owner: Us
 
 async def n_checkpoints(runtime: Runtime) -> int:
     async with runtime.database.pool.connection() as connection:
-        cursor = await connection.execute("SELECT count(*) FROM checkpoints")
+        cursor = await connection.execute(
+            "SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM checkpoint_writes)"
+            " + (SELECT count(*) FROM checkpoint_blobs)"
+        )
         row = await cursor.fetchone()
     assert row is not None
     return int(next(iter(row.values()) if isinstance(row, dict) else iter(row)))

@@ -1,5 +1,6 @@
 """Documents in the database: what speaks for a passage, and whose it is."""
 
+import time
 from hashlib import sha256
 
 import numpy as np
@@ -10,6 +11,7 @@ from lab.errors import DimensionError, InputError
 from lab.protocols import FloatArray, Passage
 from lab.schemas.document import Document
 from lab.schemas.user import User
+from tests.integration.conftest import execute
 
 pytestmark = pytest.mark.integration
 
@@ -60,6 +62,45 @@ async def test_rare_words_count_more(database: Database, owner: User) -> None:
         found = await stores.documents.signals("blue canary", direction(9), "m")
 
     assert found.words[2] > found.words[0] == found.words[1] > 0
+
+
+@pytest.mark.parametrize("word", ["canary", "O'Neil", r"C:\\boats\\blue.txt", "a.org/x?a=1&b=2"])
+async def test_a_word_counts_the_same_in_a_question_of_very_many(
+    database: Database, owner: User, word: str
+) -> None:
+    others = " ".join(f"other{n}" for n in range(500))
+    async with database.stores(owner.id) as stores:
+        await store(stores, ("The blue boat.", "It rains.", f"See {word} there.", "The end."))
+        alone = await stores.documents.signals(word, direction(9), "m")
+        among = await stores.documents.signals(f"{others} {word}", direction(9), "m")
+
+    assert alone.words[2] > 0
+    assert among.words.tolist() == alone.words.tolist()
+
+
+async def test_a_question_of_very_many_words_over_many_passages_is_answered_soon(
+    database: Database, database_url: str, owner: User
+) -> None:
+    async with database.stores(owner.id) as stores:
+        await store(stores)
+    await execute(
+        database_url,
+        """
+        INSERT INTO document_chunks (id, owner_id, document_id, position, start, "end", text,
+            embedding)
+        SELECT gen_random_uuid(), owner_id, document_id, 9 + n, 0, 1,
+            (SELECT string_agg('w' || (n * 37 + i * i) % 5000, ' ') FROM generate_series(1, 90) i),
+            embedding
+        FROM document_chunks, generate_series(1, 4000) n WHERE position = 0
+        """,
+    )
+    question = " ".join(f"w{n}" for n in range(0, 4500, 3))
+    begun = time.perf_counter()
+    async with database.stores(owner.id) as stores:
+        found = await stores.documents.signals(question, direction(9), "m")
+
+    assert time.perf_counter() - begun < 1.5
+    assert (found.words > 0).sum() > 100
 
 
 async def test_what_another_model_embedded_is_found_by_its_words(

@@ -13,12 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lab.db import Database, EmbeddedPostgres, Stores, upgrade
 from lab.db.accounts import Accounts
 from lab.db.backups import backup, restore
+from lab.db.cache import open_cache
 from lab.db.facts import Statement
+from lab.db.forgetting import forget
 from lab.db.ids import new_id
 from lab.db.isolation import RULE
-from lab.db.maintenance import check
+from lab.db.maintenance import check, status, tend, vacuum
 from lab.db.tables import OWNED
 from lab.errors import DatabaseError
+from lab.schemas.cache_config import CacheConfig
 from lab.schemas.database_config import DatabaseConfig
 from lab.schemas.event_type import EventType
 from lab.schemas.role import Role
@@ -28,7 +31,7 @@ from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
 from tests.integration import test_db_stores as contracts
-from tests.integration.conftest import execute
+from tests.integration.conftest import HEAD, execute
 
 pytestmark = pytest.mark.integration
 
@@ -226,6 +229,39 @@ async def test_a_user_without_rights_on_the_server_is_enough(
     assert await check(empty_url, timeout_s=5) == []
     async with Database(DatabaseConfig(), empty_url) as database:
         await assert_isolated(database, users)
+
+
+async def test_an_owner_who_may_not_make_the_extension_is_told_who_can(
+    plain_url: str, database_server: EmbeddedPostgres
+) -> None:
+    name = plain_url.rsplit("/", 1)[1]
+    await execute(database_server.url(name), "DROP EXTENSION vector")
+
+    with pytest.raises(DatabaseError, match="administrator run `CREATE EXTENSION vector` in it"):
+        await upgrade(plain_url)
+
+
+async def test_an_owner_without_other_rights_looks_after_the_database(
+    plain_url: str, tmp_path: Path
+) -> None:
+    await upgrade(plain_url)
+    config = DatabaseConfig(keep_events_days=1, keep_usage_days=1)
+    async with Database(config, plain_url) as database, database.attended():
+        async with open_cache(CacheConfig(), database) as cache, database.locked("x") as held:
+            assert (held, cache.state) == (True, "process")
+        async with database.accounts() as accounts:
+            ann = await accounts.get_or_create("ann")
+        async with database.stores(ann.id) as stores:
+            await stores.conversations.create("x")
+        assert await tend(plain_url, config) == []
+        assert [n async for _, n in vacuum(plain_url, timeout_s=5)][-1] == 0
+        await backup(plain_url, tmp_path / "lab.backup", timeout_s=5)
+        await forget(database, tmp_path, "ann")
+    await restore(plain_url, tmp_path / "lab.backup", replace=True, timeout_s=5)
+    async with Database(config, plain_url) as database, database.stores(ann.id) as stores:
+        assert [chat.title for chat in await stores.conversations.list()] == ["x"]
+    assert (await status(plain_url, timeout_s=5)).revision == HEAD
+    assert await check(plain_url, timeout_s=5) == []
 
 
 async def assert_isolated(database: Database, users: list[User]) -> None:

@@ -13,7 +13,15 @@ import pytest
 
 from lab.client import Lab, connect
 from lab.db import Database
-from lab.errors import DocumentError, InputError, LabError, MediaTypeError, NotFoundError
+from lab.errors import (
+    AuthenticationError,
+    DocumentError,
+    InputError,
+    LabError,
+    MediaTypeError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.scope import Scope
 from lab.schemas.source_kind import SourceKind
@@ -36,6 +44,7 @@ WEATHER = "\n\n".join(
     for day in range(60)
 )
 BOOK = f"{WEATHER}\n\n{FACT}\n\n{WEATHER.replace('wind', 'storm')}"
+FORM_TYPE = "multipart/form-data; boundary=b"
 PLANES = " ".join(chr(0x10000 * plane + 0x41) for plane in range(17))
 
 
@@ -208,6 +217,50 @@ async def test_200_megabytes_are_refused_before_they_are_read(
             await lab.documents.add(file)
 
     assert "limits.max_document_bytes" in str(raised.value)
+
+
+@pytest.mark.parametrize(("scopes", "status"), [(None, 401), ([Scope.custom_lab_infer], 403)])
+async def test_who_may_not_store_a_file_is_refused_before_it_is_read(
+    api: Api, database: Database, owner: User, scopes: list[Scope] | None, status: int
+) -> None:
+    key = "lab_foreign" if scopes is None else await key_of(database, owner, scopes)
+    url = httpx.URL(api.url)
+    head = (
+        f"POST /v1/documents HTTP/1.1\r\nHost: {url.host}\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {40 * 2**20}\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
+    )
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write(head.encode() + b"x" * 100_000)
+        async with asyncio.timeout(10):
+            answered = await reader.readline()
+    finally:
+        writer.close()
+
+    assert answered.startswith(f"HTTP/1.1 {status} ".encode())
+    async with connect(api.url, key) as lab:
+        with pytest.raises((AuthenticationError, PermissionDeniedError)):
+            await lab.documents.add(b"x" * (40 * 2**20), "a.txt")
+
+
+async def test_what_is_no_form_with_one_file_is_refused(api: Api, ann: str) -> None:
+    path, file = "/v1/documents", ("a.txt", b"x")
+    async with api.client(ann) as client:
+        answers = [
+            await client.post(path, files={"wrong": file}),
+            await client.post(path, data={"file": "text"}),
+            await client.post(path, json={"file": "text"}),
+            await client.post(path),
+            await client.post(path, files={"file": (None, b"text")}),
+            await client.post(path, files=[("file", file), ("file", file)]),
+            await client.post(path, content=b"no form", headers={"Content-Type": FORM_TYPE}),
+        ]
+
+    assert [answer.status_code for answer in answers] == [400] * 7
+    said = [answer.json()["error"]["message"] for answer in answers]
+    assert ["no file came" in message for message in said] == [True] * 5 + [False] * 2
+    assert said[5:] == ["Too many files. Maximum number of files is 1.", "Invalid multipart data."]
 
 
 async def test_an_endless_word_is_kept_in_passages(api: Api, ann: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import stat
+import tempfile
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -16,11 +17,13 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from typer.testing import CliRunner
 
 from lab.cli import main
+from lab.client import connect
 from lab.db import Database, EmbeddedPostgres
 from lab.db.belongings import owned_tables, snapshot
 from lab.db.export import COMPUTED
 from lab.db.facts import Statement
 from lab.db.tables import Base
+from lab.errors import DocumentError
 from lab.protocols import EMBEDDING_DIM, Passage
 from lab.schemas.event_type import EventType
 from lab.schemas.model_profile import ModelProfile
@@ -34,8 +37,11 @@ from lab.schemas.text_part import TextPart
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
 from lab.supervisor.databases import HUB_DATABASE
+from tests.api_server import Api, ann, api, api_app
 from tests.integration.conftest import execute, free_port
 from tests.integration.test_evals_clock import Fired, ticking, until
+
+__all__ = ["ann", "api", "api_app"]
 
 pytestmark = pytest.mark.integration
 
@@ -245,6 +251,56 @@ async def test_forgetting_leaves_no_trace_and_all_of_the_others(
     assert "All of `ann` is deleted" in shown
     assert f"their notebooks in {home}" in shown
     assert "hub" not in shown
+
+
+async def test_of_somebody_who_used_the_lab_no_byte_is_left_in_tables_copies_and_files(
+    api: Api,
+    ann: str,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, temporary = api.app.state.settings.data_folder, tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("LAB_DATABASE_URL", database_url)
+    monkeypatch.setenv("LAB_DATA_FOLDER", str(folder))
+    async with connect(api.url, ann) as hers:
+        chat = await hers.conversations.create(ANN)
+        gone = await hers.conversations.create(ANN)
+        for place in (chat, gone):
+            await hers.chat(f"My dog is called {ANN}.", conversation=place.id, max_new_tokens=8)
+        await hers.chat(f"Who is {ANN}?", memory=True, max_new_tokens=8, seed=1)
+        await hers.documents.add(f"{ANN} barks. ".encode() * 200, f"{ANN}.txt")
+        with pytest.raises(DocumentError):
+            await hers.documents.add(f"{ANN} barks. ".encode() * 200_000, f"{ANN}.txt")
+        await hers.config.set("preferences.profile", ANN)
+        memory = (await hers.memories.search(ANN))[0].memory
+        await hers.memories.correct(memory.id, f"My cat is called {ANN}.")
+        await hers.memories.delete(memory.id)
+        await hers.export()
+    async with api.client(ann) as client:
+        assert (await client.delete(f"/v1/conversations/{gone.id}")).status_code == 204
+        assert (await client.get("/v1/config")).status_code == 200
+    assert ANN in f"{await copies(api)}"
+
+    await lab("forget", "ann", "--yes")
+
+    rows = "".join(row for found in (await everything(database_url)).values() for row in found)
+    large = await execute(database_url, "SELECT count(*) FROM pg_largeobject")
+    held = [f"{path} {content!r}" for path, content in (files(folder) | files(temporary)).items()]
+    assert not any(mark in rows for mark in spelled(ANN))
+    assert large == [(0,)]
+    assert [text for text in held if ANN in text] == []
+    async with asyncio.timeout(10):
+        while ANN in f"{await copies(api)}":
+            await asyncio.sleep(0.05)
+
+
+async def copies(api: Api) -> list[object]:
+    """Return what the API keeps in its own memory."""
+    store = api.app.state.runtime.cache._own
+    return [await store.get(key) async for key in store.scan("*")]
 
 
 async def test_what_is_not_confirmed_is_not_deleted(

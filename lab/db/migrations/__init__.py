@@ -13,6 +13,7 @@ from alembic import command
 from alembic.config import Config
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection
 
 from lab.db.connection import connect, conninfo, one_off_engine, place
@@ -48,6 +49,7 @@ async def upgrade(url: str, *, connect_timeout_s: float = 10, timeout_s: float =
         await _lock(connection, place(url), timeout_s)
         await _require_vector(connection)
         await require_ownership(connection, place(url))
+        await _make_vector(connection, place(url))
         async with one_off_engine(url, timeout_s=connect_timeout_s).begin() as migrating:
             await migrating.run_sync(_to_head)
         await admit(connection)
@@ -106,3 +108,13 @@ async def _require_vector(connection: AsyncConnection) -> None:
             f"This PostgreSQL has pgvector {version}, and the lab needs 0.8 or newer; install it "
             "on its machine and let an administrator run `ALTER EXTENSION vector UPDATE` here."
         )
+
+
+async def _make_vector(connection: AsyncConnection, place: str) -> None:
+    try:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    except InsufficientPrivilege as error:
+        raise DatabaseError(
+            f"The {place} lacks the extension `vector`, which its user may not make; let an "
+            "administrator run `CREATE EXTENSION vector` in it."
+        ) from error
