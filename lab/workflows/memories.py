@@ -4,9 +4,9 @@ from uuid import UUID
 
 from lab.db import Database
 from lab.errors import InputError
-from lab.protocols import EmbeddingPipeline
+from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline
 from lab.schemas.memory import Memory
-from lab.workflows.turns import embedded_text, in_context
+from lab.workflows.turns import contexts_of, embedded_text
 
 
 async def correct(
@@ -15,7 +15,7 @@ async def correct(
     """
     Put another text in the place of a memory's; the message it came from stays as it was said.
 
-    The turn after it, which was embedded together with the former text, is embedded anew.
+    The turns after it that were embedded together with the former text are embedded anew.
 
     Raises
     ------
@@ -30,13 +30,12 @@ async def correct(
     async with database.stores(owner_id) as stores:
         memory = await stores.memories.get(memory_id)
         place = memory.conversation_id, memory.position
-        before = await stores.memories.before(*place)
-        after = await stores.memories.after(*place)
+        before = await stores.memories.before(*place, most=CONTEXT_TURNS)
+        after = await stores.memories.after(*place, most=CONTEXT_TURNS)
     said = embedded_text(memory.name, text)
-    earlier = embedded_text(before.name, before.text) if before else None
-    contexts = {memory.id: in_context(earlier, said)}
-    if after:
-        contexts[after.id] = in_context(said, embedded_text(after.name, after.text))
+    talk = [*map(_said, before), said, *map(_said, after)]
+    changed = [memory, *after]
+    contexts = dict(zip((m.id for m in changed), contexts_of(talk)[len(before) :], strict=True))
     texts = [said, *(context for context in contexts.values() if context)]
     vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
     model = embedding.signature
@@ -48,3 +47,7 @@ async def correct(
             else:
                 await stores.memories.drop_context(id)
     return corrected
+
+
+def _said(memory: Memory) -> str:
+    return embedded_text(memory.name, memory.text)

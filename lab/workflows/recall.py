@@ -57,7 +57,7 @@ async def recall(
         Most hits to return.
     min_similarity : float
         Least cosine similarity of a turn that shares no word with the question, alone or together
-        with what was said before it.
+        with those before it.
     conversation_id : UUID, optional
         Look in one chat instead of all.
     excluded : sequence of UUID

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 from lab.db import Database
-from lab.protocols import EmbeddingPipeline
+from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline
 from lab.schemas.memory import Memory
 from lab.workflows.turns import embedded_text, in_context
 
@@ -48,14 +48,16 @@ async def _renew(
     async with database.stores(owner_id) as stores:
         memories = await stores.memories.some(ids)
         before = {
-            memory.id: await stores.memories.before(memory.conversation_id, memory.position)
+            memory.id: await stores.memories.before(
+                memory.conversation_id, memory.position, most=CONTEXT_TURNS
+            )
             for memory in memories.values()
         }
-    said = {id: embedded_text(memory.name, memory.text) for id, memory in memories.items()}
-    contexts = {id: in_context(_said(before[id]), text) for id, text in said.items()}
+    said = {id: _said(memory) for id, memory in memories.items()}
+    contexts = {id: in_context([*map(_said, before[id])], text) for id, text in said.items()}
     texts = list(dict.fromkeys([*said.values(), *(text for text in contexts.values() if text)]))
     vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
-    known = memories | {earlier.id: earlier for earlier in before.values() if earlier}
+    known = memories | {memory.id: memory for earlier in before.values() for memory in earlier}
     model = embedding.signature
     async with database.stores(owner_id) as stores:
         # Held, so that no text is corrected or forgotten between this look and the end.
@@ -63,10 +65,10 @@ async def _renew(
         same = {id for id, memory in held.items() if memory == known[id]}
         for id in memories.keys() & same:
             await stores.memories.renew(id, vectors[said[id]], model=model)
-            context, earlier = contexts[id], before[id]
-            if context and earlier and earlier.id in same:
+            context = contexts[id]
+            if context and same.issuperset(memory.id for memory in before[id]):
                 await stores.memories.renew_context(id, vectors[context], model=model)
 
 
-def _said(memory: Memory | None) -> str | None:
-    return embedded_text(memory.name, memory.text) if memory else None
+def _said(memory: Memory) -> str:
+    return embedded_text(memory.name, memory.text)
