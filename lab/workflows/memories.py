@@ -6,7 +6,7 @@ from lab.db import Database
 from lab.errors import InputError
 from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline
 from lab.schemas.memory import Memory
-from lab.workflows.turns import contexts_of, embedded_text
+from lab.workflows.turns import contexts_of, embedded_memory, embedded_text
 
 
 async def correct(
@@ -33,7 +33,7 @@ async def correct(
         before = await stores.memories.before(*place, most=CONTEXT_TURNS)
         after = await stores.memories.after(*place, most=CONTEXT_TURNS)
     said = embedded_text(memory.name, text)
-    talk = [*map(_said, before), said, *map(_said, after)]
+    talk = [*map(embedded_memory, before), said, *map(embedded_memory, after)]
     changed = [memory, *after]
     contexts = dict(zip((m.id for m in changed), contexts_of(talk)[len(before) :], strict=True))
     texts = [said, *(context for context in contexts.values() if context)]
@@ -47,7 +47,3 @@ async def correct(
             else:
                 await stores.memories.drop_context(id)
     return corrected
-
-
-def _said(memory: Memory) -> str:
-    return embedded_text(memory.name, memory.text)

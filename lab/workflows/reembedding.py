@@ -5,8 +5,7 @@ from uuid import UUID
 
 from lab.db import Database
 from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline
-from lab.schemas.memory import Memory
-from lab.workflows.turns import embedded_text, in_context
+from lab.workflows.turns import embedded_memory, in_context
 
 BATCH = 64
 """Memories embedded and stored together: what an interruption loses."""
@@ -53,8 +52,10 @@ async def _renew(
             )
             for memory in memories.values()
         }
-    said = {id: _said(memory) for id, memory in memories.items()}
-    contexts = {id: in_context([*map(_said, before[id])], text) for id, text in said.items()}
+    said = {id: embedded_memory(memory) for id, memory in memories.items()}
+    contexts = {
+        id: in_context([*map(embedded_memory, before[id])], text) for id, text in said.items()
+    }
     texts = list(dict.fromkeys([*said.values(), *(text for text in contexts.values() if text)]))
     vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
     known = memories | {memory.id: memory for earlier in before.values() for memory in earlier}
@@ -68,7 +69,3 @@ async def _renew(
             context = contexts[id]
             if context and same.issuperset(memory.id for memory in before[id]):
                 await stores.memories.renew_context(id, vectors[context], model=model)
-
-
-def _said(memory: Memory) -> str:
-    return embedded_text(memory.name, memory.text)

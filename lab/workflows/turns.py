@@ -10,6 +10,7 @@ from lab.errors import InputError
 from lab.messages import Part, parts_of, text_of
 from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline, FloatArray
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
@@ -19,7 +20,7 @@ from lab.workflows.recall import Recalled, recall
 CONTEXT_WORDS = 96
 """Words of turns that are embedded together: beyond, the vector means none of them."""
 REPLY_WORDS = 32
-"""Words of the last of them that always are, however long the one before it."""
+"""Words of the last of them that are kept, however long the one before it is."""
 YEARS = range(1000, 9000)
 """In which something was said: the ends of the calendar have no room for time zones."""
 
@@ -154,7 +155,7 @@ class Turns:
             return []
         async with self._database.stores(self._owner_id) as stores:
             last = await stores.memories.before(self._conversation_id, most=CONTEXT_TURNS)
-        return [embedded_text(memory.name, memory.text) for memory in last]
+        return [embedded_memory(memory) for memory in last]
 
     async def _vectors(self, texts: Sequence[str]) -> dict[str, FloatArray]:
         """Return an embedding of shape (768,) for each text."""
@@ -181,6 +182,11 @@ def embedded_text(name: str | None, text: str) -> str:
     ('Ann: I moved to Oslo.', 'I moved to Oslo.')
     """
     return f"{name}: {text}" if name else text
+
+
+def embedded_memory(memory: Memory) -> str:
+    """Return what is embedded of a stored turn."""
+    return embedded_text(memory.name, memory.text)
 
 
 def contexts_of(texts: Sequence[str]) -> list[str | None]:
