@@ -301,7 +301,7 @@ async def store_ms(runtime: Runtime, owner: Owner, talk: Talk) -> tuple[float, f
         await turns.keep([ChatMessage(role=Role.user, content="The first is slow.")])
         for text in talk.sayings(N_STORED):
             started = time.perf_counter()
-            await embedding.embed([text, f"{text}\n{text}"])
+            await embedding.embed([text, f"{text}\n{text}\n{text}"])
             embedded.append(time.perf_counter() - started)
             started = time.perf_counter()
             await turns.keep([ChatMessage(role=Role.user, content=text)])

@@ -21,6 +21,9 @@ FloatArray = NDArray[np.float32]
 EMBEDDING_DIM = 768
 """Length of a stored embedding; shorter ones are padded with zeros, which keeps the cosine."""
 
+CONTEXT_TURNS = 2
+"""How many turns before one are embedded together with it; it stands in as many after it."""
+
 EmbeddingKind = Literal["query", "document"]
 
 
@@ -51,7 +54,7 @@ class Signals:
     """Cosine similarity to the question, in [-1, 1]; NaN where another model embedded the turn."""
 
     context_similarity: FloatArray
-    """The same for the turn together with what was said before it."""
+    """The same for the turn together with those before it; NaN also where it has no such view."""
 
     spoken: NDArray[np.bool_]
     """True where the speaker is the one whom the question means."""

@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 
 from lab.protocols import FloatArray, Signals
 
-NEIGHBOURS: Final = (0.4, 0.2)
+NEIGHBOURS: Final = (0.5, 0.3)
 """Part of its words' score that a turn lends to those one and two places away."""
+VIEWS: Final = (1, 2)
+"""Weights of the views that end with a turn and with the next one, in whose middle it stands."""
+ALONE: Final = (0.5,)
+"""As NEIGHBOURS, for the similarity of a turn that stands in no view."""
 POSITION_BITS: Final = 32
-WORDS, SIMILARITY, CONTEXT, SPOKEN, SITTING = 1.0, 0.7, 0.7, 0.5, 0.3
+WORDS, SIMILARITY, CONTEXT, SPOKEN, SITTING = 1.0, 0.7, 0.7, 0.6, 0.5
 
 
 def relevance(signals: Signals) -> FloatArray:
@@ -37,17 +41,9 @@ def relevance(signals: Signals) -> FloatArray:
     """
     if not len(signals.words):
         return np.zeros(0, dtype=np.float32)
-    words = signals.words.copy()
-    similarity, together = (
-        np.nan_to_num(known, nan=0.0) for known in (signals.similarity, signals.context_similarity)
-    )
-    for distance, part in enumerate(NEIGHBOURS, 1):
-        earlier, later = _apart(signals, distance)
-        words[later] += part * signals.words[earlier]
-        words[earlier] += part * signals.words[later]
-    around = 2 * together
-    earlier, later = _apart(signals, 1)
-    around[earlier] += together[later] - together[earlier]
+    words = _with_neighbours(signals, signals.words, NEIGHBOURS)
+    similarity = np.nan_to_num(signals.similarity, nan=0.0)
+    around = _around(signals, similarity)
     score = (
         WORDS * _scaled(words)
         + SIMILARITY * _scaled(similarity)
@@ -100,12 +96,38 @@ def best(
         Most indices to return.
     min_similarity : float
         Least cosine similarity of a turn that shares no word with the question, alone or together
-        with what was said before it: a bare reply means what it replies to.
+        with those before it: a bare reply means what it replies to.
     """
     order = np.argsort(-score, kind="stable")
     nearness = np.fmax(signals.similarity, signals.context_similarity)
     meant = (signals.words > 0) | (nearness >= min_similarity)
     return order[meant[order]][:top_k]
+
+
+def _around(signals: Signals, similarity: FloatArray) -> FloatArray:
+    """Return how near the views are in which each turn stands, or else it and its neighbours."""
+    known = ~np.isnan(signals.context_similarity)
+    near = np.where(known, signals.context_similarity, 0)
+    last, middle = VIEWS
+    weight = np.float32(last) * known
+    total = last * near
+    earlier, later = _apart(signals, 1)
+    weight[earlier] += middle * known[later]
+    total[earlier] += middle * near[later]
+    alone = weight == 0
+    beside = _with_neighbours(signals, similarity, ALONE)
+    beside /= _with_neighbours(signals, np.ones_like(similarity), ALONE)
+    return np.where(alone, beside, total / np.where(alone, 1, weight))
+
+
+def _with_neighbours(signals: Signals, values: FloatArray, parts: Sequence[float]) -> FloatArray:
+    """Return the values of turns with a part of those one, two … places away."""
+    together = values.copy()
+    for distance, part in enumerate(parts, 1):
+        earlier, later = _apart(signals, distance)
+        together[later] += part * values[earlier]
+        together[earlier] += part * values[later]
+    return together
 
 
 def _apart(signals: Signals, distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

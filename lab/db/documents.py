@@ -210,7 +210,7 @@ class DocumentStore(OwnedStore[Document]):
             day=np.zeros(len(rows), dtype=np.int64),
             words=np.array([row.words for row in rows], dtype=np.float32),
             similarity=similarity,
-            context_similarity=similarity,
+            context_similarity=np.full_like(similarity, np.nan),
             spoken=np.zeros(len(rows), dtype=np.bool_),
         )
 

@@ -22,7 +22,7 @@ from lab.db.owned import OwnedStore
 from lab.db.summaries import SummaryStore, lock
 from lab.db.tables import MemoryContextRow, MemoryRow, MemoryTermRow
 from lab.db.vectors import check_vector
-from lab.protocols import FloatArray, Signals
+from lab.protocols import CONTEXT_TURNS, FloatArray, Signals
 from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.role import Role
@@ -66,7 +66,7 @@ class MemoryStore(OwnedStore[Memory]):
         embedding : array of shape (768,)
             Of the text.
         context_embedding : array of shape (768,), optional
-            Of the text together with what was said before it; none where nothing was.
+            Of the text together with those before it; none where it is the first.
         model : str
             Signature of the model that made them.
         """
@@ -106,7 +106,7 @@ class MemoryStore(OwnedStore[Memory]):
         return memory
 
     async def set_context(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
-        """Keep the embedding (768,), made by a model, of a memory with what was said before it."""
+        """Keep the embedding (768,), made by a model, of a memory with those before it."""
         check_vector("context_embedding", embedding)
         statement = postgresql.insert(MemoryContextRow).values(
             memory_id=id, owner_id=self._owner_id, embedding=embedding, embedding_model=model
@@ -119,7 +119,7 @@ class MemoryStore(OwnedStore[Memory]):
         )
 
     async def drop_context(self, id: UUID) -> None:
-        """Delete the embedding of a memory with what was said before it."""
+        """Delete the embedding of a memory with those before it."""
         await self._session.execute(
             delete(MemoryContextRow).where(
                 MemoryContextRow.memory_id == id, MemoryContextRow.owner_id == self._owner_id
@@ -137,11 +137,11 @@ class MemoryStore(OwnedStore[Memory]):
         """
         Delete what was made of a forgotten turn together with others.
 
-        That is the embedding of the turn after it, and every summary that tells of it; call it
-        after `lock` and after the turn is deleted.
+        That are the embeddings of the turns after it together with it, and every summary that tells
+        of it; call it after `lock` and after the turn is deleted.
         """
-        if after := await self.after(conversation_id, position):
-            await self.drop_context(after.id)
+        for memory in await self.after(conversation_id, position, most=CONTEXT_TURNS):
+            await self.drop_context(memory.id)
         await self._summaries.drop(conversation_id, position)
 
     async def delete_all(self, conversation_id: UUID | None = None) -> None:
@@ -160,16 +160,20 @@ class MemoryStore(OwnedStore[Memory]):
         scope = [] if conversation_id is None else [MemoryRow.conversation_id == conversation_id]
         return await self._page(limit, before, *scope)
 
-    async def before(self, conversation_id: UUID, position: int | None = None) -> Memory | None:
-        """Return the last memory of a chat before a position, or the last of all."""
+    async def before(
+        self, conversation_id: UUID, position: int | None = None, *, most: int
+    ) -> builtins.list[Memory]:
+        """Return the last memories of a chat before a position, or of all, the first said first."""
         earlier = [] if position is None else [MemoryRow.position < position]
-        return await self._first(conversation_id, MemoryRow.position.desc(), *earlier)
+        order = MemoryRow.position.desc()
+        return (await self._next_to(conversation_id, order, most, *earlier))[::-1]
 
-    async def after(self, conversation_id: UUID, position: int) -> Memory | None:
-        """Return the first memory of a chat after a position."""
-        return await self._first(
-            conversation_id, MemoryRow.position.asc(), MemoryRow.position > position
-        )
+    async def after(
+        self, conversation_id: UUID, position: int, *, most: int
+    ) -> builtins.list[Memory]:
+        """Return the first memories of a chat after a position, the first said first."""
+        order = MemoryRow.position.asc()
+        return await self._next_to(conversation_id, order, most, MemoryRow.position > position)
 
     async def some(self, ids: Sequence[UUID], *, held: bool = False) -> dict[UUID, Memory]:
         """Return the memories of those ids that there are; none changes meanwhile when held."""
@@ -179,7 +183,7 @@ class MemoryStore(OwnedStore[Memory]):
         return {row.id: self._checked(row) for row in await self._session.scalars(query)}
 
     async def waiting(self, model: str) -> builtins.list[UUID]:
-        """Return the memories that another model embedded, alone or with what was said before."""
+        """Return the memories that another model embedded, alone or with those before."""
         alone = select(MemoryRow.id.label("id")).where(*self._embedded_otherwise(MemoryRow, model))
         together = select(MemoryContextRow.memory_id).where(
             *self._embedded_otherwise(MemoryContextRow, model)
@@ -197,7 +201,7 @@ class MemoryStore(OwnedStore[Memory]):
         await self._update(id, {"embedding": embedding, "embedding_model": model})
 
     async def renew_context(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
-        """Do so for the embedding with what was said before it, unless that was forgotten."""
+        """Do so for the embedding with those before it, unless one of them was forgotten."""
         check_vector("context_embedding", embedding)
         await self._session.execute(
             update(MemoryContextRow)
@@ -260,10 +264,14 @@ class MemoryStore(OwnedStore[Memory]):
         names = row.embedding_model
         return row.owner_id == self._owner_id, or_(names < model, names > model, names.is_(None))
 
-    async def _first(
-        self, conversation_id: UUID, order: UnaryExpression[int], *conditions: ColumnElement[bool]
-    ) -> Memory | None:
-        row = await self._session.scalar(
+    async def _next_to(
+        self,
+        conversation_id: UUID,
+        order: UnaryExpression[int],
+        most: int,
+        *conditions: ColumnElement[bool],
+    ) -> builtins.list[Memory]:
+        rows = await self._session.scalars(
             select(MemoryRow)
             .where(
                 MemoryRow.owner_id == self._owner_id,
@@ -271,9 +279,9 @@ class MemoryStore(OwnedStore[Memory]):
                 *conditions,
             )
             .order_by(order)
-            .limit(1)
+            .limit(most)
         )
-        return None if row is None else self._checked(row)
+        return [self._checked(row) for row in rows]
 
     async def _post_terms(self, memory: Memory) -> None:
         await self._session.execute(

@@ -240,15 +240,13 @@ def _gathered(rows: Sequence[Row[Any]]) -> Signals:
         zip(*rows, strict=True) if rows else [()] * 8
     )
     chats = {id: n for n, id in enumerate(dict.fromkeys(chat))}
-    alone = np.array(similarity, dtype=np.float32)  # None becomes NaN
-    together = np.array(context, dtype=np.float32)
     return Signals(
         ids=list(ids),
         chat=np.array([chats[id] for id in chat], dtype=np.int64),
         position=np.array(position, dtype=np.int64),
         day=np.array(day, dtype=np.int64),
         words=np.array(words, dtype=np.float32),
-        similarity=alone,
-        context_similarity=np.where(np.isnan(together), alone, together),
+        similarity=np.array(similarity, dtype=np.float32),  # None becomes NaN
+        context_similarity=np.array(context, dtype=np.float32),
         spoken=np.array(spoken, dtype=np.bool_),
     )

@@ -238,7 +238,7 @@ class MemoryRow(OwnedRow):
 
 
 class MemoryContextRow(Base):
-    """The embedding of a turn together with what was said before it; read for few turns at once."""
+    """The embedding of a turn together with those before it; read for few turns at once."""
 
     __tablename__ = "memory_contexts"
     __table_args__ = (Index(None, "owner_id", "embedding_model"),)

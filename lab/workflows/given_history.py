@@ -78,7 +78,7 @@ def _signals(turns: Sequence[Candidate], question: str, similarity: FloatArray) 
             [word for word in asked if word not in names], [words_of(turn.text) for turn in turns]
         ),
         similarity=similarity,
-        context_similarity=similarity,
+        context_similarity=np.full_like(similarity, np.nan),
         spoken=np.array(
             [
                 (turn.message.name or "").casefold() in names

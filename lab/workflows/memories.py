@@ -4,9 +4,9 @@ from uuid import UUID
 
 from lab.db import Database, Stores
 from lab.errors import InputError
-from lab.protocols import EmbeddingPipeline
+from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline
 from lab.schemas.memory import Memory
-from lab.workflows.turns import embedded_text, in_context, said_in
+from lab.workflows.turns import contexts_of, embedded_memory, embedded_text
 
 
 async def correct(
@@ -15,7 +15,7 @@ async def correct(
     """
     Put another text in the place of a memory's; the message it came from stays as it was said.
 
-    The turn after it, which was embedded together with the former text, is embedded anew.
+    The turns after it that were embedded together with the former text are embedded anew.
 
     Raises
     ------
@@ -48,11 +48,10 @@ async def correct(
 
 
 async def _contexts(stores: Stores, memory: Memory, said: str) -> dict[UUID, str | None]:
-    """Return what is embedded of a memory, and of the one after it, with what was said before."""
+    """Return what is embedded of a memory, and of those after it, together with those before."""
     place = memory.conversation_id, memory.position
-    before = await stores.memories.before(*place)
-    after = await stores.memories.after(*place)
-    contexts = {memory.id: in_context(said_in(before), said)}
-    if after:
-        contexts[after.id] = in_context(said, embedded_text(after.name, after.text))
-    return contexts
+    before = await stores.memories.before(*place, most=CONTEXT_TURNS)
+    after = await stores.memories.after(*place, most=CONTEXT_TURNS)
+    talk = [*map(embedded_memory, before), said, *map(embedded_memory, after)]
+    changed = [memory.id, *(later.id for later in after)]
+    return dict(zip(changed, contexts_of(talk)[len(before) :], strict=True))

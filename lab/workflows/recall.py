@@ -63,7 +63,7 @@ async def recall(
         Most hits to return.
     min_similarity : float
         Least cosine similarity of a turn that shares no word with the question, alone or together
-        with what was said before it.
+        with those before it.
     neighbours : bool
         Let what was said around a turn speak for it.
     conversation_id : UUID, optional

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 from lab.db import Database
-from lab.protocols import EmbeddingPipeline
-from lab.workflows.turns import embedded_text, in_context, said_in
+from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline
+from lab.workflows.turns import embedded_memory, in_context
 
 BATCH = 64
 """Memories and facts embedded and stored together: what an interruption loses."""
@@ -50,15 +50,19 @@ async def _renew(
     async with database.stores(owner_id) as stores:
         memories, facts = await stores.memories.some(ids), await stores.facts.some(ids)
         before = {
-            memory.id: await stores.memories.before(memory.conversation_id, memory.position)
+            memory.id: await stores.memories.before(
+                memory.conversation_id, memory.position, most=CONTEXT_TURNS
+            )
             for memory in memories.values()
         }
-    said = {id: embedded_text(memory.name, memory.text) for id, memory in memories.items()}
-    contexts = {id: in_context(said_in(before[id]), text) for id, text in said.items()}
+    said = {id: embedded_memory(memory) for id, memory in memories.items()}
+    contexts = {
+        id: in_context([*map(embedded_memory, before[id])], text) for id, text in said.items()
+    }
     stated = [fact.text for fact in facts.values()]
     texts = list(dict.fromkeys([*said.values(), *filter(None, contexts.values()), *stated]))
     vectors = dict(zip(texts, await embedding.embed(texts), strict=True))
-    known = memories | {earlier.id: earlier for earlier in before.values() if earlier}
+    known = memories | {memory.id: memory for earlier in before.values() for memory in earlier}
     model = embedding.signature
     async with database.stores(owner_id) as stores:
         # Held, so that no text is corrected or forgotten between this look and the end.
@@ -66,8 +70,8 @@ async def _renew(
         same = {id for id, memory in held.items() if memory == known[id]}
         for id in memories.keys() & same:
             await stores.memories.renew(id, vectors[said[id]], model=model)
-            context, earlier = contexts[id], before[id]
-            if context and earlier and earlier.id in same:
+            context = contexts[id]
+            if context and same.issuperset(memory.id for memory in before[id]):
                 await stores.memories.renew_context(id, vectors[context], model=model)
         for fact in facts.values():  # whose text never changes
             await stores.facts.renew(fact.id, vectors[fact.text], model=model)

@@ -8,7 +8,7 @@ from uuid import UUID
 from lab.db import Database, Stores
 from lab.errors import InputError
 from lab.messages import Part, parts_of, text_of
-from lab.protocols import EmbeddingPipeline, FloatArray
+from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline, FloatArray
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory import Memory
 from lab.schemas.message import Message
@@ -18,8 +18,9 @@ from lab.schemas.summary import Summary
 from lab.workflows.recall import Recalled, recall
 
 CONTEXT_WORDS = 96
-"""Words of a turn together with what was said before it: beyond, the vector means neither."""
-LEAST_CONTEXT_WORDS = 4
+"""Words of turns that are embedded together: beyond, the vector means none of them."""
+REPLY_WORDS = 32
+"""Words of the last of them that are kept, however long the one before it is."""
 YEARS = range(1000, 9000)
 """In which something was said: the ends of the calendar have no room for time zones."""
 
@@ -82,14 +83,13 @@ class Turns:
         return await self.keep_turns([_turn(m) for m in messages], run_id)
 
     async def keep_turns(self, turns: Sequence[Turn], run_id: UUID | None) -> list[Message]:
-        """Store turns with two embeddings: alone, and after what was said before."""
+        """Store turns with two embeddings: alone, and together with what was said before."""
         if self._conversation_id is None:
             return []
         said = [turn for turn in turns if turn.text]
-        before = await self._last_said() if said else None
+        before = await self._last_said() if said else []
         alone = [embedded_text(turn.name, turn.text) for turn in said]
-        earlier = [before, *alone][: len(alone)]
-        contexts = [in_context(*pair) for pair in zip(earlier, alone, strict=True)]
+        contexts = contexts_of([*before, *alone])[len(before) :]
         vectors = await self._vectors([*alone, *(text for text in contexts if text)])
         async with self._database.stores(self._owner_id) as stores:
             messages = [
@@ -105,9 +105,9 @@ class Turns:
             ]
             # From here on the chat is ours. What was said before may have been corrected, forgotten
             # or answered by others meanwhile: nothing of it as it was may stay in a vector.
-            if said and (last := said_in(await self._last(stores))) != before:
-                contexts[0] = in_context(last, alone[0])
-                vectors |= await self._vectors([text for text in contexts[:1] if text])
+            if said and (last := await self._last(stores)) != before:
+                contexts = contexts_of([*last, *alone])[len(last) :]
+                vectors |= await self._vectors([t for t in contexts if t and t not in vectors])
             texts = iter(zip(alone, contexts, strict=True))
             for message, turn in zip(messages, turns, strict=True):
                 if turn.text:
@@ -160,13 +160,15 @@ class Turns:
             shared=shared,
         )
 
-    async def _last_said(self) -> str | None:
+    async def _last_said(self) -> list[str]:
         async with self._database.stores(self._owner_id) as stores:
-            return said_in(await self._last(stores))
+            return await self._last(stores)
 
-    async def _last(self, stores: Stores) -> Memory | None:
+    async def _last(self, stores: Stores) -> list[str]:
+        """Return what is embedded of the last turns that are kept, the first said first."""
         assert self._conversation_id is not None, "only a chat that is kept has turns"
-        return await stores.memories.before(self._conversation_id)
+        last = await stores.memories.before(self._conversation_id, most=CONTEXT_TURNS)
+        return [embedded_memory(memory) for memory in last]
 
     async def _vectors(self, texts: Sequence[str]) -> dict[str, FloatArray]:
         """Return an embedding of shape (768,) for each text."""
@@ -185,11 +187,6 @@ def _turn(message: ChatMessage) -> Turn:
     return Turn(message.role, parts_of(message), message.name, said_at)
 
 
-def said_in(memory: Memory | None) -> str | None:
-    """Return what is embedded of a memory; None of none."""
-    return embedded_text(memory.name, memory.text) if memory else None
-
-
 def embedded_text(name: str | None, text: str) -> str:
     """
     Return what is embedded of a turn.
@@ -200,15 +197,31 @@ def embedded_text(name: str | None, text: str) -> str:
     return f"{name}: {text}" if name else text
 
 
-def in_context(before: str | None, text: str) -> str | None:
-    """
-    Return a turn with the end of what was said before it; None where it is long enough alone.
+def embedded_memory(memory: Memory) -> str:
+    """Return what is embedded of a stored turn."""
+    return embedded_text(memory.name, memory.text)
 
-    >>> in_context("Where do you live?", "In Oslo.").splitlines()
-    ['Where do you live?', 'In Oslo.']
+
+def contexts_of(texts: Sequence[str]) -> list[str | None]:
+    """Return each turn of a talk together with those before it; None for the first."""
+    return [in_context(texts[max(0, i - CONTEXT_TURNS) : i], text) for i, text in enumerate(texts)]
+
+
+def in_context(earlier: Sequence[str], text: str) -> str | None:
     """
-    room = CONTEXT_WORDS - len(text.split())
-    if not before or room < LEAST_CONTEXT_WORDS:
+    Return the one or two turns before a turn together with it, in few words; None where none is.
+
+    The turn before it stands in the middle and has the first claim on room: what was said around a
+    turn is embedded with the turn after it. Of the others, what is nearest to it is kept.
+
+    >>> in_context(["Hello!", "Where do you live?"], "In Oslo.").splitlines()
+    ['Hello!', 'Where do you live?', 'In Oslo.']
+    """
+    if not earlier:
         return None
-    words = before.split()
-    return f"{before if len(words) <= room else ' '.join(words[-room:])}\n{text}"
+    first, middle, last = [[], *(said.split() for said in (*earlier, text))][-3:]
+    middle = middle[-(CONTEXT_WORDS - min(len(last), REPLY_WORDS)) :]
+    room = CONTEXT_WORDS - len(middle)
+    n_last = min(len(last), max(room // 2, room - len(first)))
+    first = first[max(0, len(first) - room + n_last) :]
+    return "\n".join(" ".join(words) for words in (first, middle, last[:n_last]) if words)

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -18,10 +17,11 @@ from lab.client import connect
 from lab.config import load_settings
 from lab.db import Database
 from lab.db.maintenance import check
+from lab.protocols import CONTEXT_TURNS
 from lab.runtime import Runtime, open_runtime
 from lab.schemas.summary import Summary
 from lab.schemas.user import User
-from lab.workflows.turns import embedded_text, in_context
+from lab.workflows.turns import contexts_of, embedded_text
 from tests.api_server import Api, ann, api, api_app, running_api
 from tests.writers import (
     CORRECT,
@@ -134,7 +134,7 @@ async def assert_memories(url: str, chat: UUID, runtime: Runtime, done: Sequence
         id: text for id, text in corrected.items() if id in texts
     }
     alone = [embedded_text(None, str(row["text"])) for row in kept]
-    contexts = [in_context(*pair) for pair in zip([None, *alone][: len(alone)], alone, strict=True)]
+    contexts = contexts_of(alone)
     wanted = list(dict.fromkeys([*alone, *(text for text in contexts if text)]))
     async with runtime.pipelines.embedding() as embedding:
         vectors = dict(zip(wanted, await embedding.embed(wanted), strict=True))
@@ -143,8 +143,11 @@ async def assert_memories(url: str, chat: UUID, runtime: Runtime, done: Sequence
         if row["together"] is not None:
             assert context is not None
             assert np.dot(vector(row["together"]), vectors[context]) > 0.999, context
-    after_none = [row for earlier, row in pairwise(found) if earlier["message"] is None]
-    assert [row for row in kept[1:] if row["together"] is None and row not in after_none] == []
+    places = [place for place, row in enumerate(found) if row["message"] is not None]
+    for n, row in enumerate(kept[1:], 1):
+        first = places[n - CONTEXT_TURNS] if n >= CONTEXT_TURNS else 0
+        stood_together = found[first : places[n]]
+        assert row["together"] or None in [one["message"] for one in stood_together], row["text"]
 
 
 async def assert_documents(url: str, done: Sequence[Done]) -> None:

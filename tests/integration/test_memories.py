@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -37,7 +38,7 @@ async def found(lab: Lab, question: str) -> list[str]:
 
 
 async def contexts(database_url: str) -> dict[UUID, str]:
-    """Return the embedding of each memory together with what was said before it."""
+    """Return the embedding of each memory together with those before it."""
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         rows = await connection.execute("SELECT memory_id, embedding::text FROM memory_contexts")
         return dict(await rows.fetchall())
@@ -62,23 +63,28 @@ async def test_what_was_embedded_with_a_corrected_memory_is_that_of_a_new_chat(
     api: Api, ann: str, database_url: str
 ) -> None:
     async with connect(api.url, ann) as lab:
-        _, second, third = await told(lab)
-        anew = await told(lab, (TALK[0], "It rains.", TALK[2]))
+        talk = [*TALK, "So stay in.", "Or go out."]
+        _, second, *later = await told(lab, talk)
+        anew = await told(lab, [TALK[0], "It rains.", *talk[2:]])
         before = await contexts(database_url)
 
         await lab.memories.correct(second.id, "It rains.")
 
         after = await contexts(database_url)
-    assert after[third.id] != before[third.id]
-    assert [after[second.id], after[third.id]] == [after[anew[1].id], after[anew[2].id]]
+    together, (apart,) = [second, *later[:2]], later[2:]
+    assert all(after[memory.id] != before[memory.id] for memory in together)
+    assert after[apart.id] == before[apart.id]
+    for memory, new in zip((*together, apart), anew[1:], strict=True):
+        is_, should_be = (json.loads(after[one.id]) for one in (memory, new))
+        np.testing.assert_allclose(is_, should_be, atol=1e-5)
 
 
 @pytest.mark.parametrize("forgotten", ["memory", "message"])
-async def test_nothing_of_what_is_forgotten_stays_in_the_next_embedding(
+async def test_nothing_of_what_is_forgotten_stays_in_the_embeddings_after_it(
     api: Api, ann: str, database_url: str, forgotten: str
 ) -> None:
     async with connect(api.url, ann) as lab:
-        first, second, third = await told(lab)
+        first, *others = await told(lab, (*TALK, "So stay in.", "Or go out."))
 
         if forgotten == "memory":
             await lab.memories.delete(first.id)
@@ -88,8 +94,8 @@ async def test_nothing_of_what_is_forgotten_stays_in_the_next_embedding(
                 assert (await client.delete(path)).status_code == 204
 
         assert "My dog is called Rexa." not in await found(lab, "Rexa dog")
-        assert set(await contexts(database_url)) == {third.id}
-        assert {m.id for m in await lab.memories.list()} == {second.id, third.id}
+        assert set(await contexts(database_url)) == {memory.id for memory in others[2:]}
+        assert {m.id for m in await lab.memories.list()} == {memory.id for memory in others}
 
 
 async def test_the_memories_of_one_chat_or_all_are_forgotten(api: Api, ann: str, bob: str) -> None:

@@ -78,12 +78,14 @@ async def test_hits_say_who_spoke_and_how_sure_they_are(runtime: Runtime, owner:
     assert hits[0].similarity == max(hit.similarity or 0 for hit in hits)
 
 
+@pytest.mark.parametrize("n_words_before", [0, 300])
 async def test_a_bare_reply_is_found_by_what_it_replies_to(
-    runtime: Runtime, database: Database, owner: User
+    runtime: Runtime, database: Database, owner: User, n_words_before: int
 ) -> None:
     async with database.stores(owner.id) as stores:
         id = (await stores.conversations.create("A reply")).id
-    talk = [(Role.assistant, "Where do you live?"), (Role.user, "Raimo.")]
+    before = "The weather stays fine. " * (n_words_before // 4)
+    talk = [(Role.assistant, f"{before}Where do you live?"), (Role.user, "Raimo.")]
     await runtime.store_messages(owner, id, [ChatMessage(role=r, content=t) for r, t in talk])
 
     question = ChatMessage(role=Role.user, content="Which town is my home in?")

@@ -212,15 +212,16 @@ async def test_what_changes_while_it_is_embedded_anew_stays_as_it_is_then(
             async for _ in reembedding.reembed(database, owner.id, meanwhile, left[owner.id]):
                 pass
             after = await vectors(database_url)
-            texts = ["My dog is called Quavira.", f"My dog is called Quavira.\n{TALK[1]}"]
-            alone, together = await embedding.embed(texts)
+            talk = ["My dog is called Quavira.", *TALK[1:]]
+            alone, *together = await embedding.embed(["\n".join(talk[:n]) for n in (1, 2, 3)])
 
     if change == "corrected":
         _, vector, *_ = after["My dog is called Quavira."]
         np.testing.assert_allclose(np.array(json.loads(vector)), alone, atol=1e-5)
-        np.testing.assert_allclose(np.array(json.loads(after[TALK[1]][3])), together, atol=1e-5)
+        for text, view in zip(TALK[1:], together, strict=True):
+            np.testing.assert_allclose(np.array(json.loads(after[text][3])), view, atol=1e-5)
     else:
-        assert after[TALK[1]][2:] == [None, None]
+        assert all(after[text][2:] == [None, None] for text in TALK[1:])
     assert set(after) == {*TALK[1:], *(["My dog is called Quavira."] * (change == "corrected"))}
 
 

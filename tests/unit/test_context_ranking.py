@@ -38,12 +38,36 @@ def best(known: Signals) -> int:
     [
         ("words", [0.0, 3.0, 0.0, 0.0]),
         ("similarity", [0.1, 0.3, 0.1, 0.1]),
-        ("context_similarity", [0.1, 0.3, 0.1, 0.1]),
+        ("context_similarity", [0.1, 0.1, 0.3, 0.1]),  # the turn before stands in the middle
         ("spoken", [False, True, False, False]),
     ],
 )
 def test_each_signal_alone_decides(name: str, values: list[float]) -> None:
-    assert best(signals(4, **{name: values})) in ({0, 1} if "context" in name else {1})
+    assert best(signals(4, **{name: values})) == 1
+
+
+def test_the_last_turn_and_one_in_no_view_are_compared_by_what_there_is() -> None:
+    none = np.nan
+    score = relevance(
+        signals(
+            4,
+            position=[0, 10, 20, 30],
+            similarity=[0.2, 0.1, 0.1, 0.4],
+            context_similarity=[0.1, 0.4, 0.1, none],
+        )
+    )
+    alike = relevance(signals(3, position=[0, 10, 20], context_similarity=[0.1, 0.4, none]))
+
+    assert score[3] > score[1] > score[0] > score[2]
+    assert alike[1] > alike[2] == alike[0]
+
+
+def test_a_view_that_is_not_there_takes_nothing_from_the_turn_before() -> None:
+    there, gone = (
+        relevance(signals(3, context_similarity=[0.1, 0.3, last])) for last in (0.0, np.nan)
+    )
+
+    assert gone[1] > there[1]
 
 
 def test_a_turn_that_cannot_be_compared_is_ranked_by_the_rest() -> None:
