@@ -7,9 +7,9 @@ from uuid import UUID
 import numpy as np
 
 from lab.context import best, relevance, role_meant
-from lab.db import Database
-from lab.protocols import EmbeddingPipeline
+from lab.db import Stores
 from lab.schemas.memory_hit import MemoryHit
+from lab.workflows.question import Question
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,8 @@ class Recalled:
 
 
 async def recall(
-    database: Database,
-    owner_id: UUID,
-    embedding: EmbeddingPipeline,
-    question: str,
+    stores: Stores,
+    question: Question,
     *,
     top_k: int,
     min_similarity: float = -1.0,
@@ -45,13 +43,9 @@ async def recall(
 
     Parameters
     ----------
-    database : Database
-        Where they are.
-    owner_id : UUID
-        Whose they are.
-    embedding : EmbeddingPipeline
-        The one that made them findable.
-    question : str
+    stores : Stores
+        Open, of the owner.
+    question : Question
         What is asked.
     top_k : int
         Most hits to return.
@@ -63,20 +57,19 @@ async def recall(
     excluded : sequence of UUID
         Messages that the caller has at hand already.
     """
-    (query,) = await embedding.embed([question], kind="query")
-    async with database.stores(owner_id) as stores:
-        signals = await stores.memories.signals(
-            question,
-            query,
-            model=embedding.signature,
-            role=role_meant(question),
-            conversation_id=conversation_id,
-            excluded=excluded,
-        )
-        score, similarity = relevance(signals), signals.similarity
-        found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
-        memories = await stores.memories.some([signals.ids[i] for i in found])
-        n_waiting = await stores.memories.n_waiting(embedding.signature)
+    model = question.embedding.signature
+    signals = await stores.memories.signals(
+        question.text,
+        await question.vector(),
+        model=model,
+        role=role_meant(question.text),
+        conversation_id=conversation_id,
+        excluded=excluded,
+    )
+    score, similarity = relevance(signals), signals.similarity
+    found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
+    memories = await stores.memories.some([signals.ids[i] for i in found])
+    n_waiting = await stores.memories.n_waiting(model)
     hits = [
         MemoryHit(
             memory=memories[signals.ids[i]],
