@@ -101,11 +101,16 @@ def _statement(condition: str) -> TextClause:
         CASE WHEN EXISTS (SELECT FROM named)
             THEN coalesce(m.speaker IN (SELECT word FROM named), false)
             ELSE coalesce(m.role = CAST(:role AS text), false) END AS spoken
-    FROM seeds JOIN memories m ON m.conversation_id = seeds.conversation_id
-        AND m.position BETWEEN seeds.first AND seeds.last
-    LEFT JOIN worded ON worded.id = m.id
+    FROM (
+        SELECT m.* FROM seeds JOIN memories m ON m.conversation_id = seeds.conversation_id
+            AND m.position BETWEEN seeds.first AND seeds.last
+        WHERE m.message_id <> ALL(:excluded)
+    ) AS m
+    -- A full join is never planned as a loop over all of `worded` for each turn, however few
+    -- rows are expected of it.
+    FULL JOIN worded ON worded.id = m.id
     LEFT JOIN memory_contexts c ON c.memory_id = m.id
-    WHERE m.message_id <> ALL(:excluded)
+    WHERE coalesce(m.position >= 0, false)
     ORDER BY m.conversation_id, m.position
     """
     ).bindparams(
