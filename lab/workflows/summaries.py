@@ -28,7 +28,7 @@ from lab.schemas.summaries_config import SummariesConfig
 from lab.schemas.summary import Summary
 from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.user import User
-from lab.workflows.summary import joined, summarise, tokens_of
+from lab.workflows.summary import joined, summarise
 from lab.workflows.window import context_length_of, level_weights
 
 RETRY_S: Final = 0.1
@@ -174,7 +174,7 @@ class Summariser:
                 text=written.text,
                 style=style,
                 model=chat.model.id,
-                n_tokens=tokens_of(chat, written.text),
+                n_tokens=chat.count_text(written.text),
             )
             for usage in written.usage:
                 await stores.usage.add(profile.model, profile.id, usage)
