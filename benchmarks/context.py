@@ -39,6 +39,7 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.text_part import TextPart
+from lab.workflows.question import Question
 from lab.workflows.recall import recall
 from lab.workflows.turns import Turn, Turns
 
@@ -67,14 +68,9 @@ async def lab_ranking(
     places = {message.id: i for i, message in enumerate(stored)}
 
     async def rank(question: str) -> Ranking:
-        found = await recall(
-            runtime.database,
-            owner,
-            embedding,
-            question,
-            top_k=len(said),
-            conversation_id=conversation.id,
-        )
+        asked = Question(question, embedding)
+        async with runtime.database.stores(owner) as stores:
+            found = await recall(stores, asked, top_k=len(said), conversation_id=conversation.id)
         return [places[hit.memory.message_id] for hit in found.hits]
 
     return rank
@@ -153,19 +149,22 @@ class KnownEmbeddings(Embeddings):
 
 
 def outcome(
-    question: Asked, ranking: Ranking, said: Sequence[Said], count: Callable[..., int]
+    question: Asked, ranking: Ranking, said: Sequence[Said], count_text: Callable[[str], int]
 ) -> Outcome:
     """Build a window for each budget, and look which evidence stands in it."""
     memories = [
         Candidate(said[place].message, said_at=said[place].at, position=place) for place in ranking
     ]
-    windows = {tokens: _window(question, memories, tokens, count) for tokens in AIMS}
+    windows = {tokens: _window(question, memories, tokens, count_text) for tokens in AIMS}
     return judge(question, ranking, windows)
 
 
 def _window(
-    question: Asked, found: Sequence[Candidate], tokens: int, count: Callable[..., int]
+    question: Asked, found: Sequence[Candidate], tokens: int, count_text: Callable[[str], int]
 ) -> set[int]:
+    def count(messages: Sequence[ChatMessage]) -> int:
+        return sum(count_text(message.content or "") for message in messages)
+
     asked = [ChatMessage(role=Role.user, content=question.text)]
     window = assemble(
         "",
@@ -175,6 +174,7 @@ def _window(
         question=asked,
         budget=Budget(context_length=tokens + count(asked), answer_tokens=0),
         count=count,
+        count_text=count_text,
     )
     there = {
         (item.said_at, item.text)
@@ -195,14 +195,10 @@ async def measure(file: Path) -> dict[str, list[Outcome]]:
                 owner = await accounts.get_or_create("bench")
             counted: dict[str, int] = {}
 
-            def count(messages: Sequence[ChatMessage]) -> int:
-                total = 0
-                for message in messages:
-                    text = message.content or ""
-                    if text not in counted:
-                        counted[text] = embedding.count_tokens([text]) - 2 if text else 0
-                    total += counted[text]
-                return total
+            def count_text(text: str) -> int:
+                if text not in counted:
+                    counted[text] = embedding.count_tokens([text]) - 2 if text else 0
+                return counted[text]
 
             for dialogue in track(read_dialogues(file), "Dialogues"):
                 said = dialogue.said
@@ -221,7 +217,7 @@ async def measure(file: Path) -> dict[str, list[Outcome]]:
                     rankings |= {name: peer(question.text) for name, peer in peers.items()}
                     for name, ranking in rankings.items():
                         outcomes.setdefault(name, []).append(
-                            outcome(question, ranking, said, count)
+                            outcome(question, ranking, said, count_text)
                         )
     return outcomes
 

@@ -1,11 +1,14 @@
 """
 How fast memories are stored and found among very many: `python -m benchmarks.store`.
 
-One user has 10⁵ turns, others have 10² to 10⁴ and, with `--others`, as many as you like beside
-them. Measured are storing a turn with its embeddings; what a window over all turns of that user
-takes, the question's embedding left out; and how many of the ten nearest turns are found, beside a
-comparison of each. The peer is pgvector as its documentation shows it: a table with the owner's id
-and an HNSW index, read with an iterative scan; both find 200 turns of the same vectors.
+One user has 10⁵ turns, others have 10² to 10⁴. Measured are storing a turn with its embeddings;
+what a window over all turns of that user takes, the question's embedding left out; and how many of
+the ten nearest turns are found, beside a comparison of each. The peer is pgvector as its
+documentation shows it: a table with the owner's id and an HNSW index, read with an iterative scan;
+both find 200 turns of the same vectors.
+
+Then more may come beside them: users of more turns (`--sizes 100 1000 10000 100000 1000000`), and
+many with 10⁴ each (`--others 900000`). A million takes a quarter of an hour to store and index.
 
 Texts are of made words, as frequent as those of a language; vectors lie in clusters, as those of
 sentences do, and have 384 numbers, padded to 768.
@@ -16,9 +19,10 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,7 +33,7 @@ import psycopg
 from numpy.random import Generator
 from pgvector.psycopg import register_vector_async
 from psycopg.types.json import Jsonb
-from rich.progress import Progress
+from rich.progress import Progress, TimeElapsedColumn
 
 from benchmarks.report import Row, report
 from lab.config import load_settings
@@ -47,10 +51,9 @@ from lab.schemas.model import Model
 from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
 from lab.workflows.context import ChatContext
-from lab.workflows.documents import Documents
-from lab.workflows.facts import Facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
+from lab.workflows.shared_talk import Shared
 from lab.workflows.turns import Turns
 from lab.workflows.window import build_window
 
@@ -60,10 +63,14 @@ ENGLISH = (
     " stayed in the old house near the river with her dog who likes to sleep under the table"
 )
 SIZES = (100, 1_000, 10_000, 100_000)
-"""Turns of the measured owners; the last is the one whose windows are built."""
+"""Turns of the owners."""
+WINDOW_OVER = 100_000
+"""Most turns of the owner whose windows are built; what is more comes beside them, later."""
 OF_OTHERS = 10_000
 """Turns of each of the others."""
 PER_CHAT = 100
+AT_ONCE = 50_000
+"""Turns that are made and copied together."""
 N_QUESTIONS, N_STORED, TOP = 100, 200, 10
 STORE_AIM_MS, WINDOW_AIM_MS, GROWTH_AIM, RECALL_AIM = 50.0, 60.0, 1.5, 0.98
 
@@ -159,9 +166,17 @@ class Owner:
     """A user with turns; the vectors have shape (N, 384)."""
 
     id: UUID
-    conversation_id: UUID
+    chats: list[UUID]
     memories: list[UUID]
     vectors: FloatArray
+
+    @property
+    def conversation_id(self) -> UUID:
+        """The newest chat."""
+        return self.chats[-1]
+
+    def __len__(self) -> int:
+        return len(self.memories)
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -170,8 +185,15 @@ POST_TERMS = """
     INSERT INTO memory_terms (memory_id, term, owner_id, conversation_id, n_times, n_terms)
     SELECT id, lexeme, owner_id, conversation_id, cardinality(positions),
         sum(cardinality(positions)) OVER (PARTITION BY id)
-    FROM memories, unnest(to_tsvector('english', text)) WHERE owner_id = ANY(%s)
+    FROM memories, unnest(to_tsvector('english', text)) WHERE id BETWEEN %s AND %s
     """
+FAST = (
+    "SET session_replication_role = replica",  # keys are right: nothing need be looked up
+    "SET synchronous_commit = off",
+    "SET maintenance_work_mem = '6GB'",
+    "ALTER SYSTEM SET max_wal_size = '4GB'",
+    "SELECT pg_reload_conf()",
+)
 PLAIN_TABLE = (
     "CREATE TABLE IF NOT EXISTS plain (id uuid, owner_id uuid, embedding vector(768))",
     "ALTER TABLE plain ALTER COLUMN embedding SET STORAGE PLAIN",
@@ -203,42 +225,72 @@ COPIES: dict[str, tuple[str, list[str]]] = {
 
 
 async def fill(
-    connection: psycopg.AsyncConnection[Any], talk: Talk, n: int, tables: Sequence[str]
+    connection: psycopg.AsyncConnection[Any],
+    talk: Talk,
+    n: int,
+    tables: Sequence[str],
+    advance: Callable[[int], None],
 ) -> Owner:
     """Make a user with so many turns, in chats of a hundred."""
-    owner, vectors = new_id(), talk.vectors(n)
+    owner = Owner(new_id(), [], [], np.empty((n, DIM), np.float32))
+    user = (owner.id, f"bench-{owner.id}", False, True, Jsonb([]))
+    await copy_rows(connection, "users", [user])
+    for first in range(0, n, AT_ONCE):
+        part = owner.vectors[first : first + AT_ONCE]
+        part[:] = talk.vectors(len(part))
+        await fill_part(connection, owner, talk.texts(len(part)), part, tables)
+        advance(len(part))
+    return owner
+
+
+async def fill_part(
+    connection: psycopg.AsyncConnection[Any],
+    owner: Owner,
+    texts: Sequence[str],
+    vectors: FloatArray,
+    tables: Sequence[str],
+) -> None:
+    """Add turns of these texts and vectors, of shape (N, 384), to those of a user."""
+    n = len(texts)
     chats = [new_id() for _ in range(-(-n // PER_CHAT))]
     ids, messages = [new_id() for _ in range(n)], [new_id() for _ in range(n)]
     places = [(chats[i // PER_CHAT], i % PER_CHAT) for i in range(n)]
-    texts, stored = talk.texts(n), padded(vectors)
+    stored = padded(vectors)
     contexts = padded(_unit(vectors + np.roll(vectors, 1, axis=0)))
     role, model = Role.user.value, KnownEmbedding.signature
-    rows: dict[str, Iterator[tuple[Any, ...]]] = {
-        "users": iter([(owner, f"bench-{owner}", False, True, Jsonb([]))]),
-        "conversations": ((chat, owner, "chat", PER_CHAT, PER_CHAT) for chat in chats),
+    rows: dict[str, Iterable[tuple[Any, ...]]] = {
+        "conversations": ((chat, owner.id, "chat", PER_CHAT, PER_CHAT) for chat in chats),
         "messages": (
-            (id, owner, *place, role, Jsonb([TextPart(text=text).model_dump()]))
+            (id, owner.id, *place, role, Jsonb([TextPart(text=text).model_dump()]))
             for id, place, text in zip(messages, places, texts, strict=True)
         ),
         "memories": (
-            (ids[i], owner, chat, messages[i], position, role, texts[i], stored[i], model)
+            (ids[i], owner.id, chat, messages[i], position, role, texts[i], stored[i], model)
             for i, (chat, position) in enumerate(places)
         ),
         "memory_contexts": (
-            (id, owner, vector, model) for id, vector in zip(ids, contexts, strict=True)
+            (id, owner.id, vector, model) for id, vector in zip(ids, contexts, strict=True)
         ),
-        "plain": ((id, owner, vector) for id, vector in zip(ids, stored, strict=True)),
+        "plain": ((id, owner.id, vector) for id, vector in zip(ids, stored, strict=True)),
     }
     for table in tables:
-        columns, types = COPIES[table]
-        async with connection.cursor() as cursor:
-            into = f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)"
-            async with cursor.copy(into.encode()) as copy:
-                copy.set_types(types)
-                for row in rows[table]:
-                    await copy.write_row(row)
-    await connection.execute(POST_TERMS, [[owner]])
-    return Owner(owner, chats[-1], ids, vectors)
+        await copy_rows(connection, table, rows[table])
+    await connection.execute(POST_TERMS, [ids[0], ids[-1]])
+    owner.memories.extend(ids)
+    owner.chats.extend(chats)
+
+
+async def copy_rows(
+    connection: psycopg.AsyncConnection[Any], table: str, rows: Iterable[tuple[Any, ...]]
+) -> None:
+    """Add rows of the columns in `COPIES`."""
+    columns, types = COPIES[table]
+    async with connection.cursor() as cursor:
+        into = f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)"
+        async with cursor.copy(into.encode()) as copy:
+            copy.set_types(types)
+            for row in rows:
+                await copy.write_row(row)
 
 
 async def without_indexes(
@@ -259,30 +311,48 @@ async def without_indexes(
 
 
 async def make(
-    url: str, talk: Talk, sizes: Sequence[int], *, of_lab_only: bool = False
+    url: str, talk: Talk, sizes: Sequence[int], *, of_others: Sequence[int] = ()
 ) -> list[Owner]:
-    """Add users with so many turns each to the lab's tables and the peer's, and index them."""
-    tables = [table for table in COPIES if not (of_lab_only and table == "plain")]
+    """
+    Add users to the lab's tables and the peer's, and index them.
+
+    Returns
+    -------
+    list of Owner
+        Those of so many turns; `of_others` come into the lab's tables alone, and nothing is kept.
+    """
     async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True) as connection:
         await register_vector_async(connection)
-        for statement in PLAIN_TABLE:
+        for statement in (*PLAIN_TABLE, *FAST):
             await connection.execute(statement.encode())
-        indexes = await without_indexes(connection, tables)
-        owners = []
-        with Progress(transient=True) as progress:
-            task = progress.add_task("Filling", total=sum(sizes))
-            for size in sizes:
-                owners.append(await fill(connection, talk, size, tables))
-                progress.advance(task, size)
-        await connection.execute("SET maintenance_work_mem = '4GB'")
-        for statement in [
-            *indexes,
-            "VACUUM ANALYZE",
-        ]:
-            started = time.perf_counter()
-            await connection.execute(statement.encode())
-            print(f"{time.perf_counter() - started:6.1f} s  {statement}", file=sys.stderr)
+        ours = [table for table in COPIES if table not in ("users", "plain")]
+        indexes = await without_indexes(connection, [*ours, "plain"])
+        with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
+            task = progress.add_task("Filling", total=sum(sizes) + sum(of_others))
+            advance = partial(progress.advance, task)
+            owners = [await fill(connection, talk, n, [*ours, "plain"], advance) for n in sizes]
+            for n in of_others:
+                await fill(connection, talk, n, ours, advance)
+            for statement in [*indexes, "VACUUM ANALYZE"]:
+                await executed(url, connection, statement, progress)
     return owners
+
+
+async def executed(
+    url: str, connection: psycopg.AsyncConnection[Any], statement: str, progress: Progress
+) -> None:
+    """Execute a statement, and show how far the building of an index has come."""
+    task = progress.add_task(" ".join(statement.split()[:3]), total=None)
+    running = asyncio.create_task(connection.execute(statement.encode()))
+    async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True) as watching:
+        while not (await asyncio.wait([running], timeout=1.0))[0]:
+            rows = await watching.execute(
+                "SELECT blocks_done, nullif(blocks_total, 0) FROM pg_stat_progress_create_index"
+            )
+            for done, total in await rows.fetchall():
+                progress.update(task, completed=done, total=total)
+    await running
+    progress.update(task, completed=1, total=1)
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -330,9 +400,9 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
                 settings=runtime.settings,
                 chat=chat,
                 embedding=known,
+                stores=partial(runtime.database.stores, owner.id),
+                shared=Shared(runtime.database, owner.id),
                 turns=turns,
-                documents=Documents(runtime.database, owner.id, known),
-                facts=Facts(runtime.database, owner.id, known),
                 recorder=Recorder(runtime.database, owner.id, run_id, turns, profile),
                 search_given=GivenHistorySearch(),
             )
@@ -356,7 +426,7 @@ class Search:
 async def by_lab(runtime: Runtime, owner: Owner, queries: FloatArray) -> Search:
     """Search as the lab does."""
     taken, found = [], []
-    within = Within(owner.id, None, len(owner.memories))
+    within = Within(owner.id, None, len(owner))
     for query in padded(queries):
         started = time.perf_counter()
         async with runtime.database.stores(owner.id) as stores:
@@ -420,19 +490,13 @@ def recall(owner: Owner, queries: FloatArray, found: Sequence[Sequence[UUID]]) -
     return float(np.mean(parts))
 
 
-async def measure(url: str, runtime: Runtime, n_others: int) -> Measured:
+async def measure(url: str, runtime: Runtime, sizes: Sequence[int], n_others: int) -> Measured:
     """Fill an empty, migrated database, and return what was measured in it."""
     talk, measured = Talk(np.random.default_rng(0)), Measured()
-    owners = await make(url, talk, SIZES)
+    owners = await make(url, talk, [n for n in sizes if n <= WINDOW_OVER])
     gc.freeze()  # what the benchmark holds is no garbage of the lab's
-    for owner in owners:
-        queries = talk.near(owner.vectors[:: -(-len(owner.vectors) // N_QUESTIONS)])
-        measured.search(
-            len(owner.memories),
-            await by_lab(runtime, owner, queries),
-            await by_pgvector(url, owner, queries),
-        )
-    largest = owners[-1]
+    await measure_searches(url, runtime, talk, owners, measured)
+    largest = max(owners, key=len)
     stored, embedded = await store_ms(runtime, largest, talk)
     measured.row("store a turn, p95", stored, STORE_AIM_MS, "ms")
     measured.figures["store a turn"] = {
@@ -441,23 +505,39 @@ async def measure(url: str, runtime: Runtime, n_others: int) -> Measured:
         "p95, lab to pgvector": "",
     }
     alone = await window_ms(runtime, largest, talk)
-    n = len(largest.memories)
-    measured.row(f"window over {n:,} turns, p95", alone, WINDOW_AIM_MS, "ms")
-    if n_others:
-        await make(url, talk, [OF_OTHERS] * (n_others // OF_OTHERS), of_lab_only=True)
+    measured.row(f"window over {len(largest):,} turns, p95", alone, WINDOW_AIM_MS, "ms")
+    larger = [n for n in sizes if n > WINDOW_OVER]
+    of_others = [OF_OTHERS] * (n_others // OF_OTHERS)
+    if larger or of_others:
+        owners = await make(url, talk, larger, of_others=of_others)
+        gc.freeze()
+        await measure_searches(url, runtime, talk, owners, measured)
         beside = await window_ms(runtime, largest, talk)
-        name = f"the same beside {n_others:,} turns of others"
+        name = f"the same beside {sum(larger) + sum(of_others):,} turns of others"
         measured.row(name, beside / alone, GROWTH_AIM, "×")
     return measured
 
 
-async def measure_here(n_others: int) -> Measured:
+async def measure_searches(
+    url: str, runtime: Runtime, talk: Talk, owners: Sequence[Owner], measured: Measured
+) -> None:
+    """Search the turns of each owner, by the lab and by the peer."""
+    for owner in owners:
+        queries = talk.near(owner.vectors[:: -(-len(owner) // N_QUESTIONS)])
+        measured.search(
+            len(owner),
+            await by_lab(runtime, owner, queries),
+            await by_pgvector(url, owner, queries),
+        )
+
+
+async def measure_here(sizes: Sequence[int], n_others: int) -> Measured:
     """Measure in a database of its own."""
     with TemporaryDirectory(prefix="lab-bench-") as folder:
         Path(folder).chmod(0o711)
         settings = load_settings(environ={"LAB_DATA_FOLDER": folder, "LAB_DATABASE_PORT": "18433"})
         async with open_runtime(settings) as runtime, running_database(settings) as url:
-            return await measure(url, runtime, n_others)
+            return await measure(url, runtime, sizes, n_others)
 
 
 def main() -> int:
@@ -466,9 +546,15 @@ def main() -> int:
         prog="python -m benchmarks.store", description="Storing and finding very many memories."
     )
     parser.add_argument(
-        "--others", type=int, default=0, help="turns of other users beside, 4 GiB a million"
+        "--sizes", type=int, nargs="+", default=SIZES, help="turns of the owners that are searched"
     )
-    measured = asyncio.run(measure_here(parser.parse_args().others))
+    parser.add_argument(
+        "--others", type=int, default=0, help="turns of other users beside, 14 GiB a million"
+    )
+    given = parser.parse_args()
+    if min(given.sizes) > WINDOW_OVER:
+        parser.error(f"one of --sizes must be at most {WINDOW_OVER:,}: windows are built over it")
+    measured = asyncio.run(measure_here(given.sizes, given.others))
     return 0 if report("store", measured.rows, measured.figures) else 1
 
 

@@ -87,6 +87,10 @@ class ChatPipeline(Protocol):
         """Return the tokens of the prompt, chat template and generation prompt included."""
         ...
 
+    def count_text(self, text: str) -> int:
+        """Return the tokens of a text alone; much faster, for what is counted piece by piece."""
+        ...
+
     def stream(
         self,
         messages: Sequence[ChatMessage],

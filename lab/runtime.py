@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import IO, Any
 from uuid import UUID
 
@@ -41,12 +42,14 @@ from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.context import ChatContext
-from lab.workflows.documents import Documents
-from lab.workflows.facts import Facts
+from lab.workflows.documents import Documents, find_passages
+from lab.workflows.facts import find_facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.memories import correct
+from lab.workflows.question import Question
 from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
+from lab.workflows.shared_talk import Shared
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
 from lab.workflows.turns import Turns
@@ -201,8 +204,10 @@ class Runtime:
     async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
         """Return the owner's memories that bear on a question, best first."""
         async with self.pipelines.embedding() as embedding:
-            found = await recall(self.database, owner.id, embedding, question, top_k=limit)
-            return found.hits
+            asked = Question(question, embedding)
+            await asked.vector()  # so that no transaction waits for it
+            async with self.database.stores(owner.id) as stores:
+                return (await recall(stores, asked, top_k=limit)).hits
 
     async def search_facts(
         self,
@@ -218,9 +223,12 @@ class Runtime:
             async with self.database.stores(owner.id) as stores:
                 await stores.conversations.get(conversation_id)
         async with self.pipelines.embedding() as embedding:
-            return await Facts(self.database, owner.id, embedding).find(
-                question, top_k=limit, conversation_id=conversation_id, history=history
-            )
+            asked = Question(question, embedding)
+            await asked.vector()
+            async with self.database.stores(owner.id) as stores:
+                return await find_facts(
+                    stores, asked, top_k=limit, conversation_id=conversation_id, history=history
+                )
 
     async def correct_memory(self, owner: User, memory_id: UUID, text: str) -> Memory:
         """Put another text in the place of a memory's."""
@@ -256,7 +264,10 @@ class Runtime:
     async def search_documents(self, owner: User, question: str, limit: int) -> list[DocumentHit]:
         """Return the passages of the owner's documents that bear on a question, best first."""
         async with self.pipelines.embedding() as embedding:
-            return await Documents(self.database, owner.id, embedding).find(question, top_k=limit)
+            asked = Question(question, embedding)
+            await asked.vector()
+            async with self.database.stores(owner.id) as stores:
+                return await find_passages(stores, asked, top_k=limit)
 
     async def message(self, owner: User, conversation_id: UUID, message_id: UUID) -> Message:
         """Return a message of a conversation."""
@@ -338,9 +349,9 @@ class Runtime:
                 settings=settings,
                 chat=chat,
                 embedding=embedding,
+                stores=partial(self.database.stores, owner.id),
+                shared=Shared(self.database, owner.id),
                 turns=turns,
-                documents=Documents(self.database, owner.id, embedding),
-                facts=Facts(self.database, owner.id, embedding),
                 recorder=Recorder(self.database, owner.id, run_id, turns, profile),
                 search_given=self._search_given,
                 context_length=context_length,

@@ -7,7 +7,7 @@ what is left. Exchanges go in whole, so a tool call is never parted from its res
 
 from collections.abc import Sequence
 
-from lab.context.costs import Costs, CountTokens
+from lab.context.costs import Costs, CountText, CountTokens
 from lab.context.pieces import Budget, Candidate, Source, exchanges_of
 from lab.context.receipts import receipt_items
 from lab.context.sharing import Shares, share_out
@@ -27,6 +27,7 @@ def assemble(
     question: Sequence[ChatMessage],
     budget: Budget,
     count: CountTokens,
+    count_text: CountText,
 ) -> Window:
     """
     Share the window out between system prompt, sources, recent exchanges and the question.
@@ -48,6 +49,8 @@ def assemble(
         Tokens to share out.
     count : callable
         Tokens of a list of messages under the model's chat template, tools included.
+    count_text : callable
+        Tokens of a text alone.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def assemble(
     n_base = count(_messages(system, Shares(), question))
     if n_base > budget.prompt_tokens:
         raise ContextLengthError(n_base, budget.context_length, budget.answer_tokens)
-    costs = Costs(count)
+    costs = Costs(count, count_text)
     exchanges = exchanges_of(history)
     shares = share_out(exchanges, sources, costs, budget.prompt_tokens - n_base)
     messages = _messages(system, shares, question)

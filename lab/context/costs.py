@@ -8,34 +8,34 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 
 CountTokens = Callable[[Sequence[ChatMessage]], int]
+CountText = Callable[[str], int]
 
 
 class Costs:
     """
     Tokens that a piece adds to a window, each text measured once.
 
-    Every text is measured as one user message, which each chat template accepts; what the markers
-    of a message cost is measured on a dialogue of empty ones. Sums are close estimates: the
-    assembler counts the whole window before it is used.
+    Texts are measured alone, and what the markers of a message cost on a dialogue of empty ones.
+    Sums are close estimates: the assembler counts the whole window before it is used.
 
     Parameters
     ----------
     count : callable
         Tokens of a list of messages under the model's chat template.
+    count_text : callable
+        Tokens of a text alone.
     """
 
-    def __init__(self, count: CountTokens) -> None:
-        self._count = count
+    def __init__(self, count: CountTokens, count_text: CountText) -> None:
+        self._count_text = count_text
         self._known: dict[str, int] = {}
         user, assistant = (ChatMessage(role=r, content="") for r in (Role.user, Role.assistant))
-        self._empty = count([user])
-        self._markers = ceil((count([user, assistant, user]) - self._empty) / 2)
+        self._markers = ceil((count([user, assistant, user]) - count([user])) / 2)
 
     def of_text(self, text: str) -> int:
         """Return the tokens of a text alone."""
         if text not in self._known:
-            message = ChatMessage(role=Role.user, content=text)
-            self._known[text] = self._count([message]) - self._empty
+            self._known[text] = self._count_text(text)
         return self._known[text]
 
     def of_message(self, message: ChatMessage) -> int:

@@ -106,12 +106,11 @@ def _statement(condition: str) -> TextClause:
         UNION
         SELECT unnest(CAST(:nearest AS uuid[]))
     ), seeds AS MATERIALIZED (
-        SELECT conversation_id, position - {REACH} AS first, position + {REACH} AS last
+        -- Stretches that do not overlap, so that no turn comes twice.
+        SELECT conversation_id, position + {REACH} AS last,
+            greatest(position - {REACH}, lag(position) OVER of_chat + {REACH} + 1) AS first
         FROM memories WHERE id IN (SELECT id FROM hits)
-    ), near AS (
-        SELECT DISTINCT near.id FROM seeds JOIN memories near
-        ON near.conversation_id = seeds.conversation_id
-        AND near.position BETWEEN seeds.first AND seeds.last
+        WINDOW of_chat AS (PARTITION BY conversation_id ORDER BY position)
     )
     SELECT m.id, m.conversation_id::text, m.position, m.created_at::date - DATE '1970-01-01' AS day,
         CASE WHEN EXISTS (SELECT FROM weighed WHERE whole) THEN coalesce(score, 0) ELSE 0 END
@@ -126,10 +125,16 @@ def _statement(condition: str) -> TextClause:
         CASE WHEN EXISTS (SELECT FROM named)
             THEN coalesce(m.speaker IN (SELECT word FROM named), false)
             ELSE coalesce(m.role = CAST(:role AS text), false) END AS spoken
-    FROM near JOIN memories m ON m.id = near.id
-    LEFT JOIN worded ON worded.id = m.id
+    FROM (
+        SELECT m.* FROM seeds JOIN memories m ON m.conversation_id = seeds.conversation_id
+            AND m.position BETWEEN seeds.first AND seeds.last
+        WHERE m.message_id <> ALL(:excluded)
+    ) AS m
+    -- A full join is never planned as a loop over all of `worded` for each turn, however few
+    -- rows are expected of it.
+    FULL JOIN worded ON worded.id = m.id
     LEFT JOIN memory_contexts c ON c.memory_id = m.id
-    WHERE m.message_id <> ALL(:excluded)
+    WHERE coalesce(m.position >= 0, false)
     ORDER BY m.conversation_id, m.position
     """
     ).bindparams(

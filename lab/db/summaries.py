@@ -112,13 +112,13 @@ class SummaryStore(OwnedStore[Summary]):
 
     async def standing(self, conversation_id: UUID) -> builtins.list[Summary]:
         """Return the highest summaries that together cover all that any covers, in order."""
-        masters = await self._session.scalars(
-            select(SummaryRow).where(*self._of(conversation_id), SummaryRow.level == MASTER)
+        levels = await self._session.scalars(
+            select(SummaryRow.level).where(*self._of(conversation_id)).distinct()
         )
-        found = [self._checked(row) for row in masters]
-        for level in range(2, MASTER + 1):
+        found: builtins.list[Summary] = []
+        for level in levels:  # of most chats none
             found += [
-                self._checked(row) for row, _ in await self._uncovered(conversation_id, level)
+                self._checked(row) for row, _ in await self._uncovered(conversation_id, level + 1)
             ]
         return sorted(found, key=lambda summary: summary.first_position)
 

@@ -73,6 +73,10 @@ class TransformersChat:
         """Return the tokens of the prompt, chat template and generation prompt included."""
         return len(self._encode(self._prompt(messages, tools, enable_thinking=False)))
 
+    def count_text(self, text: str) -> int:
+        """Return the tokens of a text alone."""
+        return self._measure(text)
+
     async def stream(
         self,
         messages: Sequence[ChatMessage],
@@ -155,6 +159,16 @@ class TransformersChat:
 
     def _encoded(self, prompt: str) -> list[int]:
         return self._tokenizer.encode(prompt, add_special_tokens=False)
+
+    @cached_property
+    def _measure(self) -> Callable[[str], int]:
+        """Counts tokens by the tokenizer's backend where it has one, which does nothing else."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return lambda text: len(self._encoded(text))
+        backend.no_truncation()
+        backend.no_padding()
+        return lambda text: len(backend.encode(text, add_special_tokens=False))
 
     @cached_property
     def _decode(self) -> Callable[[list[int]], str]:

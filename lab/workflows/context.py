@@ -1,20 +1,22 @@
 """What a run depends on: typed, never stored in a checkpoint."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from lab.config import Settings
+from lab.db import Stores
 from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
-from lab.workflows.documents import Documents
-from lab.workflows.facts import Facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
+from lab.workflows.shared_talk import Shared
 from lab.workflows.turns import Turns
 
 Told = tuple[EventType, dict[str, Any]]
@@ -36,9 +38,13 @@ class ChatContext:
 
     chat: ChatPipeline
     embedding: EmbeddingPipeline
+    stores: Callable[[], AbstractAsyncContextManager[Stores]]
+    """Opens a transaction on what the caller owns."""
+
+    shared: Shared
+    """What others share with the caller."""
+
     turns: Turns
-    documents: Documents
-    facts: Facts
     recorder: Recorder
     search_given: GivenHistorySearch
     """Finds turns in a history that the caller sent."""

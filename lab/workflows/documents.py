@@ -11,13 +11,14 @@ from uuid import UUID
 import numpy as np
 
 from lab.context import best, cut, relevance
-from lab.db import Database
+from lab.db import Database, Stores
 from lab.errors import ConflictError, DocumentError, InputError
 from lab.protocols import EmbeddingPipeline, FloatArray, Passage
 from lab.reading import Text
 from lab.schemas.document import Document
 from lab.schemas.document_added import DocumentAdded
 from lab.schemas.document_hit import DocumentHit
+from lab.workflows.question import Question
 
 MOST_NAME: Final = 200
 """Characters of a name."""
@@ -93,41 +94,6 @@ class Documents:
             return DocumentAdded(document=there, is_new=False)
         raise ConflictError(f"`{name}` was deleted while it was added again; send it once more.")
 
-    async def find(
-        self, question: str, *, top_k: int, min_similarity: float = -1.0
-    ) -> list[DocumentHit]:
-        """
-        Return the passages that bear on a question, best first.
-
-        Parameters
-        ----------
-        question : str
-            What is asked.
-        top_k : int
-            Most passages to return.
-        min_similarity : float
-            Least cosine similarity of a passage that shares no word with the question.
-        """
-        async with self._database.stores(self._owner_id) as stores:
-            if not await stores.documents.are_there():
-                return []
-        (query,) = await self._embedding.embed([question], kind="query")
-        async with self._database.stores(self._owner_id) as stores:
-            signals = await stores.documents.signals(question, query, self._embedding.signature)
-            score = relevance(signals)
-            nearest = best(signals, score, top_k=top_k, min_similarity=min_similarity)
-            found = await stores.documents.some([signals.ids[i] for i in nearest])
-        hits = [(i, *found[signals.ids[i]]) for i in nearest if signals.ids[i] in found]
-        return [
-            DocumentHit(
-                document=document,
-                chunk=chunk,
-                score=float(score[i]),
-                similarity=float(signals.similarity[i]),
-            )
-            for i, document, chunk in hits
-        ]
-
     async def _of_bytes(self, sha256: str) -> Document | None:
         async with self._database.stores(self._owner_id) as stores:
             return await stores.documents.of_bytes(sha256)
@@ -140,6 +106,43 @@ class Documents:
             for first in range(0, len(texts), EMBEDDED_AT_ONCE)
         ]
         return np.concatenate(parts)
+
+
+async def find_passages(
+    stores: Stores, question: Question, *, top_k: int, min_similarity: float = -1.0
+) -> list[DocumentHit]:
+    """
+    Return the passages that bear on a question, best first.
+
+    Parameters
+    ----------
+    stores : Stores
+        Open, of the owner.
+    question : Question
+        What is asked; it is embedded only where there are documents.
+    top_k : int
+        Most passages to return.
+    min_similarity : float
+        Least cosine similarity of a passage that shares no word with the question.
+    """
+    if not await stores.documents.are_there():
+        return []
+    signals = await stores.documents.signals(
+        question.text, await question.vector(), question.embedding.signature
+    )
+    score = relevance(signals)
+    nearest = best(signals, score, top_k=top_k, min_similarity=min_similarity)
+    found = await stores.documents.some([signals.ids[i] for i in nearest])
+    hits = [(i, *found[signals.ids[i]]) for i in nearest if signals.ids[i] in found]
+    return [
+        DocumentHit(
+            document=document,
+            chunk=chunk,
+            score=float(score[i]),
+            similarity=float(signals.similarity[i]),
+        )
+        for i, document, chunk in hits
+    ]
 
 
 def file_name(given: str) -> str:

@@ -5,79 +5,59 @@ from uuid import UUID
 import numpy as np
 
 from lab.context import best, relevance, role_meant
-from lab.db import Database
-from lab.protocols import EmbeddingPipeline
+from lab.db import Stores
 from lab.schemas.fact_hit import FactHit
 from lab.schemas.role import Role
+from lab.workflows.question import Question
 
 
-class Facts:
+async def find_facts(
+    stores: Stores,
+    question: Question,
+    *,
+    top_k: int,
+    min_similarity: float = -1.0,
+    conversation_id: UUID | None = None,
+    history: bool = False,
+) -> list[FactHit]:
     """
-    Facts of one owner.
+    Return the facts that bear on a question, best first.
 
     Parameters
     ----------
-    database : Database
-        Where they are.
-    owner_id : UUID
-        Whose they are.
-    embedding : EmbeddingPipeline
-        Makes them findable.
+    stores : Stores
+        Open, of the owner.
+    question : Question
+        What is asked; it is embedded only where there are facts.
+    top_k : int
+        Most facts to return.
+    min_similarity : float
+        Least cosine similarity of a fact that shares no word with the question.
+    conversation_id : UUID, optional
+        Look at what one chat told, as if there were no other.
+    history : bool
+        Look also among those that no longer hold.
     """
-
-    def __init__(self, database: Database, owner_id: UUID, embedding: EmbeddingPipeline) -> None:
-        self._database = database
-        self._owner_id = owner_id
-        self._embedding = embedding
-
-    async def find(
-        self,
-        question: str,
-        *,
-        top_k: int,
-        min_similarity: float = -1.0,
-        conversation_id: UUID | None = None,
-        history: bool = False,
-    ) -> list[FactHit]:
-        """
-        Return the facts that bear on a question, best first.
-
-        Parameters
-        ----------
-        question : str
-            What is asked.
-        top_k : int
-            Most facts to return.
-        min_similarity : float
-            Least cosine similarity of a fact that shares no word with the question.
-        conversation_id : UUID, optional
-            Look at what one chat told, as if there were no other.
-        history : bool
-            Look also among those that no longer hold.
-        """
-        async with self._database.stores(self._owner_id) as stores:
-            if not await stores.facts.are_there():
-                return []
-        (query,) = await self._embedding.embed([question], kind="query")
-        async with self._database.stores(self._owner_id) as stores:
-            signals = await stores.facts.signals(
-                _in_third_person(question),
-                query,
-                model=self._embedding.signature,
-                conversation_id=conversation_id,
-                history=history,
-            )
-            score, similarity = relevance(signals), signals.similarity
-            nearest = best(signals, score, top_k=top_k, min_similarity=min_similarity)
-            found = await stores.facts.some([signals.ids[i] for i in nearest], conversation_id)
-        return [
-            FactHit(
-                fact=found[signals.ids[i]],
-                score=float(score[i]),
-                similarity=None if np.isnan(similarity[i]) else float(similarity[i]),
-            )
-            for i in nearest
-        ]
+    if not await stores.facts.are_there():
+        return []
+    signals = await stores.facts.signals(
+        _in_third_person(question.text),
+        await question.vector(),
+        model=question.embedding.signature,
+        conversation_id=conversation_id,
+        history=history,
+    )
+    score, similarity = relevance(signals), signals.similarity
+    nearest = best(signals, score, top_k=top_k, min_similarity=min_similarity)
+    found = await stores.facts.some([signals.ids[i] for i in nearest], conversation_id)
+    return [
+        FactHit(
+            fact=found[signals.ids[i]],
+            score=float(score[i]),
+            similarity=None if np.isnan(similarity[i]) else float(similarity[i]),
+        )
+        for i in nearest
+    ]
 
 
 def _in_third_person(question: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lab.context import Candidate, alone, best, relevance, role_meant, shared_words, words_of
 from lab.protocols import EmbeddingPipeline, FloatArray, Signals
+from lab.workflows.question import Question
 
 
 class GivenHistorySearch:
@@ -31,8 +32,7 @@ class GivenHistorySearch:
     async def __call__(
         self,
         turns: Sequence[Candidate],
-        question: str,
-        embedding: EmbeddingPipeline,
+        question: Question,
         *,
         top_k: int,
         min_similarity: float,
@@ -42,10 +42,10 @@ class GivenHistorySearch:
         said = [turn for turn in turns if turn.text]
         if not said:
             return []
-        (query,) = await embedding.embed([question], kind="query")
+        query = await question.vector()
         async with self._lock:
-            similarity = await self._embed([turn.text for turn in said], embedding) @ query
-        signals = _signals(said, question, similarity)
+            vectors = await self._embed([turn.text for turn in said], question.embedding)
+        signals = _signals(said, question.text, vectors @ query)
         signals = signals if neighbours else alone(signals)
         score = relevance(signals)
         found = best(signals, score, top_k=top_k, min_similarity=min_similarity)

@@ -2,15 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
 
 from lab.context import alone, best, joined, relevance, role_meant
-from lab.db import Database
-from lab.protocols import EmbeddingPipeline
+from lab.db import Stores
+from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
-from lab.workflows.shared_talk import SharedTalk, find_shared
+from lab.workflows.question import Question
+from lab.workflows.shared_talk import NOTHING_SHARED, SharedTalk
+
+
+class Ranked(NamedTuple):
+    """A turn that was found, with its relevance and its cosine similarity, where that is known."""
+
+    memory_id: UUID
+    score: float
+    similarity: float | None
 
 
 @dataclass(frozen=True)
@@ -20,44 +30,54 @@ class Recalled:
 
     Attributes
     ----------
-    hits : list of MemoryHit
-        Best first.
+    ranked : sequence of Ranked
+        Best first, what others share among one's own.
+    memories : mapping
+        The turns, as far as they were read.
     n_waiting : int
         Memories of another embedding model, which were looked for by their words alone.
-    others : mapping
-        Login names of those who share what may be among the hits, by their id.
+    names : mapping
+        Login names of those who share what may be found, by their id.
     """
 
-    hits: list[MemoryHit]
+    ranked: Sequence[Ranked]
+    memories: Mapping[UUID, Memory]
     n_waiting: int
-    others: Mapping[UUID, str]
+    names: Mapping[UUID, str]
+
+    @property
+    def hits(self) -> list[MemoryHit]:
+        """What was read, best first; the rest is another's, or was forgotten meanwhile."""
+        return [
+            MemoryHit(memory=self.memories[id], score=score, similarity=similarity)
+            for id, score, similarity in self.ranked
+            if id in self.memories
+        ]
+
+    def shared_by(self, hit: MemoryHit) -> str | None:
+        """Return the login name of who shares a turn, where it is another's."""
+        return self.names.get(hit.memory.owner_id)
 
 
 async def recall(
-    database: Database,
-    owner_id: UUID,
-    embedding: EmbeddingPipeline,
-    question: str,
+    stores: Stores,
+    question: Question,
     *,
     top_k: int,
     min_similarity: float = -1.0,
     neighbours: bool = True,
     conversation_id: UUID | None = None,
     excluded: Sequence[UUID] = (),
-    shared: bool = False,
+    shared: SharedTalk = NOTHING_SHARED,
 ) -> Recalled:
     """
     Return the memories that bear on a question, best first.
 
     Parameters
     ----------
-    database : Database
-        Where they are.
-    owner_id : UUID
-        Whose they are.
-    embedding : EmbeddingPipeline
-        The one that made them findable.
-    question : str
+    stores : Stores
+        Open, of the owner.
+    question : Question
         What is asked.
     top_k : int
         Most hits to return.
@@ -70,39 +90,34 @@ async def recall(
         Look in one chat instead of all.
     excluded : sequence of UUID
         Messages that the caller has at hand already.
-    shared : bool
-        Look in what others share, too.
+    shared : SharedTalk
+        What of others is ranked among them; who asks reads it when this transaction is closed.
     """
-    (query,) = await embedding.embed([question], kind="query")
-    model = embedding.signature
-    others = SharedTalk()
-    if shared:  # before a session of one's own: who waits for a second one must hold none
-        others = await find_shared(database, owner_id, question, query, model=model)
-    async with database.stores(owner_id) as stores:
-        own = await stores.memories.signals(
-            question,
-            query,
-            model=model,
-            role=role_meant(question),
-            conversation_ids=None if conversation_id is None else [conversation_id],
-            excluded=excluded,
-            everywhere=others.everywhere,
-        )
-        signals = joined([own, *others.signals.values()])
-        signals = signals if neighbours else alone(signals)
-        score, similarity = relevance(signals), signals.similarity
-        found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
-        ids = [signals.ids[i] for i in found]
-        memories = await stores.memories.some(ids)
-        n_waiting = await stores.memories.n_waiting(model)
-    memories |= await others.memories(database, ids)
-    hits = [
-        MemoryHit(
-            memory=memories[signals.ids[i]],
-            score=float(score[i]),
-            similarity=None if np.isnan(similarity[i]) else float(similarity[i]),
+    model = question.embedding.signature
+    own = await stores.memories.signals(
+        question.text,
+        await question.vector(),
+        model=model,
+        role=role_meant(question.text),
+        conversation_ids=None if conversation_id is None else [conversation_id],
+        excluded=excluded,
+        everywhere=shared.everywhere,
+    )
+    signals = joined([own, *shared.signals.values()])
+    signals = signals if neighbours else alone(signals)
+    score, similarity = relevance(signals), signals.similarity
+    found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
+    ranked = [
+        Ranked(
+            signals.ids[i],
+            float(score[i]),
+            None if np.isnan(similarity[i]) else float(similarity[i]),
         )
         for i in found
-        if signals.ids[i] in memories  # else it was forgotten meanwhile
     ]
-    return Recalled(hits, n_waiting, others.names)
+    return Recalled(
+        ranked,
+        await stores.memories.some([turn.memory_id for turn in ranked]),
+        await stores.memories.n_waiting(model),
+        shared.names,
+    )

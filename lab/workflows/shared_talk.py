@@ -7,10 +7,11 @@ from uuid import UUID
 
 from lab.context import words_of
 from lab.db import Commonness, Database
-from lab.protocols import FloatArray, Signals
+from lab.protocols import Signals
 from lab.schemas.memory import Memory
 from lab.schemas.role import Role
 from lab.schemas.user import User
+from lab.workflows.question import Question
 
 MOST_SHARED: Final = 20
 """Conversations of others that are searched: those that were written to last."""
@@ -36,21 +37,16 @@ class SharedTalk:
     names: Mapping[UUID, str] = field(default_factory=dict)
     everywhere: Commonness | None = None
 
-    async def memories(self, database: Database, ids: Sequence[UUID]) -> dict[UUID, Memory]:
-        """Return those of the memories of that ids that are others' and still there."""
-        found: dict[UUID, Memory] = {}
-        for owner_id, signals in self.signals.items():
-            if theirs := set(ids).intersection(signals.ids):
-                async with database.stores(owner_id) as stores:
-                    found |= await stores.memories.some(list(theirs))
-        return found
+
+NOTHING_SHARED: Final = SharedTalk()
 
 
-async def find_shared(
-    database: Database, asking: UUID, question: str, query: FloatArray, *, model: str
-) -> SharedTalk:
+class Shared:
     """
-    Look through what others share.
+    What others share.
+
+    Each method opens transactions of its own: who holds one while waiting for a second can lock
+    everybody out.
 
     Parameters
     ----------
@@ -58,34 +54,46 @@ async def find_shared(
         Where it is.
     asking : UUID
         Who asks: what they share themselves is not looked at.
-    question : str
-        What is asked.
-    query : array of shape (768,)
-        Its embedding.
-    model : str
-        Signature of the model that made it.
     """
-    owners: dict[UUID, User] = {}
-    chats: dict[UUID, list[UUID]] = {}
-    async with database.accounts() as accounts:
-        for owner, conversation_id in await accounts.shared(asking, MOST_SHARED):
-            owners[owner.id] = owner
-            chats.setdefault(owner.id, []).append(conversation_id)
-        if not owners:
-            return SharedTalk()
-        everywhere = await accounts.commonness(asking, question, chats)
-    signals: dict[UUID, Signals] = {}
-    for id, owner in owners.items():
-        async with database.stores(id) as stores:
-            signals[id] = await stores.memories.signals(
-                question,
-                query,
-                model=model,
-                role=_role_meant(question, owner),
-                conversation_ids=chats[id],
-                everywhere=everywhere,
-            )
-    return SharedTalk(signals, {id: owner.name for id, owner in owners.items()}, everywhere)
+
+    def __init__(self, database: Database, asking: UUID) -> None:
+        self._database = database
+        self._asking = asking
+
+    async def find(self, question: Question) -> SharedTalk:
+        """Look through what others share."""
+        owners: dict[UUID, User] = {}
+        chats: dict[UUID, list[UUID]] = {}
+        query = await question.vector()
+        async with self._database.accounts() as accounts:
+            for owner, conversation_id in await accounts.shared(self._asking, MOST_SHARED):
+                owners[owner.id] = owner
+                chats.setdefault(owner.id, []).append(conversation_id)
+            if not owners:
+                return NOTHING_SHARED
+            everywhere = await accounts.commonness(self._asking, question.text, chats)
+        signals: dict[UUID, Signals] = {}
+        for id, owner in owners.items():
+            async with self._database.stores(id) as stores:
+                signals[id] = await stores.memories.signals(
+                    question.text,
+                    query,
+                    model=question.embedding.signature,
+                    role=_role_meant(question.text, owner),
+                    conversation_ids=chats[id],
+                    everywhere=everywhere,
+                )
+        names = {id: owner.name for id, owner in owners.items()}
+        return SharedTalk(signals, names, everywhere)
+
+    async def memories(self, talk: SharedTalk, ids: Sequence[UUID]) -> dict[UUID, Memory]:
+        """Return those of the memories that are others' and still there."""
+        found: dict[UUID, Memory] = {}
+        for owner_id, signals in talk.signals.items():
+            if theirs := set(ids).intersection(signals.ids):
+                async with self._database.stores(owner_id) as stores:
+                    found |= await stores.memories.some(list(theirs))
+        return found
 
 
 def _role_meant(question: str, owner: User) -> Role | None:

@@ -32,7 +32,7 @@ from lab.schemas.summary import Summary
 from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.user import User
 from lab.workflows.extraction import MOST_KNOWN, Extracted, extract
-from lab.workflows.summary import joined, summarise, tokens_of
+from lab.workflows.summary import joined, summarise
 from lab.workflows.window import context_length_of, level_weights
 
 NO_FACTS: Final = Extracted([])
@@ -183,7 +183,7 @@ class Summariser:
                 text=written.text,
                 style=style,
                 model=chat.model.id,
-                n_tokens=tokens_of(chat, written.text),
+                n_tokens=chat.count_text(written.text),
             )
             if summary and found.statements:
                 await stores.facts.add(summary, found.statements, vectors, model=model)

@@ -72,14 +72,14 @@ async def joined(
     is too long even then, or of a model that cannot do that, loses its earliest lines.
     """
     text = in_lines(texts)
-    if tokens_of(chat, text) <= most_tokens:
+    if chat.count_text(text) <= most_tokens:
         return Written(text)
     shorter = Written(text)
     if not chat.model.is_demo:
         instruction = f"{SHORTEN_INSTRUCTION} {SUMMARY_INSTRUCTIONS[style.value]}{SUMMARY_RULES}"
         shorter = await answered(chat, instruction, text.splitlines())
     lines = (shorter.text or text).splitlines()
-    while lines and tokens_of(chat, "\n".join(lines)) > most_tokens:
+    while lines and chat.count_text("\n".join(lines)) > most_tokens:
         lines = lines[1:]
     return Written("\n".join(lines), shorter.usage)
 
@@ -94,14 +94,6 @@ def in_lines(texts: Iterable[str]) -> str:
     lines = [" ".join(line.split()) for text in texts for line in text.splitlines()]
     told = [line for line in lines if line and line.casefold() != NO_FACTS.casefold()]
     return "\n".join(reversed(dict.fromkeys(reversed(told))))
-
-
-def tokens_of(chat: ChatPipeline, text: str) -> int:
-    """Return the tokens of a text alone."""
-    with_text, without = (
-        chat.count_tokens([ChatMessage(role=Role.user, content=content)]) for content in (text, "")
-    )
-    return with_text - without
 
 
 async def answered(chat: ChatPipeline, instruction: str, lines: Sequence[str]) -> Written:

@@ -1,4 +1,4 @@
-"""The stored turns of one owner: kept with their embeddings, read back, found again."""
+"""The stored turns of one owner: kept with their embeddings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,6 @@ from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
-from lab.schemas.summary import Summary
-from lab.workflows.recall import Recalled, recall
 
 CONTEXT_WORDS = 96
 """Words of turns that are embedded together: beyond, the vector means none of them."""
@@ -52,7 +50,7 @@ class Turns:
     owner_id : UUID
         Whose they are.
     conversation_id : UUID, optional
-        The conversation to keep and read; None keeps nothing and has no history.
+        The conversation to keep; None keeps nothing.
     embedding : EmbeddingPipeline
         Makes turns findable.
     """
@@ -120,45 +118,6 @@ class Turns:
                         model=self._embedding.signature,
                     )
         return messages
-
-    async def history(self, most: int) -> list[Message]:
-        """Return the newest turns of the conversation, oldest first."""
-        if self._conversation_id is None:
-            return []
-        async with self._database.stores(self._owner_id) as stores:
-            return await stores.messages.list(self._conversation_id, limit=most)
-
-    async def summaries(self) -> list[Summary]:
-        """Return the highest summaries that together cover what any of the conversation covers."""
-        if self._conversation_id is None:
-            return []
-        async with self._database.stores(self._owner_id) as stores:
-            return await stores.summaries.standing(self._conversation_id)
-
-    async def recall(
-        self,
-        question: str,
-        *,
-        top_k: int,
-        min_similarity: float,
-        neighbours: bool,
-        everywhere: bool,
-        excluded: Sequence[UUID],
-        shared: bool,
-    ) -> Recalled:
-        """Return the turns that bear on the question, the owner's and shared ones, best first."""
-        return await recall(
-            self._database,
-            self._owner_id,
-            self._embedding,
-            question,
-            top_k=top_k,
-            min_similarity=min_similarity,
-            neighbours=neighbours,
-            conversation_id=None if everywhere else self._conversation_id,
-            excluded=excluded,
-            shared=shared,
-        )
 
     async def _last_said(self) -> list[str]:
         async with self._database.stores(self._owner_id) as stores:

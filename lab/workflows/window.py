@@ -1,6 +1,7 @@
 """Gather what may stand in the window of a chat turn, and build it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from lab.context import (
@@ -15,6 +16,7 @@ from lab.context import (
     memories,
     summaries,
 )
+from lab.db import Stores
 from lab.errors import ModelLoadError
 from lab.messages import to_chat_message
 from lab.protocols import ChatPipeline
@@ -24,7 +26,11 @@ from lab.schemas.role import Role
 from lab.schemas.summaries_config import SummariesConfig
 from lab.schemas.window import Window
 from lab.workflows.context import ChatContext
-from lab.workflows.documents import label
+from lab.workflows.documents import find_passages, label
+from lab.workflows.facts import find_facts
+from lab.workflows.question import Question
+from lab.workflows.recall import Recalled, recall
+from lab.workflows.shared_talk import NOTHING_SHARED, SharedTalk
 
 # A message takes at least this many tokens, markers included: no more of them can fit.
 LEAST_MESSAGE_TOKENS = 4
@@ -51,28 +57,31 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         If system prompt and question alone do not fit.
     """
     asked_system, given, question = split_question(context.turn.messages)
+    history = [Candidate(message, position=i) for i, message in enumerate(given)]
+    asked = Question(_asked(question), context.embedding)
+    found = _Found()
     if context.turn.conversation_id is None:
-        history = [Candidate(message, position=i) for i, message in enumerate(given)]
-    else:
-        history = await _stored_history(context, current)
-        if not context.turn.store:  # what was given stands in no row
-            history += [Candidate(message) for message in given]
+        found.memories = await _given(context, history, question, asked)
+    if context.turn.conversation_id is not None or context.turn.memory:
+        stored = await _stored(context, asked, current)
+        found = replace(stored, memories=found.memories + stored.memories)
+    if context.turn.conversation_id is not None:
+        # What was given stands in no row when it is not stored.
+        unkept = [] if context.turn.store else [Candidate(message) for message in given]
+        history = found.history + unkept
     settings = context.settings.config
-    found, n_waiting = await _memories(context, history, question, current)
     sources = [
         documents(
-            await _passages(context, question),
-            share=settings.context.document_share,
-            most=settings.documents.top_k,
+            found.passages, share=settings.context.document_share, most=settings.documents.top_k
         ),
-        memories(found, share=settings.context.memory_share, most=settings.memory.top_k),
-        facts(
-            await _facts(context, question),
-            share=settings.facts.share,
-            most=settings.facts.top_k,
+        memories(
+            _others(found.memories, asked.text),
+            share=settings.context.memory_share,
+            most=settings.memory.top_k,
         ),
+        facts(found.facts, share=settings.facts.share, most=settings.facts.top_k),
         summaries(
-            await _summaries(context),
+            found.summaries,
             share=settings.summaries.share,
             level_weights=level_weights(settings.summaries),
             keep_messages=settings.summaries.keep_messages,
@@ -86,8 +95,9 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         question=question,
         budget=_budget(context),
         count=lambda messages: context.chat.count_tokens(messages, context.turn.tools),
+        count_text=context.chat.count_text,
     )
-    receipt = window.receipt.model_copy(update={"n_waiting": n_waiting})
+    receipt = window.receipt.model_copy(update={"n_waiting": found.n_waiting})
     return window.model_copy(update={"receipt": receipt})
 
 
@@ -109,7 +119,52 @@ def split_question(
     return system or None, talk[:last], talk[last:]
 
 
-async def _stored_history(context: ChatContext, current: Sequence[UUID]) -> list[Candidate]:
+@dataclass
+class _Found:
+    """What the lab has stored of the caller that may stand in the window."""
+
+    history: list[Candidate] = field(default_factory=list)
+    """Turns of this conversation, oldest first."""
+
+    memories: list[Candidate] = field(default_factory=list)
+    n_waiting: int = 0
+    """Memories that could not be compared with the question."""
+
+    passages: list[Candidate] = field(default_factory=list)
+    """Of documents, best first."""
+
+    facts: list[Claim] = field(default_factory=list)
+    """Those that hold, best first."""
+
+    summaries: list[Digest] = field(default_factory=list)
+
+
+async def _stored(context: ChatContext, asked: Question, current: Sequence[UUID]) -> _Found:
+    """Read what is stored, in one transaction, for which the question is embedded before."""
+    recalls = _recalls(context) and bool(asked.text.strip())
+    shared = NOTHING_SHARED
+    if recalls:
+        await asked.vector()
+        shared = await _shared(context, asked)
+    found, recalled = _Found(), None
+    async with context.stores() as stores:
+        if context.turn.conversation_id is not None:
+            found.history = await _history(context, stores, current)
+            found.summaries = await _summaries(context, stores)
+        if recalls:
+            recalled = await _recalled(context, stores, asked, current, shared)
+            found.facts = await _facts(context, stores, asked)
+        found.passages = await _passages(context, stores, asked)
+    if recalled is not None:
+        found.memories = await _memories(context, recalled, shared)
+        found.n_waiting = recalled.n_waiting
+    return found
+
+
+async def _history(
+    context: ChatContext, stores: Stores, current: Sequence[UUID]
+) -> list[Candidate]:
+    assert context.turn.conversation_id is not None, "only a stored conversation has a history"
     most = _context_length(context) // LEAST_MESSAGE_TOKENS + len(current)
     return [
         Candidate(
@@ -118,13 +173,14 @@ async def _stored_history(context: ChatContext, current: Sequence[UUID]) -> list
             said_at=message.created_at,
             position=message.position,
         )
-        for message in await context.turns.history(most)
+        for message in await stores.messages.list(context.turn.conversation_id, limit=most)
         if message.id not in current
     ]
 
 
-async def _summaries(context: ChatContext) -> list[Digest]:
+async def _summaries(context: ChatContext, stores: Stores) -> list[Digest]:
     """Return the highest summaries of the conversation that together cover what any covers."""
+    assert context.turn.conversation_id is not None, "only a stored conversation has summaries"
     if context.turn.memory is False or not context.settings.config.summaries.enabled:
         return []
     return [
@@ -137,77 +193,108 @@ async def _summaries(context: ChatContext) -> list[Digest]:
             level=summary.level,
             first_position=summary.first_position,
         )
-        for summary in await context.turns.summaries()
+        for summary in await stores.summaries.standing(context.turn.conversation_id)
     ]
 
 
-async def _memories(
+async def _given(
     context: ChatContext,
     history: Sequence[Candidate],
     question: Sequence[ChatMessage],
-    current: Sequence[UUID],
-) -> tuple[list[Candidate], int]:
-    """
-    Return earlier turns that bear on the question, best first, and how many could not be compared.
-
-    A stateless caller gets its own history searched when that is longer than the window; what the
-    lab has stored of the owner only when the request asks for it.
-    """
-    wanted = context.turn.memory
-    text = _asked(question)
-    if wanted is False or not text.strip():
-        return [], 0
-    settings = context.settings.config.memory
-    found: list[Candidate] = []
-    n_waiting = 0
-    if context.turn.conversation_id is None and not _fits(context, history, question):
-        found += await context.search_given(
-            history,
-            text,
-            context.embedding,
-            top_k=settings.top_k * SEARCH_FACTOR,
-            min_similarity=settings.min_score,
-            neighbours=settings.neighbours,
-        )
-    if wanted or (context.turn.conversation_id is not None and settings.enabled):
-        recalled = await context.turns.recall(
-            text,
-            top_k=settings.top_k * SEARCH_FACTOR,
-            min_similarity=settings.min_score,
-            neighbours=settings.neighbours,
-            everywhere=settings.scope is not Scope.conversation,
-            excluded=current,
-            shared=settings.scope is Scope.shared and context.settings.config.limits.sharing,
-        )
-        found += [
-            Candidate(
-                ChatMessage(role=hit.memory.role, name=hit.memory.name, content=hit.memory.text),
-                source_id=hit.memory.message_id,
-                said_at=hit.memory.created_at,
-                score=hit.score,
-                shared_by=recalled.others.get(hit.memory.owner_id),
-            )
-            for hit in recalled.hits
-        ]
-        n_waiting = recalled.n_waiting
-    asked = text.strip().casefold()
-    others = [turn for turn in found if turn.saying[1] != asked]
-    return sorted(others, key=lambda turn: -(turn.score or 0)), n_waiting
-
-
-async def _facts(context: ChatContext, question: Sequence[ChatMessage]) -> list[Claim]:
-    """Return facts that hold and bear on the question, best first, where memories may stand."""
-    settings = context.settings.config
-    chat, wanted = context.turn.conversation_id, context.turn.memory
-    stored = wanted or (wanted is None and chat is not None and settings.memory.enabled)
-    text = _asked(question)
-    if not (stored and settings.facts.enabled and settings.facts.top_k and text.strip()):
+    asked: Question,
+) -> list[Candidate]:
+    """Return turns of the history that a stateless caller sent, when it does not fit whole."""
+    if context.turn.memory is False or not asked.text.strip():
         return []
-    hits = await context.facts.find(
-        text,
+    if _fits(context, history, question):
+        return []
+    settings = context.settings.config.memory
+    return await context.search_given(
+        history,
+        asked,
+        top_k=settings.top_k * SEARCH_FACTOR,
+        min_similarity=settings.min_score,
+        neighbours=settings.neighbours,
+    )
+
+
+def _recalls(context: ChatContext) -> bool:
+    """Return whether stored turns are looked for: for a stateless caller only on request."""
+    wanted = context.turn.memory
+    if wanted is None:
+        enabled = context.settings.config.memory.enabled
+        return enabled and context.turn.conversation_id is not None
+    return wanted
+
+
+async def _shared(context: ChatContext, asked: Question) -> SharedTalk:
+    """Look through what others share, where the caller wants that and the operator lets them."""
+    config = context.settings.config
+    if config.memory.scope is Scope.shared and config.limits.sharing:
+        return await context.shared.find(asked)
+    return NOTHING_SHARED
+
+
+async def _recalled(
+    context: ChatContext,
+    stores: Stores,
+    asked: Question,
+    current: Sequence[UUID],
+    shared: SharedTalk,
+) -> Recalled:
+    """Return stored turns that bear on the question, but for the texts of others."""
+    settings = context.settings.config.memory
+    here = settings.scope is Scope.conversation
+    return await recall(
+        stores,
+        asked,
+        top_k=settings.top_k * SEARCH_FACTOR,
+        min_similarity=settings.min_score,
+        neighbours=settings.neighbours,
+        conversation_id=context.turn.conversation_id if here else None,
+        excluded=current,
+        shared=shared,
+    )
+
+
+async def _memories(
+    context: ChatContext, recalled: Recalled, shared: SharedTalk
+) -> list[Candidate]:
+    """Return the turns that were recalled, with those of others, which are read here."""
+    ids = [turn.memory_id for turn in recalled.ranked]
+    theirs = await context.shared.memories(shared, ids)
+    recalled = replace(recalled, memories={**recalled.memories, **theirs})
+    return [
+        Candidate(
+            ChatMessage(role=hit.memory.role, name=hit.memory.name, content=hit.memory.text),
+            source_id=hit.memory.message_id,
+            said_at=hit.memory.created_at,
+            score=hit.score,
+            shared_by=recalled.shared_by(hit),
+        )
+        for hit in recalled.hits
+    ]
+
+
+def _others(found: Sequence[Candidate], asked: str) -> list[Candidate]:
+    """Return what was found, best first, without the question itself."""
+    asked = asked.strip().casefold()
+    others = [turn for turn in found if turn.saying[1] != asked]
+    return sorted(others, key=lambda turn: -(turn.score or 0))
+
+
+async def _facts(context: ChatContext, stores: Stores, asked: Question) -> list[Claim]:
+    """Return facts that hold and bear on the question, best first."""
+    settings, chat = context.settings.config, context.turn.conversation_id
+    if not (settings.facts.enabled and settings.facts.top_k):
+        return []
+    here = settings.memory.scope is Scope.conversation
+    hits = await find_facts(
+        stores,
+        asked,
         top_k=settings.facts.top_k * SEARCH_FACTOR,
         min_similarity=settings.facts.min_score,
-        conversation_id=chat if settings.memory.scope is Scope.conversation else None,
+        conversation_id=chat if here else None,
     )
     return [
         Claim(
@@ -223,20 +310,19 @@ async def _facts(context: ChatContext, question: Sequence[ChatMessage]) -> list[
     ]
 
 
-async def _passages(context: ChatContext, question: Sequence[ChatMessage]) -> list[Candidate]:
+async def _passages(context: ChatContext, stores: Stores, asked: Question) -> list[Candidate]:
     """
     Return passages of the owner's documents that bear on the question, best first.
 
     As with memories, what is stored comes into a chat that is stored, and into others on request.
     """
     settings = context.settings.config
-    turn = context.turn
-    stored = turn.conversation_id is not None if turn.memory is None else turn.memory
-    text = _asked(question)
-    if not (stored and text.strip() and settings.context.document_share):
+    wanted = context.turn.memory is not False and settings.context.document_share
+    if not (wanted and asked.text.strip()):
         return []
-    hits = await context.documents.find(
-        text,
+    hits = await find_passages(
+        stores,
+        asked,
         top_k=settings.documents.top_k * SEARCH_FACTOR,
         min_similarity=settings.documents.min_score,
     )

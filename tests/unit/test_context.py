@@ -35,6 +35,10 @@ def count(messages: Sequence[ChatMessage]) -> int:
     return 1 + calls + sum(2 + len((m.content or "").split()) for m in messages)
 
 
+def count_text(text: str) -> int:
+    return len(text.split())
+
+
 def said(index: int, text: str, role: Role = Role.user, score: float | None = None) -> Candidate:
     message = ChatMessage(role=role, content=text)
     return Candidate(message, UUID(int=index), START + timedelta(days=index), index, score)
@@ -114,6 +118,7 @@ def window(
         question=ask(),
         budget=Budget(length, answer),
         count=count,
+        count_text=count_text,
     )
 
 
@@ -417,6 +422,7 @@ def test_invariants(
             question=ask(),
             budget=budget,
             count=count,
+            count_text=count_text,
         )
 
     built = build()

@@ -358,6 +358,13 @@ async def test_tools_reach_the_prompt(chat: TransformersChat) -> None:
     assert chat.count_tokens(user("x"), [tool]) > chat.count_tokens(user("x"))
 
 
+async def test_a_text_counts_as_it_does_in_a_message(chat: TransformersChat) -> None:
+    text = "My dog is called Bo, and 12 cats are not."
+
+    assert chat.count_text("") == 0
+    assert chat.count_text(text) == chat.count_tokens(user(text)) - chat.count_tokens(user(""))
+
+
 async def test_tools_are_refused_where_the_template_has_none(chat: TransformersChat) -> None:
     chat._tokenizer.chat_template = "{{ messages[0].content }}"
 

@@ -39,6 +39,9 @@ class Copyist:
     def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         return sum(len((message.content or "").split()) for message in messages)
 
+    def count_text(self, text: str) -> int:
+        return len(text.split())
+
     async def stream(
         self,
         messages: Sequence[ChatMessage],
