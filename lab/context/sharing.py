@@ -127,7 +127,9 @@ def _filled(
     leaves = _leaving(exchanges, told)
     space -= costs.of_chosen(told)
     all_shares = max(1.0, sum(source.share for source in found))
-    kept = [int(space * source.share / all_shares) for source in found]
+    kept = [
+        min(int(space * source.share / all_shares), _most_tokens(source, costs)) for source in found
+    ]
     recent = _newest(exchanges, costs, space - sum(kept), leaves)
     said = Shares(recent)
     chosen = [
@@ -143,6 +145,12 @@ def _filled(
         lambda exchange: leaves(exchange) or any(turn.key in standing for turn in exchange),
     )
     return Shares([*earlier, *recent], [*chosen, told]).without_repeats()
+
+
+def _most_tokens(source: Source, costs: Costs) -> int:
+    """Return the tokens of the longest pieces of a source, as many as may stand."""
+    lines = sorted(map(costs.of_line, source.candidates), reverse=True)
+    return costs.of_heading(source.block) + sum(lines[: source.most])
 
 
 def _newest(
