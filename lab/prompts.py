@@ -11,6 +11,9 @@ MEMORIES_HEADING: Final = "\n\nMemories:\n"
 DOCUMENTS_HEADING: Final = "\n\nDocuments:\n"
 """Appended to the system message, before one line for each passage, the most relevant last."""
 
+FACTS_HEADING: Final = "\n\nFacts:\n"
+"""Appended to the system message, before one line for each fact, the most relevant last."""
+
 INTENT_SYSTEM: Final = "Name the intent of the message."
 """Asks for one word of `INTENTS` about the user's message."""
 
