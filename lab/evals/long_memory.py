@@ -29,6 +29,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     WITHOUT: {"memory": False},
     "without turns": {"memory": True, "settings": {"memory": {"top_k": 0}}},
     "without neighbours": {"memory": True, "settings": {"memory": {"neighbours": False}}},
+    "without facts": {"memory": True, "settings": {"facts": {"enabled": False}}},
     "without summaries": {"memory": True, "settings": {"summaries": {"enabled": False}}},
 }
 """The whole lab first, then what is left without one part of it: options of `lab.chat`."""
