@@ -15,7 +15,7 @@ from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
 
-CONTEXT_WORDS = 96
+CONTEXT_WORDS = 80
 """Words of turns that are embedded together: beyond, the vector means none of them."""
 REPLY_WORDS = 32
 """Words of the last of them that are kept, however long the one before it is."""
