@@ -8,7 +8,8 @@ documentation shows it: a table with the owner's id and an HNSW index, read with
 both find 200 turns of the same vectors.
 
 Then more may come beside them: users of more turns (`--sizes 100 1000 10000 100000 1000000`), and
-many with 10⁴ each (`--others 900000`). A million takes a quarter of an hour to store and index.
+many with 10⁴ each (`--others 900000`). A million takes a quarter of an hour or more to store and
+index.
 
 Texts are of made words, as frequent as those of a language; vectors lie in clusters, as those of
 sentences do, and have 384 numbers, padded to 768.
