@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from lab.prompts import DEFAULT_SYSTEM, FACTS_HEADING, JSON_INSTRUCTION, MEMORIES_HEADING
+from lab.prompts import DEFAULT_SYSTEM, JSON_INSTRUCTION, MEMORIES_HEADING
 from lab.training import phrases, tools
 from lab.training.chatter import UNKNOWN, small_talk
 from lab.training.dialogue import Dialogue, Message, tool_call
@@ -53,8 +53,6 @@ class Shape:
     think: bool = False
     json: bool = False
     """Every question is answered in JSON."""
-    n_told: int = 0
-    """Most facts that stand below the memories, as they were extracted."""
     n_questions: int = 0
     """Questions after those turns: what took long to read is asked for often."""
 
@@ -102,9 +100,6 @@ class Chat:
         lines = self._memory_lines()
         if lines:
             text += MEMORIES_HEADING + "\n".join(lines)
-        told = self._told_lines()
-        if told:
-            text += FACTS_HEADING + "\n".join(told)
         if shape.json:
             self.asked = self._schema_slots()
             text += JSON_INSTRUCTION + json.dumps(_schema(self.asked))
@@ -118,8 +113,6 @@ class Chat:
         for slot in self.waiting[:n_remembered]:
             self._remember(said, give_value(slot))
         self.waiting = self.waiting[n_remembered:]
-        if shape.n_told:
-            said += self._summary_line()
         for key in list(self.known):
             if world.chance(0.15):
                 self._remember(
@@ -133,32 +126,6 @@ class Chat:
             day += timedelta(days=0 if same_day else world.random.choice((0, 0, 1, 2, 9)))
             lines.append(f"- {day} {line}")
         return lines
-
-    def _summary_line(self) -> list[str]:
-        """Return a summary of some facts that were remembered, which does not know of changes."""
-        if not self.known or not self.world.chance(0.5):
-            return []
-        facts = list(self.known.values())
-        told = self.world.random.sample(facts, self.world.random.randint(1, len(facts)))
-        return ["summary: " + " ".join(fact.summary for fact in told)]
-
-    def _told_lines(self) -> list[str]:
-        """Return facts that hold: most were remembered in other words, some stand here alone."""
-        world = self.world
-        if not self.shape.n_told:
-            return []
-        n_alone = world.random.choice((0, 0, 0, 1, 1, 2))
-        alone, self.waiting = self.waiting[:n_alone], self.waiting[n_alone:]
-        for slot in alone:
-            self._learn(give_value(slot), change=False)
-        n_told = min(len(self.known), world.random.randint(1, self.shape.n_told))
-        keys = [slot.key for slot in alone]
-        keys += world.random.sample(
-            [key for key in self.known if key not in keys], max(0, n_told - n_alone)
-        )
-        world.random.shuffle(keys)
-        # What stands in both is asked for like the rest: so that either place may be read.
-        return [f"- {world.day()} fact: {self.known[key].summary}" for key in keys]
 
     def _remember(self, said: list[str], fact: Fact, change: bool = False) -> None:
         text, fact = phrases.state(self.world, fact, change)

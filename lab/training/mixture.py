@@ -52,21 +52,6 @@ def _memories(world: World) -> Dialogue:
     return _chat(world, shape)
 
 
-def _told(world: World) -> Dialogue:
-    """Return what a long conversation leaves: memories, a summary, and the facts that hold."""
-    n_facts = world.random.randint(1, 14)
-    shape = Shape(
-        n_facts,
-        world.random.randint(0, 6),
-        memory_share=world.random.choice((1.0, 1.0, 0.8, 0.6)),
-        n_noise=world.random.randint(0, 8),
-        weights=(1, 1, 0.5, 0.6, 3, 0),
-        n_told=5,
-        n_questions=world.random.randint(2, 8),
-    )
-    return _chat(world, shape)
-
-
 def _distant(world: World) -> Dialogue:
     """Return a full window: facts in the memories, then small talk for long, then the questions."""
     shape = Shape(
@@ -149,7 +134,6 @@ KINDS: dict[str, Callable[[World], Dialogue]] = {
     "many": _many,
     "changes": _changes,
     "memories": _memories,
-    "told": _told,
     "distant": _distant,
     "quiz": _quiz,
     "idle": _idle,

@@ -83,9 +83,6 @@ TOOLS: Mapping[str, float] = {
 }
 """What tools return, which the phases before had let fade."""
 
-TOLD: Mapping[str, float] = {**TOOLS, "told": 14, "tools": 7}
-"""Facts that stand below the memories in the words of a summary."""
-
 LAB_TINY: tuple[Phase, ...] = (
     Phase("short windows", 1_500_000, EVERYTHING, max_length=512),
     Phase("everything", 12_500_000, EVERYTHING, learning_rate=(1.0, 0.01)),
@@ -93,7 +90,6 @@ LAB_TINY: tuple[Phase, ...] = (
     Phase("hardest", 26_000_000, HARDEST, learning_rate=(0.7, 0.005), n_layers=6),
     Phase("polish", 3_600_000, POLISH, learning_rate=(0.15, 0.005), n_layers=6),
     Phase("tools", 4_400_000, TOOLS, learning_rate=(0.25, 0.005), n_layers=6),
-    Phase("told", 6_000_000, TOLD, learning_rate=(0.3, 0.005), n_layers=6),
 )
 """The phases of `lab-tiny`."""
 
