@@ -220,8 +220,8 @@ async def test_ten_processes_write_into_one_conversation(
         await assert_summaries(small, owner, chat)
     assert await rows(database_url, "SELECT FROM runs WHERE status <> 'completed'") == []
     async with connect(api.url, ann) as lab:
-        (hit, *_) = await lab.memories.search("What does Writer 7 say?")
-    assert "Writer 7" in hit.memory.text
+        hits = await lab.memories.search("What does Writer 7 say?")
+    assert any("Writer 7" in hit.memory.text for hit in hits)
 
 
 async def test_what_is_acknowledged_outlives_any_kill(
