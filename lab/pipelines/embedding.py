@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from lab.errors import ModelLoadError, UnavailableError
 from lab.pipelines.catalog import WEIGHTS_SHA256
 from lab.pipelines.files import check_sha256, local_folder, signature
-from lab.pipelines.loading import clear_errors, torch_device
+from lab.pipelines.loading import BUILDING, clear_errors, torch_device
 from lab.protocols import EMBEDDING_DIM, EmbeddingKind, FloatArray
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
@@ -125,9 +125,9 @@ class SentenceEmbedding:
             folder = local_folder(model)
             if expected := WEIGHTS_SHA256.get(model.id):
                 check_sha256(folder / "model.safetensors", expected)
-            network = SentenceTransformer(
-                str(folder), device=str(torch_device(config.device)), local_files_only=True
-            )
+            device = str(torch_device(config.device))
+            with BUILDING:
+                network = SentenceTransformer(str(folder), device=device, local_files_only=True)
             signed = signature(model, folder)
         return cls(model, network, signature=signed, batch_size=config.batch_size)
 

@@ -1,7 +1,9 @@
 """Weights from a folder or the Hugging Face hub, with errors that say what to do."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -19,6 +21,12 @@ from lab.pipelines.files import local_folder
 from lab.pipelines.layer import fuse_layers
 from lab.pipelines.packing import pack_linears
 from lab.schemas.model import Model
+
+BUILDING: Final = threading.Lock()
+"""
+Held while a network is built: transformers patches torch meanwhile, for all threads, and of two
+networks at once one may be left without its weights.
+"""
 
 
 def load_causal(
@@ -44,7 +52,8 @@ def load_causal(
     with clear_errors(model):
         folder = local_folder(model)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen)
+        with BUILDING:
+            network = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen)
         network.to(place)
         network.eval().requires_grad_(False)
         fuse_layers(network)

@@ -60,6 +60,27 @@ async def test_loads_that_meet_are_one() -> None:
     assert loads == [MODEL]
 
 
+async def test_models_that_load_at_once_all_get_their_weights(llama_folder: Path) -> None:
+    config = ChatConfig(model=str(llama_folder), threads=1)
+    factories = [pipeline_factory(config, EmbeddingConfig()) for _ in range(6)]
+    hello = [ChatMessage(role=Role.user, content="x")]
+
+    async def embed(one: PipelineFactory) -> int:
+        async with one.embedding() as embedding:
+            return len(await embedding.embed(["A dog."]))
+
+    async def answer(one: PipelineFactory) -> int:
+        async with one.chat("default") as chat:
+            await run_pipeline(chat, hello, GenerationParameters(max_new_tokens=3))
+            return one.stats().generated_tokens
+
+    try:
+        found = await asyncio.gather(*map(embed, factories), *map(answer, factories))
+    finally:
+        await asyncio.gather(*(one.aclose() for one in factories))
+    assert found == [1] * 6 + [3] * 6
+
+
 async def test_a_failed_load_fails_all_who_wait_and_may_be_tried_again() -> None:
     loads: list[Model] = []
 
