@@ -77,11 +77,11 @@ def test_a_passage_ends_with_its_page() -> None:
 
 @pytest.mark.parametrize("text", ["x" * 10**6, " " * 10**6 + "x", "\n" * 10**6, ". " * 10**6])
 def test_odd_texts_are_cut_in_a_moment(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
 
     cut(text, words, most_tokens=100)
 
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 @given(
