@@ -12,40 +12,19 @@ from sqlalchemy.dialects import postgresql
 
 from lab.db.owned import OwnedStore
 from lab.db.tables import DocumentChunkRow, DocumentRow
-from lab.errors import DimensionError, InputError
+from lab.db.vectors import check_vector, check_vectors
+from lab.db.word_scores import word_scores, words_asked
 from lab.protocols import EMBEDDING_DIM, FloatArray, Passage, Signals
 from lab.schemas.document import Document
 from lab.schemas.document_chunk import DocumentChunk
 
 SEEDS: Final = 100
 """Passages of each kind that are looked up; their neighbours come along."""
-_K1 = 1.2  # of BM25; passages are of one length, which therefore says nothing
-_MOST_SOUGHT = 64
-"""Words that are looked for in each passage; for more, all words of a passage are read."""
 _MOST_ROWS = 200  # in one statement: each carries a vector of 3 KiB
 
-_LEXEMES = text(
-    "SELECT lexeme FROM unnest(to_tsvector('english', left(CAST(:question AS text), 10000)))"
-)
-# By IS TRUE the words asked for are hashed: a join with them is planned without knowing how many
-# there are, and may compare each with each word of each passage.
 _SIGNALS = text(
     f"""
-    WITH size AS (
-        SELECT count(*)::float8 AS n FROM document_chunks WHERE owner_id = :owner
-    ), posted AS (
-        SELECT c.id, cardinality(w.positions) AS n_times,
-            count(*) OVER (PARTITION BY w.lexeme COLLATE "C") AS n_with
-        FROM document_chunks c, unnest(c.words) AS w
-        WHERE c.owner_id = :owner
-            AND (CAST(:any_of AS text) IS NULL OR c.words @@ CAST(:any_of AS tsquery))
-            AND (w.lexeme IN (SELECT unnest(CAST(:lexemes AS text[])))) IS TRUE
-    ), worded AS (
-        SELECT id, sum(
-            ln(1 + (n - n_with + 0.5) / (n_with + 0.5)) * n_times * {_K1 + 1} / (n_times + {_K1})
-        )::float8 AS score
-        FROM posted, size GROUP BY id
-    ), seeds AS (
+    WITH {word_scores("SELECT id, words FROM document_chunks WHERE owner_id = :owner")}, seeds AS (
         (SELECT document_id, position FROM document_chunks
         WHERE id IN (SELECT id FROM worded ORDER BY score DESC, id LIMIT {SEEDS}))
         UNION
@@ -99,10 +78,7 @@ class DocumentStore(OwnedStore[Document]):
         **about
             `name`, `media_type`, `sha256`, `n_bytes` and `embedding_model` of `Document`.
         """
-        if embeddings.shape != (expected := (len(passages), EMBEDDING_DIM)):
-            raise DimensionError("embeddings", embeddings.shape, str(expected))
-        if not (np.isfinite(embeddings).all() and embeddings.any(axis=1).all()):
-            raise InputError("A passage has no direction: its embedding is zeros, NaN or infinite.")
+        check_vectors("passage", embeddings, len(passages))
         row = await self._session.scalar(
             postgresql.insert(DocumentRow)
             .values(
@@ -188,15 +164,10 @@ class DocumentStore(OwnedStore[Document]):
         model : str
             The model that embedded it: passages of another one are found by their words only.
         """
-        if query.shape != (EMBEDDING_DIM,):
-            raise DimensionError("query", query.shape, str((EMBEDDING_DIM,)))
-        # PostgreSQL takes no NUL in a text.
-        asked = {"question": question.replace("\x00", " ")}
-        lexemes = list(await self._session.scalars(_LEXEMES, asked))
+        check_vector("query", query)
         values = {
+            **await words_asked(self._session, question),
             "owner": self._owner_id,
-            "lexemes": lexemes,
-            "any_of": _any_of(lexemes) if len(lexemes) <= _MOST_SOUGHT else None,
             "query": query,
             "model": model,
         }
@@ -227,14 +198,3 @@ class DocumentStore(OwnedStore[Document]):
             "text": passage.text,
             "embedding": embedding,
         }
-
-
-def _any_of(lexemes: Sequence[str]) -> str:
-    r"""
-    Return a tsquery that finds any of the words.
-
-    >>> _any_of(["canari", "o'neil", "c:\\x"])
-    "'canari' | 'o''neil' | 'c:\\\\x'"
-    """
-    quoted = (lexeme.replace("\\", r"\\").replace("'", "''") for lexeme in lexemes)
-    return " | ".join(f"'{lexeme}'" for lexeme in quoted)

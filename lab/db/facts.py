@@ -34,7 +34,8 @@ from sqlalchemy.orm import aliased
 
 from lab.db.owned import OwnedStore
 from lab.db.tables import FactRow, MemoryRow, SummarySourceRow
-from lab.errors import DimensionError, InputError
+from lab.db.vectors import check_vector, check_vectors
+from lab.db.word_scores import word_scores, words_asked
 from lab.protocols import EMBEDDING_DIM, FloatArray, Signals
 from lab.schemas.fact import Fact
 from lab.schemas.memory import Memory
@@ -42,7 +43,6 @@ from lab.schemas.summary import Summary
 
 SEEDS: Final = 100
 """Facts of each kind that a search looks up: by words, and by meaning."""
-_K1 = 1.2  # of BM25; statements are short: their length says nothing
 _ORDER = "said_at DESC, last_position DESC, position DESC, id DESC"
 
 
@@ -98,10 +98,7 @@ class FactStore(OwnedStore[Fact]):
         model : str
             Signature of the model that made them.
         """
-        if embeddings.shape != (expected := (len(statements), EMBEDDING_DIM)):
-            raise DimensionError("embeddings", embeddings.shape, str(expected))
-        if not (np.isfinite(embeddings).all() and embeddings.any(axis=1).all()):
-            raise InputError("A fact has no direction: its embedding is zeros, NaN or infinite.")
+        check_vectors("fact", embeddings, len(statements))
         await self._session.execute(
             delete(FactRow).where(
                 FactRow.owner_id == self._owner_id, FactRow.summary_id == summary.id
@@ -221,12 +218,11 @@ class FactStore(OwnedStore[Fact]):
         history : bool
             Look also among those that no longer hold.
         """
-        if query.shape != (EMBEDDING_DIM,):
-            raise DimensionError("query", query.shape, str((EMBEDDING_DIM,)))
+        check_vector("query", query)
         statement = _signals(conversation_id is not None, history)
         values = {
+            **await words_asked(self._session, question),
             "owner": self._owner_id,
-            "question": question.replace("\x00", " "),  # which PostgreSQL takes in no text
             "query": query,
             "model": model,
         }
@@ -258,8 +254,7 @@ class FactStore(OwnedStore[Fact]):
 
     async def renew(self, id: UUID, embedding: FloatArray, *, model: str) -> None:
         """Put the embedding (768,) by another model in the place of a fact's, if it is there."""
-        if embedding.shape != (EMBEDDING_DIM,):
-            raise DimensionError("embedding", embedding.shape, str((EMBEDDING_DIM,)))
+        check_vector("embedding", embedding)
         await self._session.execute(
             update(FactRow).where(*self._is(id)).values(embedding=embedding, embedding_model=model)
         )
@@ -316,21 +311,7 @@ def _signals(in_one_chat: bool, history: bool) -> TextClause:
         f"""
     WITH held AS MATERIALIZED (
         SELECT {distinct} id FROM facts WHERE {scope} {order}
-    ), asked AS (
-        SELECT lexeme FROM unnest(to_tsvector('english', left(CAST(:question AS text), 10000)))
-    ), size AS (
-        SELECT count(*)::float8 AS n FROM held
-    ), posted AS (
-        SELECT f.id, cardinality(w.positions) AS n_times,
-            count(*) OVER (PARTITION BY w.lexeme) AS n_with
-        FROM held JOIN facts f USING (id), unnest(f.words) AS w
-        WHERE w.lexeme IN (SELECT lexeme FROM asked)
-    ), worded AS (
-        SELECT id, sum(
-            ln(1 + (n - n_with + 0.5) / (n_with + 0.5)) * n_times * {_K1 + 1} / (n_times + {_K1})
-        )::float8 AS score
-        FROM posted, size GROUP BY id
-    ), seeds AS (
+    ), {word_scores("SELECT f.id, f.words FROM held JOIN facts f USING (id)")}, seeds AS (
         (SELECT id FROM worded ORDER BY score DESC, id LIMIT {SEEDS})
         UNION
         (SELECT f.id FROM held JOIN facts f USING (id) WHERE f.embedding_model = :model
