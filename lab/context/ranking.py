@@ -9,7 +9,7 @@ Signals are scaled by their best turn and added; the weights are round numbers o
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,28 +80,41 @@ def joined(several: Sequence[Signals]) -> Signals:
     )
 
 
-def best(
-    signals: Signals, score: FloatArray, *, top_k: int, min_similarity: float
-) -> NDArray[np.int64]:
+class Found(NamedTuple):
+    """A turn that bears on a question."""
+
+    place: int
+    """Its index among the signals."""
+
+    score: float
+    """Its relevance, in [0, 1]."""
+
+    similarity: float | None
+    """Its cosine similarity, where that is known."""
+
+
+def best(signals: Signals, *, top_k: int, min_similarity: float) -> list[Found]:
     """
-    Return the indices of the most relevant turns, best first.
+    Return the most relevant turns, best first.
 
     Parameters
     ----------
     signals : Signals
         Of N turns.
-    score : array of shape (N,)
-        Their relevance.
     top_k : int
-        Most indices to return.
+        Most turns to return.
     min_similarity : float
         Least cosine similarity of a turn that shares no word with the question, alone or together
         with those before it: a bare reply means what it replies to.
     """
+    score, similarity = relevance(signals), signals.similarity
     order = np.argsort(-score, kind="stable")
-    nearness = np.fmax(signals.similarity, signals.context_similarity)
+    nearness = np.fmax(similarity, signals.context_similarity)
     meant = (signals.words > 0) | (nearness >= min_similarity)
-    return order[meant[order]][:top_k]
+    return [
+        Found(int(i), float(score[i]), None if np.isnan(similarity[i]) else float(similarity[i]))
+        for i in order[meant[order]][:top_k]
+    ]
 
 
 def _around(signals: Signals, similarity: FloatArray) -> FloatArray:
@@ -114,10 +127,10 @@ def _around(signals: Signals, similarity: FloatArray) -> FloatArray:
     earlier, later = _apart(signals, 1)
     weight[earlier] += middle * known[later]
     total[earlier] += middle * near[later]
-    alone = weight == 0
+    unseen = weight == 0
     beside = _with_neighbours(signals, similarity, ALONE)
     beside /= _with_neighbours(signals, np.ones_like(similarity), ALONE)
-    return np.where(alone, beside, total / np.where(alone, 1, weight))
+    return np.where(unseen, beside, total / np.where(unseen, 1, weight))
 
 
 def _with_neighbours(signals: Signals, values: FloatArray, parts: Sequence[float]) -> FloatArray:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import numpy as np
 
-from lab.context import best, cut, relevance
+from lab.context import best, cut
 from lab.db import Database, Stores
 from lab.errors import ConflictError, DocumentError, InputError
 from lab.protocols import EmbeddingPipeline, FloatArray, Passage
@@ -130,18 +130,17 @@ async def find_passages(
     signals = await stores.documents.signals(
         question.text, await question.vector(), question.embedding.signature
     )
-    score = relevance(signals)
-    nearest = best(signals, score, top_k=top_k, min_similarity=min_similarity)
-    found = await stores.documents.some([signals.ids[i] for i in nearest])
-    hits = [(i, *found[signals.ids[i]]) for i in nearest if signals.ids[i] in found]
+    nearest = best(signals, top_k=top_k, min_similarity=min_similarity)
+    found = await stores.documents.some([signals.ids[one.place] for one in nearest])
+    hits = [(one, *found[id]) for one in nearest if (id := signals.ids[one.place]) in found]
     return [
         DocumentHit(
             document=document,
             chunk=chunk,
-            score=float(score[i]),
-            similarity=float(signals.similarity[i]),
+            score=one.score,
+            similarity=float(signals.similarity[one.place]),
         )
-        for i, document, chunk in hits
+        for one, document, chunk in hits
     ]
 
 

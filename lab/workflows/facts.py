@@ -2,9 +2,7 @@
 
 from uuid import UUID
 
-import numpy as np
-
-from lab.context import best, relevance, role_meant
+from lab.context import best, role_meant
 from lab.db import Stores
 from lab.schemas.fact_hit import FactHit
 from lab.schemas.role import Role
@@ -47,16 +45,11 @@ async def find_facts(
         conversation_id=conversation_id,
         history=history,
     )
-    score, similarity = relevance(signals), signals.similarity
-    nearest = best(signals, score, top_k=top_k, min_similarity=min_similarity)
-    found = await stores.facts.some([signals.ids[i] for i in nearest], conversation_id)
+    nearest = best(signals, top_k=top_k, min_similarity=min_similarity)
+    found = await stores.facts.some([signals.ids[one.place] for one in nearest], conversation_id)
     return [
-        FactHit(
-            fact=found[signals.ids[i]],
-            score=float(score[i]),
-            similarity=None if np.isnan(similarity[i]) else float(similarity[i]),
-        )
-        for i in nearest
+        FactHit(fact=found[signals.ids[place]], score=score, similarity=similarity)
+        for place, score, similarity in nearest
     ]
 
 

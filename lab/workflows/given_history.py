@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lab.context import Candidate, alone, best, relevance, role_meant, shared_words, words_of
+from lab.context import Candidate, alone, best, role_meant, shared_words, words_of
 from lab.protocols import EmbeddingPipeline, FloatArray, Signals
 from lab.workflows.question import Question
 
@@ -47,9 +47,8 @@ class GivenHistorySearch:
             vectors = await self._embed([turn.text for turn in said], question.embedding)
         signals = _signals(said, question.text, vectors @ query)
         signals = signals if neighbours else alone(signals)
-        score = relevance(signals)
-        found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
-        return [replace(said[i], score=float(score[i])) for i in found]
+        found = best(signals, top_k=top_k, min_similarity=min_similarity)
+        return [replace(said[one.place], score=one.score) for one in found]
 
     async def _embed(self, texts: Sequence[str], embedding: EmbeddingPipeline) -> FloatArray:
         """Return vectors of shape (N, D)."""

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-import numpy as np
-
-from lab.context import alone, best, joined, relevance, role_meant
+from lab.context import alone, best, joined, role_meant
 from lab.db import Stores
 from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
@@ -105,15 +103,9 @@ async def recall(
     )
     signals = joined([own, *shared.signals.values()])
     signals = signals if neighbours else alone(signals)
-    score, similarity = relevance(signals), signals.similarity
-    found = best(signals, score, top_k=top_k, min_similarity=min_similarity)
     ranked = [
-        Ranked(
-            signals.ids[i],
-            float(score[i]),
-            None if np.isnan(similarity[i]) else float(similarity[i]),
-        )
-        for i in found
+        Ranked(signals.ids[place], score, similarity)
+        for place, score, similarity in best(signals, top_k=top_k, min_similarity=min_similarity)
     ]
     return Recalled(
         ranked,
