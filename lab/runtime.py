@@ -13,7 +13,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from lab.config import Settings
-from lab.db import Database, open_database
+from lab.db import Database, Stores, open_database
 from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
 from lab.db.ids import new_id
@@ -203,11 +203,8 @@ class Runtime:
 
     async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
         """Return the owner's memories that bear on a question, best first."""
-        async with self.pipelines.embedding() as embedding:
-            asked = Question(question, embedding)
-            await asked.vector()  # so that no transaction waits for it
-            async with self.database.stores(owner.id) as stores:
-                return (await recall(stores, asked, top_k=limit)).hits
+        async with self._searching(owner, question) as (stores, asked):
+            return (await recall(stores, asked, top_k=limit)).hits
 
     async def search_facts(
         self,
@@ -219,16 +216,12 @@ class Runtime:
         history: bool = False,
     ) -> list[FactHit]:
         """Return the owner's facts that bear on a question, best first."""
-        if conversation_id is not None:
-            async with self.database.stores(owner.id) as stores:
+        async with self._searching(owner, question) as (stores, asked):
+            if conversation_id is not None:
                 await stores.conversations.get(conversation_id)
-        async with self.pipelines.embedding() as embedding:
-            asked = Question(question, embedding)
-            await asked.vector()
-            async with self.database.stores(owner.id) as stores:
-                return await find_facts(
-                    stores, asked, top_k=limit, conversation_id=conversation_id, history=history
-                )
+            return await find_facts(
+                stores, asked, top_k=limit, conversation_id=conversation_id, history=history
+            )
 
     async def correct_memory(self, owner: User, memory_id: UUID, text: str) -> Memory:
         """Put another text in the place of a memory's."""
@@ -263,11 +256,8 @@ class Runtime:
 
     async def search_documents(self, owner: User, question: str, limit: int) -> list[DocumentHit]:
         """Return the passages of the owner's documents that bear on a question, best first."""
-        async with self.pipelines.embedding() as embedding:
-            asked = Question(question, embedding)
-            await asked.vector()
-            async with self.database.stores(owner.id) as stores:
-                return await find_passages(stores, asked, top_k=limit)
+        async with self._searching(owner, question) as (stores, asked):
+            return await find_passages(stores, asked, top_k=limit)
 
     async def message(self, owner: User, conversation_id: UUID, message_id: UUID) -> Message:
         """Return a message of a conversation."""
@@ -328,6 +318,17 @@ class Runtime:
         """Wait for what runs in the background; summaries go on when the lab starts again."""
         await self._summariser.aclose()
         await asyncio.gather(*self._background, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _searching(
+        self, owner: User, question: str
+    ) -> AsyncIterator[tuple[Stores, Question]]:
+        """Open a transaction on what a user owns, with a question that is embedded already."""
+        async with self.pipelines.embedding() as embedding:
+            asked = Question(question, embedding)
+            await asked.vector()  # so that no transaction waits for it
+            async with self.database.stores(owner.id) as stores:
+                yield stores, asked
 
     @asynccontextmanager
     async def _context(
