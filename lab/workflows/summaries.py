@@ -199,11 +199,13 @@ class Summariser:
         summary: str,
     ) -> Extracted:
         """Return the facts that a summary of level 1 is stored with."""
-        alone = settings.config.memory.scope is Scope.conversation
-        async with self._database.stores(job.owner.id) as stores:
-            known = await stores.facts.abouts(
-                memories, MOST_KNOWN, job.conversation_id if alone else None
-            )
+        known: Sequence[str] = []
+        if not chat.model.is_demo:  # which is told of none
+            alone = settings.config.memory.scope is Scope.conversation
+            async with self._database.stores(job.owner.id) as stores:
+                known = await stores.facts.abouts(
+                    memories, MOST_KNOWN, job.conversation_id if alone else None
+                )
         return await extract(chat, memories, summary, known)
 
     async def _embedded(self, statements: Sequence[Statement]) -> tuple[FloatArray, str]:
