@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -89,9 +90,11 @@ def machine() -> dict[str, object]:
     if cpuinfo.exists():
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         cpu = names[0].partition(":")[2].strip() if names else cpu
+    device = torch.accelerator.current_accelerator(check_available=True)
     return {
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
+        "accelerator": torch.get_device_module(device).get_device_name() if device else "",
         "packages": {package: version(package) for package in PACKAGES},
     }

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from lab.errors import UnavailableError
 from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.cache import SlotCache
+from lab.pipelines.decoding import decoding_step
 from lab.pipelines.request import Request
 from lab.pipelines.sampling import choose
 
@@ -47,8 +48,10 @@ class Batch:
         flush: Callable[[], None] = lambda: None,
     ) -> None:
         self._model = model
-        self._masks = AttentionMasks.of(model)
-        self._cache = SlotCache(self._masks.n_layers)
+        masks = AttentionMasks.of(model)
+        self._cache = SlotCache(masks.n_layers)
+        self._step = decoding_step(model, masks, self._cache)
+        self._is_asynchronous = model.device.type != "cpu"
         self._max_streams = max_streams
         self._prefill_tokens = prefill_tokens
         self._flush = flush
@@ -74,7 +77,8 @@ class Batch:
         self._prefill()
         if self._rows:
             self._decode()
-        self._flush()
+        if not (self._rows and self._is_asynchronous):
+            self._flush()
 
     def _drop_cancelled(self) -> None:
         self.waiting = deque(request for request in self.waiting if not request.cancelled)
@@ -128,6 +132,8 @@ class Batch:
 
     def _decode(self) -> None:
         logits = self._attempt(self._rows, self._next_logits)
+        if self._is_asynchronous:  # readers take what the step before gave while the device works
+            self._flush()
         if logits is None:
             self._rows = []
         else:
@@ -135,18 +141,10 @@ class Batch:
 
     def _next_logits(self) -> Tensor:
         """Run the last token of every row; return (B, V) logits."""
-        device = self._model.device
-        lengths = [request.n_cached for request in self._rows]
-        positions = torch.tensor(lengths, device=device)
-        n_tokens = self._cache.focus_rows(positions, max(lengths))
-        output = self._model(
-            input_ids=torch.tensor([[request.last_token] for request in self._rows], device=device),
-            position_ids=positions[:, None],
-            attention_mask=self._masks.decoding(positions, n_tokens),
-            past_key_values=self._cache,
-            use_cache=True,
+        return self._step.logits(
+            [request.last_token for request in self._rows],
+            [request.n_cached for request in self._rows],
         )
-        return output.logits[:, -1]
 
     def _attempt(self, requests: Sequence[Request], run: Callable[[], Tensor]) -> Tensor | None:
         """Run the model; when it fails, fail these requests and return None."""

@@ -104,7 +104,7 @@ class SlotCache(Cache):
 
     def focus_row(self, row: int, start: int, length: int) -> None:
         """Aim the next pass at tokens `start` to `length` of one row."""
-        self._reserve(row + 1, length)
+        self.reserve(row + 1, length)
         focus = self.focus
         focus.rows, focus.start, focus.end = slice(row, row + 1), start, length
         focus.length = length
@@ -129,7 +129,7 @@ class SlotCache(Cache):
         """
         n_rows = positions.shape[0]
         n_tokens = -(-(longest + 1) // GRAIN) * GRAIN
-        self._reserve(n_rows, n_tokens)
+        self.reserve(n_rows, n_tokens)
         focus = self.focus
         focus.rows, focus.start, focus.end = slice(0, n_rows), longest, longest + 1
         focus.length = n_tokens
@@ -139,6 +139,22 @@ class SlotCache(Cache):
             focus.write_rows = torch.arange(n_rows, device=positions.device)
             focus.write_at = positions
         return n_tokens
+
+    def focus_scattered(self, rows: Tensor, positions: Tensor, n_tokens: int) -> None:
+        """
+        Aim the next pass at one new token of each row, where the device itself reads places.
+
+        Parameters
+        ----------
+        rows, positions : Tensor of shape (R,)
+            The row and the place in it that each token is written to; views begin at row 0.
+        n_tokens : int
+            Tokens in view.
+        """
+        focus = self.focus
+        focus.rows, focus.start, focus.end = slice(0, rows.shape[0]), n_tokens - 1, n_tokens
+        focus.length = n_tokens
+        focus.write_rows, focus.write_at = rows, positions
 
     def move(self, source: int, target: int, n_tokens: int) -> None:
         """Move a row onto the place of another."""
@@ -154,11 +170,16 @@ class SlotCache(Cache):
             layer.keys[row] = 0
             layer.values[row] = 0
 
-    def _reserve(self, n_rows: int, n_tokens: int) -> None:
-        """Make room; buffers grow by at least half, so that growing costs little in sum."""
+    def reserve(self, n_rows: int, n_tokens: int) -> tuple[int, int]:
+        """
+        Make room at the next pass, and return the rows and tokens that there will be.
+
+        Buffers grow by at least half, so that growing costs little in sum.
+        """
         focus = self.focus
         if n_rows > focus.n_rows:
-            focus.n_rows = max(n_rows, focus.n_rows * 2)
+            focus.n_rows = max(n_rows, focus.n_rows * 3 // 2)
         if n_tokens > focus.n_tokens:
             wanted = max(n_tokens, focus.n_tokens * 3 // 2)
             focus.n_tokens = -(-wanted // GRAIN) * GRAIN
+        return focus.n_rows, focus.n_tokens

@@ -1,5 +1,5 @@
 """
-A decoder layer of the Llama family in fewer, larger steps, for float32 on a CPU.
+A decoder layer of the Llama family in fewer, larger steps, for CUDA and for float32 on a CPU.
 
 It computes what transformers' layer computes. A single row spends a good part of its time on what
 each operation costs whatever its size, so queries, keys and values are one product, gate and up
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -89,11 +90,29 @@ class FusedLayer(nn.Module):
             keys, values = cache.update(keys, values, self.heads.layer_idx)
         if self.is_last and isinstance(cache, SlotCache):
             queries, mask = queries[:, :, -1:], None if mask is None else mask[..., -1:, :]
-        attended, _ = sdpa_attention_forward(
-            self.heads, queries, keys, values, mask, scaling=self.heads.scaling
-        )
+        if queries.shape[2] == 1:
+            attended = attended_by_one(queries, keys, values, mask, self.heads.scaling)
+        else:
+            attended, _ = sdpa_attention_forward(
+                self.heads, queries, keys, values, mask, scaling=self.heads.scaling
+            )
         output: Tensor = self.out(attended.flatten(2))
         return output
+
+
+def attended_by_one(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scaling: float
+) -> Tensor:
+    """
+    Return the (B, 1, Q, D) values that one token of each row attends to.
+
+    The queries that share a key head stand as if they were tokens, so that keys and values are
+    read once and not repeated for each of them.
+    """
+    n_rows, n_queries, _, head_dim = queries.shape
+    grouped = queries.reshape(n_rows, keys.shape[1], -1, head_dim)
+    attended = scaled_dot_product_attention(grouped, keys, values, mask, scale=scaling)
+    return attended.reshape(n_rows, 1, n_queries, head_dim)
 
 
 def rotated(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -117,21 +136,29 @@ def take(parent: nn.Module, *names: str) -> list[nn.Linear]:
     return linears
 
 
-def joined(linears: Sequence[nn.Linear]) -> PackedLinear:
+def joined(linears: Sequence[nn.Linear]) -> nn.Module:
     """Return linear layers of the same input as one, their outputs side by side."""
     first = linears[0]
-    joint = nn.Linear(first.in_features, sum(linear.out_features for linear in linears), bias=False)
+    n_outputs = sum(linear.out_features for linear in linears)
+    joint = nn.Linear(first.in_features, n_outputs, bias=False, device="meta")
     joint.weight = nn.Parameter(torch.cat([x.weight for x in linears]), requires_grad=False)
     if first.bias is not None:
         joint.bias = nn.Parameter(torch.cat([x.bias for x in linears]), requires_grad=False)
-    return PackedLinear(joint)
+    return PackedLinear(joint) if is_packable(joint) else joint
 
 
 def is_fusable(layer: nn.Module) -> bool:
-    """Return True for a layer of the family, in float32 on a CPU."""
+    """Return True for a layer of the family on CUDA, or in float32 on a CPU."""
     return type(layer).__name__ in FAMILY and all(
-        is_packable(module) for module in layer.modules() if isinstance(module, nn.Linear)
+        is_packable(module) or is_plain_on_cuda(module)
+        for module in layer.modules()
+        if isinstance(module, nn.Linear)
     )
+
+
+def is_plain_on_cuda(linear: nn.Linear) -> bool:
+    """Return True for a linear layer on CUDA whose weights are numbers, not quantized."""
+    return type(linear) is nn.Linear and linear.weight.is_cuda and linear.weight.is_floating_point()
 
 
 def fuse_layers(network: nn.Module) -> int:

@@ -55,6 +55,8 @@ def load_causal(
         with BUILDING:
             network = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen)
         network.to(place)
+        if place.type == "cuda":  # cuDNN plans each new length of a prompt anew, some 80 ms
+            torch.backends.cuda.enable_cudnn_sdp(enabled=False)
         network.eval().requires_grad_(False)
         fuse_layers(network)
         pack_linears(network)

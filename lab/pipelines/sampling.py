@@ -48,13 +48,12 @@ def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
         Token ids; -1 for a row whose logits are not finite.
     """
     best, greedy = logits.max(dim=-1)  # a row with a NaN has a NaN maximum
-    tokens: list[int] = greedy.tolist()
+    tokens: list[int] = greedy.where(best.isfinite(), -1).tolist()
     drawn = [i for i, sampler in enumerate(samplers) if sampler.temperature > 0]
     if drawn:
         for i, token in zip(drawn, draw(logits[drawn], [samplers[i] for i in drawn]), strict=True):
-            tokens[i] = token
-    finite: list[bool] = torch.isfinite(best).tolist()
-    return [token if ok else -1 for token, ok in zip(tokens, finite, strict=True)]
+            tokens[i] = token if tokens[i] >= 0 else -1
+    return tokens
 
 
 def draw(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:

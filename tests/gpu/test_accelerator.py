@@ -12,7 +12,10 @@ from transformers import PreTrainedModel
 
 from benchmarks.random_llama import words
 from lab.pipelines import run_pipeline
+from lab.pipelines.attention import AttentionMasks
+from lab.pipelines.cache import SlotCache
 from lab.pipelines.chat import TransformersChat
+from lab.pipelines.decoding import EagerStep, decoding_step
 from lab.protocols import ChatPipeline
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.finish_reason import FinishReason
@@ -80,6 +83,22 @@ async def test_concurrent_answers_are_those_of_each_alone(there: TransformersCha
 
     assert list(together) == alone
     assert there.engine.stats.active == 0
+
+
+@pytest.mark.usefixtures("exact")
+@torch.inference_mode()
+def test_recorded_steps_score_as_launched_ones_do(there: TransformersChat) -> None:
+    network = cast("PreTrainedModel", there._network)
+    masks = AttentionMasks.of(network)
+    caches = [SlotCache(masks.n_layers), SlotCache(masks.n_layers)]
+    recorded = decoding_step(network, masks, caches[0])
+    launched = EagerStep(network, masks, caches[1])
+    for n_rows in (1, 3, 12, 9, 2):  # rows and tokens grow past what was recorded, and shrink
+        for position in (0, 1, 254):
+            places = [position + row % 2 for row in range(n_rows)]
+            tokens = [7 + row for row in range(n_rows)]
+            scores, expected = (s.logits(tokens, places) for s in (recorded, launched))
+            torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-3)
 
 
 async def test_a_seed_gives_the_same_text_again(there: TransformersChat) -> None:

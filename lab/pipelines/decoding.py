@@ -1,0 +1,163 @@
+"""
+One decoding step of every running answer: each row's last token in, the scores of its next out.
+
+On CUDA the step is recorded as a graph for each size and replayed: a decoder of 32 layers is some
+700 kernels, and the host needs longer to launch them one by one than the device to run them.
+
+Shape letters: B rows, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel
+
+from lab.pipelines.attention import AttentionMasks
+from lab.pipelines.cache import GRAIN, SlotCache
+
+ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""What a recording may use; cuDNN, the fastest for one token a row, plans each size once."""
+
+
+class DecodingStep(Protocol):
+    """Runs a model on the last token of every row."""
+
+    def logits(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """
+        Run one token of each of the first rows of the cache.
+
+        Parameters
+        ----------
+        tokens : sequence of B int
+            The last token of each row.
+        positions : sequence of B int
+            Where it goes: the tokens that the row has in the cache.
+
+        Returns
+        -------
+        Tensor of shape (B, V)
+            Scores of the next token, good until the next call.
+        """
+
+
+class EagerStep:
+    """Launch the model's operations one by one."""
+
+    def __init__(self, model: PreTrainedModel, masks: AttentionMasks, cache: SlotCache) -> None:
+        self._model = model
+        self._masks = masks
+        self._cache = cache
+
+    def logits(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """Run one token of each row; see `DecodingStep`."""
+        device = self._model.device
+        places = torch.tensor(positions, device=device)
+        n_tokens = self._cache.focus_rows(places, max(positions))
+        inputs = torch.tensor(tokens, device=device)
+        return forward(self._model, self._masks, self._cache, inputs, places, n_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A step on the device: what it reads, what it writes."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: Tensor  # (3, B): tokens, rows of the cache, positions
+    logits: Tensor  # (B, V)
+
+
+class RecordedStep:
+    """
+    Replay the model's operations as a CUDA graph, recorded once for each size.
+
+    Rows are filled up to the next size with rows that nobody reads; what those write goes to the
+    last row of the cache, which no answer has.
+    """
+
+    def __init__(self, model: PreTrainedModel, masks: AttentionMasks, cache: SlotCache) -> None:
+        self._model = model
+        self._masks = masks
+        self._cache = cache
+        self._recordings: dict[tuple[int, int], Recording] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+        self._buffers = (0, 0)  # sizes of the cache that the recordings write to
+
+    def logits(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """Run one token of each row; see `DecodingStep`."""
+        n_rows, n_tokens = row_size(len(tokens)), view_size(max(positions) + 1)
+        buffers = self._cache.reserve(max(n_rows, len(tokens) + 1) + 1, n_tokens)
+        if buffers != self._buffers:
+            self._recordings.clear()
+            self._pool = torch.cuda.graph_pool_handle()  # a pool ends with the last of its graphs
+            self._buffers = buffers
+        spare = [buffers[0] - 1] * (n_rows - len(tokens))
+        inputs = torch.tensor(
+            [
+                [*tokens, *(0 for _ in spare)],
+                [*range(len(tokens)), *spare],
+                [*positions, *(0 for _ in spare)],
+            ]
+        )
+        recording = self._recordings.get((n_rows, n_tokens))
+        if recording is None:
+            recording = self._record(inputs.to(self._model.device), n_tokens)
+            self._recordings[n_rows, n_tokens] = recording
+        recording.inputs.copy_(inputs)
+        recording.graph.replay()
+        return recording.logits[: len(tokens)]
+
+    def _record(self, inputs: Tensor, n_tokens: int) -> Recording:
+        graph = torch.cuda.CUDAGraph()
+        with sdpa_kernel(ATTENTION):
+            self._run(inputs, n_tokens)  # makes buffers and handles, which a recording may not
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                logits = self._run(inputs, n_tokens)
+        return Recording(graph, inputs, logits)
+
+    def _run(self, inputs: Tensor, n_tokens: int) -> Tensor:
+        tokens, rows, positions = inputs
+        self._cache.focus_scattered(rows, positions, n_tokens)
+        return forward(self._model, self._masks, self._cache, tokens, positions, n_tokens)
+
+
+def decoding_step(model: PreTrainedModel, masks: AttentionMasks, cache: SlotCache) -> DecodingStep:
+    """Return how a model decodes on its device."""
+    kind = RecordedStep if model.device.type == "cuda" else EagerStep
+    return kind(model, masks, cache)
+
+
+def forward(
+    model: PreTrainedModel,
+    masks: AttentionMasks,
+    cache: SlotCache,
+    tokens: Tensor,
+    positions: Tensor,
+    n_tokens: int,
+) -> Tensor:
+    """Return (B, V) logits of (B,) tokens at (B,) positions, `n_tokens` keys in view."""
+    output = model(
+        input_ids=tokens[:, None],
+        position_ids=positions[:, None],
+        attention_mask=masks.decoding(positions, n_tokens),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    logits: Tensor = output.logits[:, -1]
+    return logits
+
+
+def row_size(n_rows: int) -> int:
+    """Return the rows that are recorded for some: 1, 2, 4, then multiples of 8."""
+    return next((size for size in (1, 2, 4) if n_rows <= size), -(-n_rows // 8) * 8)
+
+
+def view_size(n_tokens: int) -> int:
+    """Return the tokens in view that are recorded for some: a power of two, or one and a half."""
+    size = 4 * GRAIN
+    while size < n_tokens:
+        size *= 2
+    return size * 3 // 4 if size > 4 * GRAIN and n_tokens <= size * 3 // 4 else size
