@@ -1,5 +1,6 @@
 """The HTTP API: `uvicorn --factory api.main:create_app`."""
 
+import gc
 import os
 import time
 from collections.abc import AsyncIterator
@@ -97,7 +98,9 @@ def _hub_identity() -> Identity:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with open_runtime(app.state.settings) as runtime:
+    # What a model and its libraries bring stays: a full collection, which happens every few dozen
+    # requests, would spend a tenth of a second on looking through it.
+    async with open_runtime(app.state.settings, on_load=gc.freeze) as runtime:
         app.state.runtime = runtime
         app.state.metrics.watch(runtime.pipelines, runtime.cache)
         async with aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations:

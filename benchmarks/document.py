@@ -27,11 +27,12 @@ def section(result: dict[str, Any]) -> str:
     name = result["benchmark"]
     method = (importlib.import_module(f"benchmarks.{name}").__doc__ or "").strip()
     machine = result["machine"]
+    hardware = ", ".join(filter(None, (machine.get("accelerator"), machine["cpu"])))
     packages = ", ".join(f"{key} {value}" for key, value in machine["packages"].items())
     blocks = [
         f"## {name}",
         method,
-        f"Measured on {result['measured_at'][:10]}: {machine['cpu']}, {machine['cores']} cores, "
+        f"Measured on {result['measured_at'][:10]}: {hardware}, {machine['cores']} cores, "
         f"Python {machine['python']}, {packages}.",
         judged(result["rows"]),
     ]

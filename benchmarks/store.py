@@ -537,7 +537,7 @@ async def measure_here(sizes: Sequence[int], n_others: int) -> Measured:
     with TemporaryDirectory(prefix="lab-bench-") as folder:
         Path(folder).chmod(0o711)
         settings = load_settings(environ={"LAB_DATA_FOLDER": folder, "LAB_DATABASE_PORT": "18433"})
-        async with open_runtime(settings) as runtime, running_database(settings) as url:
+        async with open_runtime(settings, gc.freeze) as runtime, running_database(settings) as url:
             return await measure(url, runtime, sizes, n_others)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -400,9 +400,18 @@ class Runtime:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    settings: Settings, on_load: Callable[[], object] = lambda: None
+) -> AsyncIterator[Runtime]:
     """
     Open the database (the embedded one when no URL is set), the models and the graphs.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of this process.
+    on_load : callable
+        Called after each load of a model.
 
     Raises
     ------
@@ -414,7 +423,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         database = await stack.enter_async_context(open_database(settings))
         await stack.enter_async_context(database.attended())
         cache = await stack.enter_async_context(open_cache(config.cache, database))
-        pipelines = pipeline_factory(config.chat, config.embedding)
+        pipelines = pipeline_factory(config.chat, config.embedding, on_load)
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, cache, pipelines, composer)

@@ -12,12 +12,14 @@ from lab.commands.client import open_client
 from lab.commands.printing import notes, print_json, print_table
 from lab.config import load_settings
 from lab.errors import InputError, ServiceError
+from lab.evals.metrics import shown_metrics
 from lab.schemas.eval_run import EvalRun
 from lab.schemas.evaluation import Evaluation
 from lab.schemas.run_status import RunStatus
 from lab.schemas.schedule import Schedule
 
 POLL_S = 0.5
+METRICS_LISTED = 2
 GOING = frozenset({RunStatus.queued, RunStatus.running})
 
 app = typer.Typer(
@@ -215,13 +217,17 @@ def _show(run: EvalRun, as_json: bool) -> None:
         "parameters": json.dumps(run.parameters),
         "notebook": executed,
         "error": run.error,
-        **run.metrics,
+        **shown_metrics(run.metrics),
     }
     print_table(["what", "value"], [(k, v) for k, v in facts.items() if v is not None])
 
 
 def _metrics(run: EvalRun) -> str:
-    return ", ".join(f"{name} {value}" for name, value in run.metrics.items())
+    """Return the first metrics of a run, and how many more there are."""
+    metrics = shown_metrics(run.metrics)
+    first = [f"{name} {value}" for name, value in list(metrics.items())[:METRICS_LISTED]]
+    n_more = len(metrics) - len(first)
+    return ", ".join([*first, f"{n_more} more"] if n_more else first)
 
 
 def _names(evaluation: Evaluation) -> str:

@@ -18,6 +18,7 @@ from lab.db.changes import tell
 from lab.db.ids import new_id
 from lab.db.lost import LOST
 from lab.db.passwords import hash_password, password_fits
+from lab.db.presence import at_work
 from lab.db.recall import Commonness, commonness
 from lab.db.shared import erase_shared
 from lab.db.tables import ApiKeyRow, ConversationRow, EvalRunRow, RunRow, ScheduleRow, UserRow
@@ -184,7 +185,7 @@ class Accounts:
         return await days_of_all(self._session, since)
 
     async def mark_interrupted(self) -> int:
-        """Close every open run; return how many. Only who knows that nobody runs them may."""
+        """Close the open runs of labs that are no more at work; return how many."""
         return await self._interrupt(RunRow) + await self._interrupt(EvalRunRow)
 
     async def schedules(self) -> builtins.list[Schedule]:
@@ -241,7 +242,7 @@ class Accounts:
     async def _interrupt(self, row: type[RunRow] | type[EvalRunRow]) -> int:
         closed = await self._session.scalars(
             update(row)
-            .where(row.status.in_(OPEN))
+            .where(row.status.in_(OPEN), ~at_work(row.lab_number))
             .values(
                 status=RunStatus.interrupted,
                 error="The process that ran it ended; ask again.",

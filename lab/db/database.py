@@ -1,5 +1,6 @@
 """The database: one pool of connections, and a transaction for each piece of work."""
 
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from hashlib import sha256
@@ -48,6 +49,7 @@ class Database:
         self._url, self._place = url, place(url)
         self._timeout_s = config.connect_timeout_s
         self._max_file_bytes = config.max_file_bytes
+        self._number = secrets.randbits(31)
         self.changes = Changes()
         self.pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             conninfo(url),
@@ -57,7 +59,7 @@ class Database:
             # Given up soon, so that the next request tries again without a grown delay.
             reconnect_timeout=config.connect_timeout_s,
             check=AsyncConnectionPool.check_connection,
-            configure=_configure,
+            configure=self._configure,
             close_returns=True,
             open=False,
         )
@@ -113,13 +115,13 @@ class Database:
         """
         Be at work on this database: close runs that others left open, keep ours, hear of changes.
 
-        Runs are closed when no other lab, on any node, is at work: they can only be of processes
-        that are gone.
+        Runs that a lab began are left open when it is no more at work, on any node.
         """
         return present(
             self._url,
+            self._number,
             timeout_s=self._timeout_s,
-            when_alone=self._close_left_runs,
+            first=self._close_left_runs,
             meanwhile=self.changes.listen,
         )
 
@@ -183,8 +185,8 @@ class Database:
     async def _connection(self) -> AsyncConnection[DictRow]:
         return await self.pool.getconn()
 
-
-async def _configure(connection: AsyncConnection[DictRow]) -> None:
-    """Compile nothing: no statement of the lab's runs long enough for that to pay."""
-    await connection.execute("SET jit = off")
-    await connection.commit()
+    async def _configure(self, connection: AsyncConnection[DictRow]) -> None:
+        """Compile nothing, as no statement runs long enough for that to pay; sign what we write."""
+        await connection.execute("SET jit = off")
+        await connection.execute("SELECT set_config('lab.number', %s, false)", [str(self._number)])
+        await connection.commit()

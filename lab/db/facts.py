@@ -199,6 +199,7 @@ class FactStore(OwnedStore[Fact]):
         query: FloatArray,
         *,
         model: str,
+        about_user: bool,
         conversation_id: UUID | None = None,
         history: bool = False,
     ) -> Signals:
@@ -213,6 +214,8 @@ class FactStore(OwnedStore[Fact]):
             Its embedding.
         model : str
             Signature of the model that made it: facts of another one are found by words only.
+        about_user : bool
+            Whether it asks for what is the user's own; facts that name the user speak of that.
         conversation_id : UUID, optional
             Look at what one chat told, as if there were no other.
         history : bool
@@ -225,6 +228,7 @@ class FactStore(OwnedStore[Fact]):
             "owner": self._owner_id,
             "query": query,
             "model": model,
+            "about_user": about_user,
         }
         if conversation_id is not None:
             values["conversation"] = conversation_id
@@ -239,7 +243,7 @@ class FactStore(OwnedStore[Fact]):
             words=np.array([row.words for row in rows], dtype=np.float32),
             similarity=similarity,
             context_similarity=similarity,
-            spoken=np.zeros(len(rows), dtype=np.bool_),
+            spoken=np.array([row.spoken for row in rows], dtype=np.bool_),
         )
 
     async def waiting(self, model: str) -> builtins.list[UUID]:
@@ -319,7 +323,8 @@ def _signals(in_one_chat: bool, history: bool) -> TextClause:
     )
     SELECT f.id, coalesce(worded.score, 0) AS words,
         CASE WHEN f.embedding_model = :model
-            THEN 1 - (f.embedding <=> CAST(:query AS vector)) END AS similarity
+            THEN 1 - (f.embedding <=> CAST(:query AS vector)) END AS similarity,
+        CAST(:about_user AS boolean) AND f.words @@ CAST('user' AS tsquery) AS spoken
     FROM seeds JOIN facts f ON f.id = seeds.id LEFT JOIN worded ON worded.id = f.id
     WHERE f.owner_id = :owner
     ORDER BY f.id

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from lab.db.tables import OwnedRow
+from lab.db.tables import ConversationRow, OwnedRow
 from lab.errors import ConflictError, InputError, NotFoundError, nearest
 
 EntityT = TypeVar("EntityT", bound=BaseModel)
@@ -65,6 +65,13 @@ class OwnedStore(Store, Generic[EntityT]):
     def _time(self) -> InstrumentedAttribute[Any]:
         """The column that lists are sorted by."""
         return self.row.created_at
+
+    async def _check_conversation(self, id: UUID | None) -> None:
+        """Raise `NotFoundError` for a chat that is not the owner's: foreign keys see all rows."""
+        if id is not None:
+            owned = (ConversationRow.id == id, ConversationRow.owner_id == self._owner_id)
+            if await self._session.scalar(select(ConversationRow.id).where(*owned)) is None:
+                raise NotFoundError("conversation", id)
 
     def _is(self, id: UUID) -> tuple[ColumnElement[bool], ...]:
         return self.row.id == id, self.row.owner_id == self._owner_id

@@ -1,4 +1,4 @@
-"""Labs at work on a database: each holds a lock there, so a new one knows whether it is alone."""
+"""Labs at work on a database: each holds a lock of its own there, so others know who is gone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,13 +8,16 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection, OperationalError
 from psycopg.conninfo import make_conninfo
+from sqlalchemy import ColumnElement, cast, column, func, select, table
+from sqlalchemy.dialects.postgresql import OID
+from sqlalchemy.orm import InstrumentedAttribute
 
 from lab.db.connection import connect, conninfo, place
 from lab.db.failures import translated
 from lab.errors import DatabaseError
 
-LOCK = 0x6C6163
-"""Key of the advisory lock: shared by all who are present, held alone by one that was alone."""
+WORK = 0x6C6163
+"""First key of the advisory locks of those at work; the second is their number."""
 # A node that lost its power says no goodbye; both ends find out within a minute.
 KEEPALIVES = {"idle": 30, "interval": 10, "count": 3}
 RETRY_S = 0.5
@@ -22,12 +25,27 @@ RETRY_S = 0.5
 log = structlog.get_logger(__name__)
 
 
+def at_work(number: InstrumentedAttribute[int | None]) -> ColumnElement[bool]:
+    """Return the condition that the lab of that number is at work on this database."""
+    lock = table("pg_locks", *map(column, ("locktype", "database", "classid", "objid")))
+    database = table("pg_database", column("oid"), column("datname"))
+    here = select(database.c.oid).where(database.c.datname == func.current_database())
+    held = select(lock).where(
+        lock.c.locktype == "advisory",
+        lock.c.database == here.scalar_subquery(),
+        lock.c.classid == cast(WORK, OID),
+        lock.c.objid == cast(number, OID),
+    )
+    return held.exists()
+
+
 @asynccontextmanager
 async def present(
     url: str,
+    number: int,
     *,
     timeout_s: float,
-    when_alone: Callable[[], Awaitable[object]],
+    first: Callable[[], Awaitable[object]],
     meanwhile: Callable[[AsyncConnection[Any]], Awaitable[object]],
 ) -> AsyncIterator[None]:
     """
@@ -40,10 +58,12 @@ async def present(
     ----------
     url : str
         SQLAlchemy or libpq URL of the database.
+    number : int
+        Of this lab, in [0, 2**31): nobody else's.
     timeout_s : float
         Seconds to wait for a connection.
-    when_alone : callable
-        Called first when nobody else is present; who comes meanwhile waits for its end.
+    first : callable
+        Called when others see us, before anything else.
     meanwhile : callable
         Called with the connection each time it has the lock; returns, or raises
         `OperationalError`, when the connection is lost.
@@ -56,15 +76,14 @@ async def present(
     connection = await watched_connection(url, timeout_s)
     try:
         with translated(place(url)):
-            if alone := await _is_alone(connection):
-                await when_alone()
-            await _share(connection)
-            if alone:
-                await connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+            await _hold(connection, number)
+            await first()
     except BaseException:
         await connection.close()
         raise
-    keeper = asyncio.create_task(_keep(connection, url, timeout_s, meanwhile), name="presence")
+    keeper = asyncio.create_task(
+        _keep(connection, url, number, timeout_s, meanwhile), name="presence"
+    )
     try:
         yield
     finally:
@@ -76,6 +95,7 @@ async def present(
 async def _keep(
     connection: AsyncConnection,
     url: str,
+    number: int,
     timeout_s: float,
     meanwhile: Callable[[AsyncConnection[Any]], Awaitable[object]],
 ) -> None:
@@ -83,7 +103,7 @@ async def _keep(
     while True:
         try:
             with suppress(OperationalError):
-                await _share(connection)
+                await _hold(connection, number)
                 await meanwhile(connection)
         finally:
             await connection.close()
@@ -120,12 +140,6 @@ async def watched_connection(url: str, timeout_s: float) -> AsyncConnection:
     return connection
 
 
-async def _is_alone(connection: AsyncConnection) -> bool:
-    """Return whether nobody else is present; the lock is then ours alone."""
-    row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])).fetchone()
-    return row is not None and bool(row[0])
-
-
-async def _share(connection: AsyncConnection) -> None:
-    """Hold the lock together with others."""
-    await connection.execute("SELECT pg_advisory_lock_shared(%s)", [LOCK])
+async def _hold(connection: AsyncConnection, number: int) -> None:
+    """Hold the lock; it is shared, so that our own lost connection is not waited for."""
+    await connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", [WORK, number])

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
-from lab.db.conversations import ConversationStore
 from lab.db.owned import OwnedStore
 from lab.db.tables import ResearchStepRow, ResearchTaskRow, SearchResultRow
 from lab.db.versioned import VersionedStore
@@ -28,8 +27,7 @@ class ResearchTaskStore(VersionedStore[ResearchTask]):
 
     async def create(self, question: str, conversation_id: UUID | None = None) -> ResearchTask:
         """Ask for research, of a chat or in general; it waits from now on."""
-        if conversation_id is not None:
-            await ConversationStore(self._session, self._owner_id).get(conversation_id)
+        await self._check_conversation(conversation_id)
         return await self._insert(
             question=question, status=RunStatus.queued, conversation_id=conversation_id
         )

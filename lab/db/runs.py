@@ -30,7 +30,8 @@ class RunStore(OwnedStore[Run]):
         conversation_id: UUID | None = None,
         id: UUID | None = None,
     ) -> Run:
-        """Open a run, which is running from now on."""
+        """Open a run, of a chat or not, which is running from now on."""
+        await self._check_conversation(conversation_id)
         return await self._insert(
             id=id or new_id(),
             kind=kind,
@@ -42,4 +43,5 @@ class RunStore(OwnedStore[Run]):
 
     async def update(self, id: UUID, **fields: Any) -> Run:
         """Change fields of a run: status, usage, receipt, error, finished_at and the like."""
+        await self._check_conversation(fields.get("conversation_id"))
         return await self._update(id, fields)

@@ -68,6 +68,16 @@ class VersionedRow(OwnedRow):
     version: Mapped[int] = mapped_column(default=1)
 
 
+class WorkRow(OwnedRow):
+    """What a lab works on; it is left when that lab is gone (`lab.db.presence`)."""
+
+    __abstract__ = True
+
+    lab_number: Mapped[int | None] = mapped_column(
+        server_default=text("NULLIF(current_setting('lab.number', true), '')::integer")
+    )
+
+
 class UserRow(Base):
     """A person or service that owns rows."""
 
@@ -123,7 +133,7 @@ class ConversationRow(OwnedRow):
     n_messages: Mapped[int] = mapped_column(default=0)
 
 
-class RunRow(OwnedRow):
+class RunRow(WorkRow):
     """A chat turn or an evaluation."""
 
     __tablename__ = "runs"
@@ -413,7 +423,7 @@ class ScheduleRow(OwnedRow):
     next_run_at: Mapped[datetime | None]
 
 
-class EvalRunRow(OwnedRow):
+class EvalRunRow(WorkRow):
     """One execution of an evaluation notebook."""
 
     __tablename__ = "eval_runs"

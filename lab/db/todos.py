@@ -3,7 +3,6 @@
 import builtins
 from uuid import UUID
 
-from lab.db.conversations import ConversationStore
 from lab.db.tables import TodoRow
 from lab.db.versioned import VersionedStore
 from lab.schemas.todo import Todo
@@ -20,8 +19,7 @@ class TodoStore(VersionedStore[Todo]):
 
     async def create(self, text: str, conversation_id: UUID | None = None) -> Todo:
         """Write down what is to be done, of a chat or in general."""
-        if conversation_id is not None:
-            await ConversationStore(self._session, self._owner_id).get(conversation_id)
+        await self._check_conversation(conversation_id)
         return await self._insert(
             text=text, status=TodoStatus.pending, conversation_id=conversation_id
         )

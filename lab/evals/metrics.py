@@ -39,6 +39,28 @@ def read_metrics(executed_notebook: Path) -> dict[str, Any]:
     return found
 
 
+def shown_metrics(metrics: Mapping[str, object]) -> dict[str, str]:
+    """
+    Return metrics as people read them: by name, each with its interval.
+
+    >>> shown_metrics({"n": 3, "recall_high": 0.91, "recall_low": 0.5, "recall": 0.8})
+    {'n': '3', 'recall': '0.8 [0.5, 0.91]'}
+    """
+    shown: dict[str, str] = {}
+    for name in sorted(metrics):
+        stem, _, end = name.rpartition("_")
+        if end in {"low", "high"} and stem in metrics:
+            continue
+        ends = [metrics.get(f"{name}_low"), metrics.get(f"{name}_high")]
+        interval = "" if None in ends else " [" + ", ".join(map(_rounded, ends)) + "]"
+        shown[name] = _rounded(metrics[name]) + interval
+    return shown
+
+
+def _rounded(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def _is_storable(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)

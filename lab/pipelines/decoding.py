@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -21,6 +22,9 @@ from lab.pipelines.cache import GRAIN, SlotCache
 
 ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """What a recording may use; cuDNN, the fastest for one token a row, plans each size once."""
+
+
+log = structlog.get_logger(__name__)
 
 
 class DecodingStep(Protocol):
@@ -75,19 +79,24 @@ class RecordedStep:
     Replay the model's operations as a CUDA graph, recorded once for each size.
 
     Rows are filled up to the next size with rows that nobody reads; what those write goes to the
-    last row of the cache, which no answer has.
+    last row of the cache, which no answer has. A model that cannot be recorded, because the host
+    waits for the device within a step, is launched instead; the log says so.
     """
 
     def __init__(self, model: PreTrainedModel, masks: AttentionMasks, cache: SlotCache) -> None:
         self._model = model
         self._masks = masks
         self._cache = cache
+        self._eager = EagerStep(model, masks, cache)
+        self._is_recordable = True
         self._recordings: dict[tuple[int, int], Recording] = {}
         self._pool = torch.cuda.graph_pool_handle()
         self._buffers = (0, 0)  # sizes of the cache that the recordings write to
 
     def logits(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
         """Run one token of each row; see `DecodingStep`."""
+        if not self._is_recordable:
+            return self._eager.logits(tokens, positions)
         n_rows, n_tokens = row_size(len(tokens)), view_size(max(positions) + 1)
         buffers = self._cache.reserve(max(n_rows, len(tokens) + 1) + 1, n_tokens)
         if buffers != self._buffers:
@@ -105,17 +114,28 @@ class RecordedStep:
         recording = self._recordings.get((n_rows, n_tokens))
         if recording is None:
             recording = self._record(inputs.to(self._model.device), n_tokens)
+            if recording is None:
+                return self._eager.logits(tokens, positions)
             self._recordings[n_rows, n_tokens] = recording
         recording.inputs.copy_(inputs)
         recording.graph.replay()
         return recording.logits[: len(tokens)]
 
-    def _record(self, inputs: Tensor, n_tokens: int) -> Recording:
+    def _record(self, inputs: Tensor, n_tokens: int) -> Recording | None:
+        """Return a recording, or None for a model that cannot be recorded."""
         graph = torch.cuda.CUDAGraph()
         with sdpa_kernel(ATTENTION):
             self._run(inputs, n_tokens)  # makes buffers and handles, which a recording may not
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                logits = self._run(inputs, n_tokens)
+            try:
+                with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                    logits = self._run(inputs, n_tokens)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                self._is_recordable = False
+                reason = str(error).partition("\n")[0]
+                log.warning("not recorded", model=self._model.config.name_or_path, reason=reason)
+                return None
         return Recording(graph, inputs, logits)
 
     def _run(self, inputs: Tensor, n_tokens: int) -> Tensor:

@@ -45,17 +45,22 @@ class Shelf(Generic[PipelineT]):
     ----------
     load : callable
         Makes the pipeline of a model; blocks, so it runs in a thread.
+    on_load : callable
+        Called after each load, in its thread.
     """
 
-    def __init__(self, load: Callable[[Model], PipelineT]) -> None:
+    def __init__(
+        self, load: Callable[[Model], PipelineT], *, on_load: Callable[[], object]
+    ) -> None:
         self._load = load
+        self._on_load = on_load
         self._tasks: dict[str, asyncio.Task[PipelineT]] = {}
 
     async def get(self, model: Model) -> PipelineT:
         """Return the model's pipeline; a load that fails raises for all who wait for it."""
         task = self._tasks.get(model.id)
         if task is None:
-            task = asyncio.create_task(asyncio.to_thread(self._load, model))
+            task = asyncio.create_task(asyncio.to_thread(self._make, model))
             task.add_done_callback(lambda done: self._keep(model.id, done))
             self._tasks[model.id] = task
         return await asyncio.shield(task)
@@ -71,6 +76,11 @@ class Shelf(Generic[PipelineT]):
         pipelines = list(self.loaded.values())
         self._tasks.clear()
         return pipelines
+
+    def _make(self, model: Model) -> PipelineT:
+        pipeline = self._load(model)
+        self._on_load()
+        return pipeline
 
     def _keep(self, model_id: str, task: asyncio.Task[PipelineT]) -> None:
         """Forget a load that failed, so that the next request tries again."""
@@ -88,14 +98,18 @@ class PipelineFactory:
         The default chat model and its batch.
     embedding : EmbeddingConfig
         The embedding model.
+    on_load : callable
+        Called after each load of a model, in a thread of its own.
     """
 
-    def __init__(self, chat: ChatConfig, embedding: EmbeddingConfig) -> None:
+    def __init__(
+        self, chat: ChatConfig, embedding: EmbeddingConfig, *, on_load: Callable[[], object]
+    ) -> None:
         self.catalog = Catalog(chat, embedding)
         self._chat_config = chat
         self._embedding_config = embedding
-        self._chats: Shelf[TransformersChat] = Shelf(self._load_chat)
-        self._embeddings: Shelf[SentenceEmbedding] = Shelf(self._load_embedding)
+        self._chats: Shelf[TransformersChat] = Shelf(self._load_chat, on_load=on_load)
+        self._embeddings: Shelf[SentenceEmbedding] = Shelf(self._load_embedding, on_load=on_load)
         self._leases: Counter[str] = Counter()
 
     @asynccontextmanager
@@ -167,6 +181,8 @@ class PipelineFactory:
         return load_embedding(model, self._embedding_config)
 
 
-def pipeline_factory(chat: ChatConfig, embedding: EmbeddingConfig) -> PipelineFactory:
-    """Return a factory for the configured models; it has loaded nothing yet."""
-    return PipelineFactory(chat, embedding)
+def pipeline_factory(
+    chat: ChatConfig, embedding: EmbeddingConfig, on_load: Callable[[], object] = lambda: None
+) -> PipelineFactory:
+    """Return a factory for the configured models, which calls `on_load` after each load."""
+    return PipelineFactory(chat, embedding, on_load=on_load)

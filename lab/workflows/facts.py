@@ -39,9 +39,10 @@ async def find_facts(
     if not await stores.facts.are_there():
         return []
     signals = await stores.facts.signals(
-        _in_third_person(question.text),
+        question.text,
         await question.vector(),
         model=question.embedding.signature,
+        about_user=role_meant(question.text) is Role.user,
         conversation_id=conversation_id,
         history=history,
     )
@@ -51,13 +52,3 @@ async def find_facts(
         FactHit(fact=found[signals.ids[place]], score=score, similarity=similarity)
         for place, score, similarity in nearest
     ]
-
-
-def _in_third_person(question: str) -> str:
-    """
-    Return a question with the word by which facts call the one who asks.
-
-    >>> _in_third_person("Where do I live?"), _in_third_person("Where does Ann live?")
-    ('Where do I live? user', 'Where does Ann live?')
-    """
-    return f"{question} user" if role_meant(question) is Role.user else question

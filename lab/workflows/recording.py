@@ -54,8 +54,6 @@ class Recorder:
     async def start(self, parameters: Mapping[str, Any], conversation_id: UUID | None) -> None:
         """Store the run as running; raise `NotFoundError` when the conversation is not there."""
         async with self._database.stores(self._owner_id) as stores:
-            if conversation_id is not None:
-                await stores.conversations.get(conversation_id)
             await stores.runs.create(
                 id=self._run_id,
                 kind=RunKind.chat,

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 import torch
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from benchmarks.random_llama import words
 from lab.pipelines import run_pipeline
@@ -43,6 +44,12 @@ def scores(chat: TransformersChat) -> torch.Tensor:
     ids = torch.arange(5, 105, device=network.device)[None]
     with torch.inference_mode():
         return cast("torch.Tensor", network(input_ids=ids).logits).cpu()
+
+
+def wait(module: object, given: object, output: CausalLMOutputWithPast) -> None:
+    """Let the host wait for what the device computed."""
+    assert output.logits is not None
+    output.logits.sum().item()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -99,6 +106,16 @@ def test_recorded_steps_score_as_launched_ones_do(there: TransformersChat) -> No
             tokens = [7 + row for row in range(n_rows)]
             scores, expected = (s.logits(tokens, places) for s in (recorded, launched))
             torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.usefixtures("exact")
+async def test_a_model_that_waits_for_the_device_answers_too(
+    there: TransformersChat, here: TransformersChat
+) -> None:
+    network = cast("PreTrainedModel", there._network)
+    network.register_forward_hook(wait)
+
+    assert await text_of(there, 0, temperature=0) == await text_of(here, 0, temperature=0)
 
 
 async def test_a_seed_gives_the_same_text_again(there: TransformersChat) -> None:

@@ -15,7 +15,7 @@ from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.db.cache import Cache, open_cache
 from lab.db.changes import TELL_OF_ALL
 from lab.db.ids import new_id
-from lab.db.presence import LOCK
+from lab.db.presence import WORK
 from lab.errors import NotFoundError
 from lab.schemas.cache_config import CacheConfig
 from lab.schemas.database_config import DatabaseConfig
@@ -86,12 +86,16 @@ async def kept_from_listening(url: str) -> AsyncIterator[None]:
         await psycopg.AsyncConnection.connect(url, autocommit=True) as alone,
         await psycopg.AsyncConnection.connect(url, autocommit=True) as admin,
     ):
-        waiting = asyncio.create_task(alone.execute(f"SELECT pg_advisory_lock({LOCK})".encode()))
-        await until_somebody_waits(admin)
-        await admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks"
-            f" WHERE locktype = 'advisory' AND objid = {LOCK} AND granted".encode()
+        held = f"FROM pg_locks WHERE locktype = 'advisory' AND classid = {WORK} AND granted"
+        numbers = await (await admin.execute(f"SELECT objid {held}".encode())).fetchall()
+        waiting = asyncio.create_task(
+            alone.execute(
+                "SELECT pg_advisory_lock(%s, number) FROM unnest(%s::integer[]) AS number",
+                [WORK, [number for (number,) in numbers]],
+            )
         )
+        await until_somebody_waits(admin)
+        await admin.execute(f"SELECT pg_terminate_backend(pid) {held}".encode())
         await waiting
         yield
 

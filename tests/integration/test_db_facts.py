@@ -1,6 +1,7 @@
 """Facts as they are stored: which hold, since when and until when, and which are found."""
 
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -149,9 +150,10 @@ async def test_a_search_finds_by_words_and_by_meaning_only_what_holds(
         for n in range(SEEDS):
             await tell(stores, chat, day(4), (f"thing {n}", f"Thing {n}."), axis=3)
 
-        found = await stores.facts.signals("Dogs?", towards(7)[0], model=MODEL)
-        other = await stores.facts.signals("Dogs?", towards(7)[0], model="other@1")
-        ever = await stores.facts.signals("Dogs?", towards(7)[0], model=MODEL, history=True)
+        ask = partial(stores.facts.signals, "Dogs?", towards(7)[0], about_user=False)
+        found = await ask(model=MODEL)
+        other = await ask(model="other@1")
+        ever = await ask(model=MODEL, history=True)
         facts = await stores.facts.some([*found.ids, *ever.ids])
 
     held = {facts[id].text: i for i, id in enumerate(found.ids)}
@@ -196,3 +198,19 @@ async def test_an_embedding_without_a_direction_is_refused(
         summary = await tell(stores, await new_chat(stores), day(1))
         with pytest.raises(error):
             await stores.facts.add(summary, [Statement("a", "A.")], vectors, model=MODEL)
+
+
+async def test_what_names_the_user_speaks_of_a_question_for_what_is_theirs(
+    database: Database, owner: User
+) -> None:
+    async with database.stores(owner.id) as stores:
+        chat = await new_chat(stores)
+        await tell(stores, chat, day(1), ("home", "The user lives in Rome."), axis=1)
+        await tell(stores, chat, day(2), ("ann", "Ann lives in Oslo."), axis=1)
+
+        mine = await stores.facts.signals("My home?", towards(7)[0], model=MODEL, about_user=True)
+        hers = await stores.facts.signals("Her home?", towards(7)[0], model=MODEL, about_user=False)
+
+    assert sorted(mine.spoken) == [False, True]
+    assert not hers.spoken.any()
+    assert not mine.words.any()  # that they are the user's is no word of the question

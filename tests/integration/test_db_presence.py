@@ -1,20 +1,19 @@
-"""Labs at work on one database: open runs are closed only when nobody can be running them."""
+"""Labs at work on one database: the open runs of one are closed when it is gone."""
 
 import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
 
 from lab.config import load_settings
-from lab.db import Database, upgrade
-from lab.db.changes import Changes
-from lab.db.presence import LOCK, present
+from lab.db import upgrade
+from lab.db.presence import WORK
 from lab.runtime import open_runtime
-from lab.schemas.database_config import DatabaseConfig
-from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from tests.integration.conftest import execute
 
@@ -24,10 +23,16 @@ RUNTIME = """
 import asyncio, sys
 from lab.config import load_settings
 from lab.runtime import open_runtime
+from lab.schemas.run_kind import RunKind
 
 async def run(url):
-    async with open_runtime(load_settings(None, {"LAB_DATABASE_URL": url})):
-        print("open", flush=True)
+    async with open_runtime(load_settings(None, {"LAB_DATABASE_URL": url})) as runtime:
+        async with runtime.database.accounts() as accounts:
+            owner = await accounts.get_or_create("ann")
+        async with runtime.database.stores(owner.id) as stores:
+            run = await stores.runs.create(RunKind.chat, "lab-tiny", {})
+            evaluation = await stores.eval_runs.create("x", "x.ipynb", {})
+        print(owner.id, run.id, evaluation.id, flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(run(sys.stdin.readline().strip()))
@@ -42,82 +47,85 @@ async def url(empty_url: str) -> str:
 
 
 async def holders(url: str) -> set[int]:
-    """Return the server processes that hold the lock."""
+    """Return the server processes that hold the locks of those at work."""
     held = (
         "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database"
         " WHERE datname = current_database() AND locktype = 'advisory'"
-        f" AND objid = {LOCK} AND granted"
+        f" AND classid = {WORK} AND granted"
     )
     return {pid for (pid,) in await execute(url, held)}
 
 
-async def start_run(url: str) -> tuple[UUID, UUID]:
-    """Open a run; return its owner and it."""
-    async with Database(DatabaseConfig(), url) as database:
-        async with database.accounts() as accounts:
-            owner = await accounts.get_or_create("ann")
-        async with database.stores(owner.id) as stores:
-            return owner.id, (await stores.runs.create(RunKind.chat, "lab-tiny", {})).id
+@asynccontextmanager
+async def other_lab(url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[UUID]]]:
+    """Start a lab that works on a run and an evaluation; yield it, their owner, and them."""
+    pipe = asyncio.subprocess.PIPE
+    lab = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUNTIME, stdin=pipe, stdout=pipe
+    )
+    assert lab.stdin is not None
+    assert lab.stdout is not None
+    try:
+        lab.stdin.write(f"{url}\n".encode())
+        yield lab, [UUID(word) for word in (await lab.stdout.readline()).decode().split()]
+    finally:
+        if lab.returncode is None:
+            lab.kill()
+        await lab.communicate()
 
 
-async def after_another_start(url: str, owner: UUID, run: UUID) -> RunStatus:
-    """Open a runtime and return how the run is then."""
+async def until_gone(url: str, n_left: int) -> None:
+    """Wait until the server has seen the end of connections, but for so many."""
+    async with asyncio.timeout(10):
+        while len(await holders(url)) > n_left:
+            await asyncio.sleep(0.05)
+
+
+async def after_another_start(url: str, owner: UUID, run: UUID, evaluation: UUID) -> set[RunStatus]:
+    """Open a runtime and return how the runs are then."""
     async with (
         open_runtime(load_settings(None, {"LAB_DATABASE_URL": url})) as runtime,
         runtime.database.stores(owner) as stores,
     ):
-        return (await stores.runs.get(run)).status
+        return {
+            (await stores.runs.get(run)).status,
+            (await stores.eval_runs.get(evaluation)).status,
+        }
 
 
-async def test_a_second_runtime_leaves_the_runs_of_the_first_open(url: str) -> None:
-    pipe = asyncio.subprocess.PIPE
-    first = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RUNTIME, stdin=pipe, stdout=pipe
-    )
-    assert first.stdin is not None
-    assert first.stdout is not None
-    first.stdin.write(f"{url}\n".encode())
-    assert await first.stdout.readline() == b"open\n"
-    owner, run = await start_run(url)
+async def test_runs_of_a_lab_stay_open_until_it_is_gone(url: str) -> None:
+    async with other_lab(url) as (lab, work):
+        assert await after_another_start(url, *work) == {RunStatus.running, RunStatus.queued}
 
-    assert await after_another_start(url, owner, run) is RunStatus.running
-
-    os.kill(first.pid, signal.SIGKILL)
-    await first.communicate()
-    async with asyncio.timeout(10):  # until the server has seen the end of the connection
-        while await holders(url):
-            await asyncio.sleep(0.05)
-    assert await after_another_start(url, owner, run) is RunStatus.interrupted
+        os.kill(lab.pid, signal.SIGKILL)
+        await lab.communicate()
+        await until_gone(url, 0)
+        assert await after_another_start(url, *work) == {RunStatus.interrupted}
 
 
-async def test_a_runtime_whose_connection_was_lost_is_seen_again(url: str) -> None:
-    async with open_runtime(load_settings(None, {"LAB_DATABASE_URL": url})):
-        owner, run = await start_run(url)
+async def test_runs_of_a_killed_lab_are_closed_while_another_is_at_work(url: str) -> None:
+    async with other_lab(url) as (_, alive), other_lab(url) as (killed, left):
+        os.kill(killed.pid, signal.SIGKILL)
+        await killed.communicate()
+        await until_gone(url, 1)
+
+        assert await after_another_start(url, *left) == {RunStatus.interrupted}
+        assert await after_another_start(url, *alive) == {RunStatus.running, RunStatus.queued}
+
+
+async def test_a_lab_whose_connection_was_lost_is_seen_again(url: str) -> None:
+    async with other_lab(url) as (_, work):
         (lost,) = await holders(url)
         await execute(url, f"SELECT pg_terminate_backend({lost})")
         async with asyncio.timeout(10):
             while not await holders(url) - {lost}:
                 await asyncio.sleep(0.05)
 
-        assert await after_another_start(url, owner, run) is RunStatus.running
+        assert await after_another_start(url, *work) == {RunStatus.running, RunStatus.queued}
+
+
+async def test_who_closes_well_is_not_at_work_any_more(url: str) -> None:
+    async with open_runtime(load_settings(None, {"LAB_DATABASE_URL": url})):
+        assert len(await holders(url)) == 1
 
     assert await holders(url) == set()
-
-
-async def test_of_two_that_start_at_once_one_is_alone(url: str) -> None:
-    alone: list[str] = []
-    both = asyncio.Barrier(2)
-
-    async def work(name: str) -> None:
-        async def tidy() -> None:
-            alone.append(name)
-            await asyncio.sleep(0.2)
-            alone.append(name)
-
-        async with present(url, timeout_s=10, when_alone=tidy, meanwhile=Changes().listen):
-            assert len(alone) == 2  # who was second waited
-            await both.wait()
-
-    await asyncio.gather(work("one"), work("two"))
-
-    assert len(set(alone)) == 1

@@ -621,6 +621,7 @@ async def test_nothing_refers_to_what_is_anothers(
             stores.messages.add(mine.id, Role.user, [FilePart(file_id=image.file_id)]),
             stores.images.add(image.file_id, "x", "m", {}),
             stores.images.add(file.id, "x", "m", {}, source_id=image.id),
+            stores.runs.create(RunKind.chat, None, {}, chat.id),
             stores.todos.create("x", chat.id),
             stores.research_tasks.create("x", chat.id),
             stores.research_steps.add(step.task_id, ResearchStepKind.plan, "x"),

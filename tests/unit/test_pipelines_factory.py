@@ -20,6 +20,10 @@ from lab.schemas.task import Task
 MODEL = Model(id="m", task=Task.chat, source="m")
 
 
+def no_more() -> None:
+    """Do nothing after a load."""
+
+
 @pytest.fixture
 async def factory(llama_folder: Path) -> AsyncIterator[PipelineFactory]:
     factory = pipeline_factory(ChatConfig(model=str(llama_folder), threads=1), EmbeddingConfig())
@@ -46,6 +50,16 @@ async def test_a_loaded_model_says_so(factory: PipelineFactory) -> None:
     assert not loaded["lab-tiny"]
 
 
+async def test_each_load_is_told_of_once_it_is_done() -> None:
+    told: list[str] = []
+    shelf = Shelf(lambda model: told.append("loaded"), on_load=lambda: told.append("told"))
+
+    await shelf.get(MODEL)
+    await shelf.get(MODEL)
+
+    assert told == ["loaded", "told"]
+
+
 async def test_loads_that_meet_are_one() -> None:
     loads: list[Model] = []
 
@@ -53,7 +67,7 @@ async def test_loads_that_meet_are_one() -> None:
         loads.append(model)
         return object()
 
-    shelf = Shelf(load)
+    shelf = Shelf(load, on_load=no_more)
     first, second = await asyncio.gather(shelf.get(MODEL), shelf.get(MODEL))
 
     assert first is second
@@ -90,7 +104,7 @@ async def test_a_failed_load_fails_all_who_wait_and_may_be_tried_again() -> None
             raise ModelLoadError("The disk is gone.")
         return "loaded"
 
-    shelf = Shelf(load)
+    shelf = Shelf(load, on_load=no_more)
     outcomes = await asyncio.gather(shelf.get(MODEL), shelf.get(MODEL), return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes] == [ModelLoadError, ModelLoadError]
@@ -107,7 +121,7 @@ async def test_who_gives_up_waiting_does_not_end_the_load() -> None:
         asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
         return model.id
 
-    shelf = Shelf(load)
+    shelf = Shelf(load, on_load=no_more)
     impatient, patient = (asyncio.create_task(shelf.get(MODEL)) for _ in range(2))
     await started.wait()
     impatient.cancel()
