@@ -69,12 +69,18 @@ class VersionedRow(OwnedRow):
 
 
 class WorkRow(OwnedRow):
-    """What a lab works on; it is left when that lab is gone (`lab.db.presence`)."""
+    """
+    What a lab works on; it is left when that lab is gone (`lab.db.presence`).
+
+    The number is written as PostgreSQL keeps it, so that a check of the schema finds it the same.
+    """
 
     __abstract__ = True
 
     lab_number: Mapped[int | None] = mapped_column(
-        server_default=text("NULLIF(current_setting('lab.number', true), '')::integer")
+        server_default=text(
+            "(NULLIF(current_setting('lab.number'::text, true), ''::text))::integer"
+        )
     )
 
 

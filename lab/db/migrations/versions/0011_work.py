@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 TABLES = ("runs", "eval_runs")
-OURS = "NULLIF(current_setting('lab.number', true), '')::integer"
+OURS = "(NULLIF(current_setting('lab.number'::text, true), ''::text))::integer"
 
 
 def upgrade() -> None:
