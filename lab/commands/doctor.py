@@ -19,8 +19,8 @@ from lab.db.cache_store import describe
 from lab.db.embedded import binary
 from lab.errors import LabError, ServiceError
 from lab.pipelines.catalog import MINILM, WEIGHTS_SHA256, minilm_folder, packaged
+from lab.pipelines.devices import torch_device
 from lab.pipelines.files import check_sha256, local_folder
-from lab.pipelines.loading import torch_device
 from lab.supervisor.accounts import notebook_account
 from lab.supervisor.addresses import check_ports
 from lab.supervisor.proxy import node, script

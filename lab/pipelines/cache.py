@@ -102,6 +102,14 @@ class SlotCache(Cache):
         self._slots = [SlotLayer(self.focus) for _ in range(n_layers)]
         super().__init__(layers=[*self._slots])
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the buffers that there are."""
+        buffers = [
+            t for layer in self._slots if layer.is_initialized for t in (layer.keys, layer.values)
+        ]
+        return sum(buffer.untyped_storage().nbytes() for buffer in buffers)
+
     def focus_row(self, row: int, start: int, length: int) -> None:
         """Aim the next pass at tokens `start` to `length` of one row."""
         self.reserve(row + 1, length)

@@ -15,9 +15,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from lab.errors import ModelLoadError, UnavailableError
+from lab.pipelines.building import BUILDING
 from lab.pipelines.catalog import WEIGHTS_SHA256
+from lab.pipelines.devices import torch_device
 from lab.pipelines.files import check_sha256, local_folder, signature
-from lab.pipelines.loading import BUILDING, clear_errors, torch_device
+from lab.pipelines.loading import clear_errors
 from lab.protocols import EMBEDDING_DIM, EmbeddingKind, FloatArray
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model

@@ -10,7 +10,7 @@ from lab.schemas.model import Model
 
 def load_chat(model: Model, config: ChatConfig) -> TransformersChat:
     """Load a chat model; blocks, and raises `ModelLoadError` when it cannot be had."""
-    network, tokenizer = load_causal(model, device=config.device, dtype=config.dtype.value)
+    network, tokenizer = load_causal(model, config)
     return TransformersChat(model, network, tokenizer, config=config)
 
 

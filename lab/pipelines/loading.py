@@ -1,36 +1,40 @@
 """Weights from a folder or the Hugging Face hub, with errors that say what to do."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import cast
 
+import structlog
 import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
 from lab.errors import ModelLoadError
+from lab.pipelines.building import BUILDING
+from lab.pipelines.devices import torch_device
 from lab.pipelines.files import local_folder
+from lab.pipelines.fitting import Prospect, prospect
 from lab.pipelines.layer import fuse_layers
 from lab.pipelines.packing import pack_linears
+from lab.schemas.chat_config import ChatConfig, Dtype, Quantization
 from lab.schemas.model import Model
 
-BUILDING: Final = threading.Lock()
-"""
-Held while a network is built: transformers patches torch meanwhile, for all threads, and of two
-networks at once one may be left without its weights.
-"""
+log = structlog.get_logger(__name__)
 
 
 def load_causal(
-    model: Model, *, device: str, dtype: str
+    model: Model, config: ChatConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     Load a causal language model and its tokenizer.
@@ -39,23 +43,27 @@ def load_causal(
     ----------
     model : Model
         Catalog entry; its source is a folder or a Hugging Face id.
-    device, dtype : str
-        As in the settings; `auto` = an accelerator where there is one, and float32 on a CPU.
+    config : ChatConfig
+        Device, number format and quantization of the weights, and the memory they may take.
 
     Raises
     ------
     ModelLoadError
-        When the weights cannot be had or are no causal language model.
+        When the weights cannot be had, are no causal language model, or do not fit.
     """
-    place = torch_device(device)
-    chosen = "float32" if dtype == "auto" and place.type == "cpu" else dtype
+    device = torch_device(config.device)
     with clear_errors(model):
         folder = local_folder(model)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        with BUILDING:
-            network = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen)
-        network.to(place)
-        if place.type == "cuda":  # cuDNN plans each new length of a prompt anew, some 80 ms
+        network_config = AutoConfig.from_pretrained(folder)
+        dtype = torch_dtype(network_config, config.dtype, device)
+        ahead = prospect(network_config, config, dtype, device)
+        form = ahead.choose(config.quantization)
+        if form is None:
+            raise ModelLoadError(ahead.refusal(model.id, config.quantization))
+        log.info("loading", model=model.id, reason=ahead.reason(form))
+        network = built(folder, dtype, form, device)
+        if device.type == "cuda":  # cuDNN plans each new length of a prompt anew, some 80 ms
             torch.backends.cuda.enable_cudnn_sdp(enabled=False)
         network.eval().requires_grad_(False)
         fuse_layers(network)
@@ -63,11 +71,51 @@ def load_causal(
         return network, tokenizer
 
 
-def torch_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` = the accelerator, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+def foretold(model: Model, config: ChatConfig) -> Prospect:
+    """
+    Return what a model would need, from its configuration alone.
+
+    Raises
+    ------
+    ModelLoadError
+        When its configuration cannot be had, or is of no causal language model.
+    """
+    device = torch_device(config.device)
+    with clear_errors(model):
+        network_config = AutoConfig.from_pretrained(model.source, revision=model.revision)
+        dtype = torch_dtype(network_config, config.dtype, device)
+        return prospect(network_config, config, dtype, device)
+
+
+def built(
+    folder: Path, dtype: torch.dtype, quantization: Quantization, device: torch.device
+) -> PreTrainedModel:
+    """Return the network of a folder on a device, its linear layers quantized or not."""
+    with BUILDING:
+        if quantization is Quantization.none:
+            network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+            return cast("PreTrainedModel", network.to(device))
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            quantization_config=BitsAndBytesConfig(
+                load_in_8bit=quantization is Quantization.int8,
+                load_in_4bit=quantization is Quantization.nf4,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=dtype,
+            ),
+            device_map={"": device},
+        )
+
+
+def torch_dtype(
+    network_config: PretrainedConfig, wanted: Dtype, device: torch.device
+) -> torch.dtype:
+    """Return the number format of the weights; `auto` = float32 on a CPU, else the model's own."""
+    if wanted is not Dtype.auto:
+        return cast("torch.dtype", getattr(torch, wanted.value))
+    own = network_config.get_text_config(decoder=True).dtype
+    return own if own is not None and device.type != "cpu" else torch.float32
 
 
 @contextmanager

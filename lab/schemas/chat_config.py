@@ -20,6 +20,17 @@ class Dtype(StrEnum):
     float16 = 'float16'
 
 
+class Quantization(StrEnum):
+    """
+    Form of the linear layers' weights; `auto` = the first of none, int8 and nf4 that fits the memory.
+    """
+
+    none = 'none'
+    int8 = 'int8'
+    nf4 = 'nf4'
+    auto = 'auto'
+
+
 class ChatConfig(BaseModel):
     """
     The default chat model and its batch.
@@ -48,6 +59,20 @@ class ChatConfig(BaseModel):
             description="Number format of the weights; `auto` = float32 on a CPU, else the model's own."
         ),
     ] = Dtype.auto
+    quantization: Annotated[
+        Quantization,
+        Field(
+            description="Form of the linear layers' weights; `auto` = the first of none, int8 and nf4 that fits the memory.",
+            title='Quantization',
+        ),
+    ] = Quantization.none
+    memory_gb: Annotated[
+        float | None,
+        Field(
+            description='Most memory of the device that the model may take to answer one prompt, in GB; unset = what is free.',
+            gt=0.0,
+        ),
+    ] = None
     max_streams: Annotated[
         int,
         Field(

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lab.pipelines.chat import TransformersChat
+from lab.pipelines.devices import torch_device
 from lab.pipelines.load import load_chat
-from lab.pipelines.loading import torch_device
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.model import Model
 from lab.schemas.task import Task

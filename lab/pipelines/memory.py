@@ -1,0 +1,183 @@
+"""
+What a model needs of a device's memory, found out before anything is loaded.
+
+The network is built without storage (on torch's meta device), which is exact for any architecture,
+and its longest step is rehearsed there: every operation runs, allocates nothing, and what would be
+alive at once is counted.
+"""
+
+import weakref
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from lab.pipelines.building import BUILDING
+from lab.pipelines.cache import SlotCache
+from lab.schemas.chat_config import Quantization
+
+NF4_BLOCK: Final = 64
+"""Weights that share a scale; the scales are float32 (Dettmers et al., QLoRA, 2023, section 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """
+    Bytes of a device that a model takes.
+
+    Attributes
+    ----------
+    weights : int
+        Parameters and buffers, as they lie on the device.
+    cache : int
+        Keys and values of the tokens in question.
+    activations : int
+        What a prefill step has alive at once besides.
+    """
+
+    weights: int
+    cache: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.cache + self.activations
+
+    def __str__(self) -> str:
+        parts = (
+            ("weights", self.weights),
+            ("keys and values", self.cache),
+            ("activations", self.activations),
+        )
+        said = ", ".join(f"{name} {sized(n)}" for name, n in parts)
+        return f"{sized(self.total)} ({said})"
+
+
+def memory_need(
+    config: PretrainedConfig, dtype: torch.dtype, quantization: Quantization, *, n_tokens: int
+) -> MemoryNeed:
+    """
+    Return what a causal language model needs to take a prompt.
+
+    Parameters
+    ----------
+    config : PretrainedConfig
+        Of the model.
+    dtype : torch.dtype
+        Of the weights that are not quantized, of keys, values and activations.
+    quantization : Quantization
+        Of the linear layers.
+    n_tokens : int
+        Tokens of a prompt that is prefilled in one step.
+    """
+    network = without_storage(config, dtype)
+    try:
+        cache, activations = rehearse(network, n_tokens)
+    except RuntimeError:  # some layers (experts) compute in bfloat16 alone where nothing is stored
+        wider = dtype.itemsize / torch.bfloat16.itemsize
+        halves = rehearse(without_storage(config, torch.bfloat16), n_tokens)
+        cache, activations = (int(wider * n_bytes) for n_bytes in halves)
+    if quantization is Quantization.nf4:  # multiplied by more than one row, one is unfolded at once
+        layers = quantized(network)
+        activations += max((x.weight.numel() * dtype.itemsize for x in layers), default=0)
+    return MemoryNeed(weight_bytes(network, quantization), cache, activations)
+
+
+def without_storage(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """Return a network on torch's meta device."""
+    with BUILDING, torch.device("meta"):
+        network: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return network.eval()
+
+
+def weight_bytes(network: PreTrainedModel, quantization: Quantization) -> int:
+    """Return the bytes of a network's parameters and buffers in a form of its linear layers."""
+    tensors = {id(t): t for t in (*network.parameters(), *network.buffers())}  # ties count once
+    plain = sum(t.numel() * t.element_size() for t in tensors.values())
+    if quantization is Quantization.none:
+        return plain
+    saved = sum(
+        layer.weight.numel() * layer.weight.element_size() - quantized_bytes(layer, quantization)
+        for layer in quantized(network)
+    )
+    return plain - saved
+
+
+def quantized(network: PreTrainedModel) -> list[nn.Linear | Conv1D]:
+    """Return the layers that bitsandbytes quantizes: all linear ones but the head."""
+    head = network.get_output_embeddings()
+    return [m for m in network.modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
+
+
+def quantized_bytes(layer: nn.Linear | Conv1D, quantization: Quantization) -> int:
+    """Return the bytes of a layer's weights with their scales."""
+    n_weights = layer.weight.numel()
+    if quantization is Quantization.int8:
+        n_outputs = layer.nf if isinstance(layer, Conv1D) else layer.out_features
+        return n_weights + 4 * n_outputs
+    return -(-n_weights // 2) + 4 * -(-n_weights // NF4_BLOCK)
+
+
+def rehearse(network: PreTrainedModel, n_tokens: int) -> tuple[int, int]:
+    """Return the bytes of keys and values, and of all else that is alive, of a prefill on meta."""
+    text_config = network.config.get_text_config(decoder=True)
+    cache = SlotCache(text_config.num_hidden_layers)
+    cache.focus_row(0, 0, n_tokens)
+    alive = Alive(network)
+    with torch.inference_mode(), alive:
+        network(
+            input_ids=torch.zeros((1, n_tokens), dtype=torch.long, device="meta"),
+            position_ids=torch.arange(n_tokens, device="meta")[None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    return cache.n_bytes, alive.peak - cache.n_bytes
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of tensors that are made within, as long as they are alive."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._now = 0
+        self._seen: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet(
+            tensor.untyped_storage() for tensor in (*network.parameters(), *network.buffers())
+        )
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation and count what it made; views share what they are of."""
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage not in self._seen:
+            self._seen.add(storage)
+            self._now += storage.nbytes()
+            weakref.finalize(storage, self._drop, storage.nbytes())
+            self.peak = max(self.peak, self._now)
+
+    def _drop(self, n_bytes: int) -> None:
+        self._now -= n_bytes
+
+
+def sized(n_bytes: float) -> str:
+    """
+    Return bytes for people.
+
+    >>> sized(16_060_523_008), sized(3_269_888)
+    ('16.1 GB', '3.3 MB')
+    """
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
