@@ -13,6 +13,10 @@ export type FinishReason = "stop" | "length" | "tool_calls" | "cancelled";
  */
 export type OpenAIRole = "system" | "developer" | "user" | "assistant" | "tool";
 /**
+ * Form of the linear layers' weights; `auto` = the first of none, int8 and nf4 that fits the memory.
+ */
+export type Quantization = "none" | "int8" | "nf4" | "auto";
+/**
  * Who speaks in a message.
  */
 export type Role = "system" | "user" | "assistant" | "tool";
@@ -607,6 +611,11 @@ export interface ChatConfig {
    * Number format of the weights; `auto` = float32 on a CPU, else the model's own.
    */
   dtype?: "auto" | "float32" | "bfloat16" | "float16";
+  quantization?: Quantization;
+  /**
+   * Most memory of the device that the model may take to answer one prompt, in GB; unset = what is free.
+   */
+  memory_gb?: number | null;
   /**
    * Answers generated at the same time; more wait in the queue.
    */

@@ -214,3 +214,27 @@ def test_a_data_folder_that_cannot_be_written_is_named(
     assert result.exit_code == 1
     assert str(tmp_path / "file" / "data") in result.stderr
     assert "LAB_DATA_FOLDER" in result.stderr
+
+
+def test_models_show_tells_each_forms_needs_and_which_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = runner.invoke(main, ["models", "show", "lab-tiny"])
+    told = json.loads(runner.invoke(main, ["models", "show", "lab-tiny", "--json"]).stdout)
+    monkeypatch.setenv("LAB_CHAT_MEMORY_GB", "0.025")
+    small = runner.invoke(main, ["models", "show", "lab-tiny"])
+    monkeypatch.setenv("LAB_CHAT_QUANTIZATION", "auto")
+    auto = runner.invoke(main, ["models", "show", "lab-tiny"])
+
+    assert [line.split()[0] for line in shown.stdout.splitlines()[1:4]] == ["none", "int8", "nf4"]
+    assert "It would be loaded as none." in shown.output
+    assert told["chosen"] == "none"
+    assert told["needs"]["none"]["weights"] > 2 * told["needs"]["int8"]["weights"]
+    assert "does not fit" in small.output
+    assert "LAB_CHAT_QUANTIZATION=int8" in small.output
+    assert "It would be loaded as int8." in auto.output
+
+
+def test_models_show_is_for_models_that_chat() -> None:
+    refused = runner.invoke(main, ["models", "show", "all-MiniLM-L6-v2"])
+
+    assert refused.exit_code == 1
+    assert "of models that chat" in refused.output
