@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from transformers import PretrainedConfig
 
 from lab.pipelines.devices import free_bytes
-from lab.pipelines.memory import MemoryNeed, memory_need, sized
+from lab.pipelines.memory import MemoryNeed, memory_needs, sized
 from lab.schemas.chat_config import ChatConfig, Quantization
-
-LADDER: Final = (Quantization.none, Quantization.int8, Quantization.nf4)
-"""From the best answers to the least memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +19,7 @@ class Prospect:
     Attributes
     ----------
     needs : mapping
-        By form.
+        By form, from the best answers to the least memory.
     n_tokens : int
         Of the prompt that is taken in one step.
     device : torch.device
@@ -44,14 +40,14 @@ class Prospect:
 
     def choose(self, wanted: Quantization) -> Quantization | None:
         """Return the wanted form, or of `auto` the first, that fits; None where none does."""
-        forms = LADDER if wanted is Quantization.auto else (wanted,)
+        forms = self.needs if wanted is Quantization.auto else (wanted,)
         return next(filter(self.fits, forms), None)
 
     def reason(self, form: Quantization) -> str:
         """Return why a form was chosen, in numbers."""
         larger = [
-            f"{other} would need {sized(self.needs[other].total)}"
-            for other in LADDER[: LADDER.index(form)]
+            f"{other} would need {sized(need.total)}"
+            for other, need in self.needs.items()
             if not self.fits(other)
         ]
         may = f"{sized(self.limit)} of {self.device} may be taken"
@@ -59,14 +55,15 @@ class Prospect:
 
     def refusal(self, model_id: str, wanted: Quantization) -> str:
         """Return why no wanted form was chosen, and what would fit."""
-        need = self.needs[LADDER[-1] if wanted is Quantization.auto else wanted]
+        least = self.needs[Quantization.nf4]
+        need = least if wanted is Quantization.auto else self.needs[wanted]
         form = self.choose(Quantization.auto)
         if form is not None:
             size = sized(self.needs[form].total)
             advice = f"It would fit with LAB_CHAT_QUANTIZATION={form} ({size})."
         else:
             advice = (
-                f"In 4 bits it would need {sized(self.needs[LADDER[-1]].total)}: choose a smaller "
+                f"In 4 bits it would need {sized(least.total)}: choose a smaller "
                 "model, a device with more memory, or a smaller LAB_CHAT_PREFILL_TOKENS."
             )
         whose = "what is free" if self.limit == self.free else "LAB_CHAT_MEMORY_GB"
@@ -97,9 +94,7 @@ def prospect(
     window = int(network_config.get_text_config(decoder=True).max_position_embeddings)
     n_tokens = min(config.prefill_tokens, window)
     return Prospect(
-        needs={
-            form: memory_need(network_config, dtype, form, n_tokens=n_tokens) for form in LADDER
-        },
+        needs=memory_needs(network_config, dtype, n_tokens=n_tokens),
         n_tokens=n_tokens,
         device=device,
         free=free,

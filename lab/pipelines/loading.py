@@ -57,11 +57,7 @@ def load_causal(
         tokenizer = AutoTokenizer.from_pretrained(folder)
         network_config = AutoConfig.from_pretrained(folder)
         dtype = torch_dtype(network_config, config.dtype, device)
-        ahead = prospect(network_config, config, dtype, device)
-        form = ahead.choose(config.quantization)
-        if form is None:
-            raise ModelLoadError(ahead.refusal(model.id, config.quantization))
-        log.info("loading", model=model.id, reason=ahead.reason(form))
+        form = form_of(model, network_config, config, dtype, device)
         network = built(folder, dtype, form, device)
         if device.type == "cuda":  # cuDNN plans each new length of a prompt anew, some 80 ms
             torch.backends.cuda.enable_cudnn_sdp(enabled=False)
@@ -69,6 +65,30 @@ def load_causal(
         fuse_layers(network)
         pack_linears(network)
         return network, tokenizer
+
+
+def form_of(
+    model: Model,
+    network_config: PretrainedConfig,
+    config: ChatConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Quantization:
+    """Return the form to load a model in; the log says why."""
+    if getattr(network_config, "quantization_config", None) is not None:
+        if config.quantization in {Quantization.int8, Quantization.nf4}:
+            raise ModelLoadError(
+                f"`{model.id}` is quantized as it is published, and {config.quantization} was "
+                "asked for: set LAB_CHAT_QUANTIZATION to none, or choose the model unquantized."
+            )
+        log.info("loading", model=model.id, reason="quantized as published; memory not foretold")
+        return Quantization.none
+    ahead = prospect(network_config, config, dtype, device)
+    form = ahead.choose(config.quantization)
+    if form is None:
+        raise ModelLoadError(ahead.refusal(model.id, config.quantization))
+    log.info("loading", model=model.id, reason=ahead.reason(form))
+    return form
 
 
 def foretold(model: Model, config: ChatConfig) -> Prospect:
@@ -91,10 +111,10 @@ def built(
     folder: Path, dtype: torch.dtype, quantization: Quantization, device: torch.device
 ) -> PreTrainedModel:
     """Return the network of a folder on a device, its linear layers quantized or not."""
+    place = {} if device.type == "cpu" else {"device_map": {"": device}}
     with BUILDING:
         if quantization is Quantization.none:
-            network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-            return cast("PreTrainedModel", network.to(device))
+            return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **place)
         return AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.building import BUILDING
 from lab.pipelines.cache import SlotCache
 from lab.schemas.chat_config import Quantization
@@ -59,11 +60,11 @@ class MemoryNeed:
         return f"{sized(self.total)} ({said})"
 
 
-def memory_need(
-    config: PretrainedConfig, dtype: torch.dtype, quantization: Quantization, *, n_tokens: int
-) -> MemoryNeed:
+def memory_needs(
+    config: PretrainedConfig, dtype: torch.dtype, *, n_tokens: int
+) -> dict[Quantization, MemoryNeed]:
     """
-    Return what a causal language model needs to take a prompt.
+    Return what a causal language model needs to take a prompt, in each form, the largest first.
 
     Parameters
     ----------
@@ -71,22 +72,33 @@ def memory_need(
         Of the model.
     dtype : torch.dtype
         Of the weights that are not quantized, of keys, values and activations.
-    quantization : Quantization
-        Of the linear layers.
     n_tokens : int
         Tokens of a prompt that is prefilled in one step.
+
+    Raises
+    ------
+    ModelLoadError
+        If the lab's batch cannot run such a model.
     """
     network = without_storage(config, dtype)
+    AttentionMasks.of(network)
     try:
         cache, activations = rehearse(network, n_tokens)
     except RuntimeError:  # some layers (experts) compute in bfloat16 alone where nothing is stored
         wider = dtype.itemsize / torch.bfloat16.itemsize
         halves = rehearse(without_storage(config, torch.bfloat16), n_tokens)
         cache, activations = (int(wider * n_bytes) for n_bytes in halves)
-    if quantization is Quantization.nf4:  # multiplied by more than one row, one is unfolded at once
-        layers = quantized(network)
-        activations += max((x.weight.numel() * dtype.itemsize for x in layers), default=0)
-    return MemoryNeed(weight_bytes(network, quantization), cache, activations)
+    layers = quantized(network)
+    # Multiplied by more than one row, a layer in 4 bits is unfolded for the moment.
+    unfolded = max((x.weight.numel() * dtype.itemsize for x in layers), default=0)
+    return {
+        form: MemoryNeed(
+            weight_bytes(network, form),
+            cache,
+            activations + (unfolded if form is Quantization.nf4 else 0),
+        )
+        for form in (Quantization.none, Quantization.int8, Quantization.nf4)
+    }
 
 
 def without_storage(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

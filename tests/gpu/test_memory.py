@@ -12,7 +12,7 @@ from benchmarks.random_llama import save_random_llama, words
 from lab.pipelines import run_pipeline
 from lab.pipelines.devices import free_bytes
 from lab.pipelines.load import load_chat
-from lab.pipelines.memory import memory_need
+from lab.pipelines.memory import memory_needs
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
@@ -50,9 +50,8 @@ async def test_memory_is_within_a_tenth_of_what_was_foretold(
     form: Quantization,
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
-    foretold = memory_need(
-        AutoConfig.from_pretrained(folder), torch.bfloat16, form, n_tokens=N_TOKENS
-    )
+    network_config = AutoConfig.from_pretrained(folder)
+    foretold = memory_needs(network_config, torch.bfloat16, n_tokens=N_TOKENS)[form]
     config = ChatConfig.model_validate(
         {
             "model": str(folder),

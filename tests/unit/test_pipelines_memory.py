@@ -24,7 +24,7 @@ from lab.errors import ModelLoadError
 from lab.pipelines import run_pipeline
 from lab.pipelines.chat import TransformersChat
 from lab.pipelines.load import load_chat
-from lab.pipelines.memory import Alive, memory_need
+from lab.pipelines.memory import Alive, memory_needs
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
@@ -66,9 +66,8 @@ def load(folder: Path, **more: Any) -> TransformersChat:
 def needs(folder: Path) -> dict[Quantization, float]:
     """Return the gigabytes that each form of the model needs."""
     config = AutoConfig.from_pretrained(folder)
-    return {
-        form: memory_need(config, torch.float32, form, n_tokens=64).total / 1e9 for form in FORMS
-    }
+    needs = memory_needs(config, torch.float32, n_tokens=64)
+    return {form: need.total / 1e9 for form, need in needs.items()}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("config", FAMILIES, ids=lambda config: config.model_type)
 def test_a_network_takes_what_was_foretold(config: PretrainedConfig) -> None:
-    need = memory_need(config, torch.float32, Quantization.none, n_tokens=N_TOKENS)
+    need = memory_needs(config, torch.float32, n_tokens=N_TOKENS)[Quantization.none]
     network = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     alive = Alive(network)
     with torch.inference_mode(), alive:
@@ -96,9 +95,8 @@ def test_a_network_takes_what_was_foretold(config: PretrainedConfig) -> None:
 async def test_each_form_answers_and_lies_in_memory_as_foretold(
     folder: Path, form: Quantization
 ) -> None:
-    foretold = memory_need(
-        AutoConfig.from_pretrained(folder), torch.float32, form, n_tokens=64
-    ).weights
+    config = AutoConfig.from_pretrained(folder)
+    foretold = memory_needs(config, torch.float32, n_tokens=64)[form].weights
     chat = load(folder, quantization=form)
     try:
         hello = [ChatMessage(role=Role.user, content="Hello")]
