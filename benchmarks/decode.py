@@ -5,6 +5,10 @@ A Llama of the shape of the 8 B models with random weights in bfloat16, 1, 8 and
 250 tokens and 128 new ones, through the lab's chat pipeline; beside it, in the same run, batched
 `generate` of transformers with the same weights. The roofline is what one stream could reach if
 reading the weights at the rate of a copy on the device were all.
+
+On an H100 a step takes 7.4 ms on the device, of which the products of matrices take 5.4 (5.0 by the
+roofline) and small operations 2: norms, attention and the writing of keys and values, some 20 a
+layer. About 1 ms more passes on the host, which chooses the token before the next step begins.
 """
 
 import asyncio
