@@ -6,7 +6,8 @@ of the turns of all owners. To each embedding x, of length 1, the index adds a c
 that is its owner's and its model's (`memory_space`): 64 signs, so that the codes of two owners are
 nearly orthogonal. In it a turn of the owner has the similarity (x·q + 1) / 2 to a question q, and
 one of somebody else about x·q / 2: a walk that begins at the owner's code stays among their turns.
-It finds nearly all that a comparison of each would find; who ranks them compares exactly.
+It finds nearly all that a comparison of each would find, of a very large owner by looking at more
+than are asked for; who ranks them compares exactly.
 
 References
 ----------
@@ -32,12 +33,16 @@ LEAST_FOR_GRAPH: Final = 10_000
 _QUERY_IN_SPACE: Final = (
     f"(CAST(:query AS halfvec({EMBEDDING_DIM})) || memory_space(:owner, :model))::halfvec(832)"
 )
-_WALK: Final = {
-    "hnsw.ef_search": "200",
-    "hnsw.iterative_scan": "relaxed_order",
-    "hnsw.max_scan_tuples": "5000",
-}
-"""Look on while rows are sorted out, as those of other chats are, but not for ever."""
+_EXACTLY: Final = "embedding <=> CAST(:query AS vector)"
+ALL_SEEN: Final = 150_000
+"""Up to so many turns, a walk that finds as many as are asked for misses next to none of them."""
+ONE_IN: Final = 160
+"""Of more turns, so great a part is looked at: of a million, a plain walk misses one in eight."""
+LEAST_AT_ONCE: Final = 200
+MOST_AT_ONCE: Final = 1000
+"""Candidates of one round of a walk; pgvector takes no more."""
+MOST_PASSED: Final = 5000
+"""Rows that a walk looks at before it gives up, where it wants few."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,9 @@ async def nearest(
 
 async def _each(session: AsyncSession, within: Within, values: dict[str, Any]) -> list[UUID]:
     """Compare all."""
-    return await _ids(session, within, "embedding <=> CAST(:query AS vector)", values)
+    return await _ids(
+        session, f"SELECT id {_from(within)} ORDER BY {_EXACTLY} LIMIT :limit", values
+    )
 
 
 async def _by_graph(session: AsyncSession, within: Within, values: dict[str, Any]) -> list[UUID]:
@@ -107,8 +114,24 @@ async def _by_graph(session: AsyncSession, within: Within, values: dict[str, Any
     The planner knows neither how many steps that takes nor what a comparison costs, and may prefer
     to sort all rows: it is forbidden to.
     """
-    await _set(session, enable_sort="off", **_WALK)
-    found = await _ids(session, within, f"{EMBEDDING_IN_SPACE} <=> {_QUERY_IN_SPACE}", values)
+    seen = max(values["limit"], within.n // ONE_IN if within.n > ALL_SEEN else 0)
+    await _set(
+        session,
+        **{
+            "enable_sort": "off",
+            "hnsw.ef_search": str(min(max(seen, LEAST_AT_ONCE), MOST_AT_ONCE)),
+            # Look on while rows are sorted out, as those of other chats are, but not for ever.
+            "hnsw.iterative_scan": "relaxed_order",
+            "hnsw.max_scan_tuples": str(max(MOST_PASSED, 4 * seen)),
+            "hnsw.scan_mem_multiplier": "8",
+        },
+    )
+    walk = f"{_from(within)} ORDER BY {EMBEDDING_IN_SPACE} <=> {_QUERY_IN_SPACE} LIMIT :seen"
+    statement = f"SELECT id {walk}"
+    if seen > values["limit"]:
+        looked_at = f"(SELECT id, embedding {walk}) AS looked_at"
+        statement = f"SELECT id FROM {looked_at} ORDER BY {_EXACTLY} LIMIT :limit"
+    found = await _ids(session, statement, {**values, "seen": seen})
     await _set(session, enable_sort="on")
     return found
 
@@ -119,11 +142,10 @@ async def _set(session: AsyncSession, **settings: str) -> None:
     await session.execute(text(f"SELECT {calls}"))
 
 
-async def _ids(
-    session: AsyncSession, within: Within, distance: str, values: dict[str, Any]
-) -> list[UUID]:
-    statement = text(
-        f"SELECT id FROM memories WHERE {within.condition} AND embedding_model = :model"
-        f" ORDER BY {distance} LIMIT :limit"
-    ).bindparams(bindparam("owner", type_=Uuid), bindparam("query", type_=VECTOR(EMBEDDING_DIM)))
-    return list(await session.scalars(statement, values))
+def _from(within: Within) -> str:
+    return f"FROM memories WHERE {within.condition} AND embedding_model = :model"
+
+
+async def _ids(session: AsyncSession, statement: str, values: dict[str, Any]) -> list[UUID]:
+    bound = (bindparam("owner", type_=Uuid), bindparam("query", type_=VECTOR(EMBEDDING_DIM)))
+    return list(await session.scalars(text(statement).bindparams(*bound), values))

@@ -239,9 +239,16 @@ def by_graph(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("by_graph")
+@pytest.mark.parametrize("all_seen", [150_000, 100], ids=["as many as asked for", "more"])
 async def test_among_very_many_turns_the_nearest_are_found_by_the_index(
-    database: Database, owner: User, other_owner: User
+    database: Database,
+    owner: User,
+    other_owner: User,
+    monkeypatch: pytest.MonkeyPatch,
+    all_seen: int,
 ) -> None:
+    monkeypatch.setattr("lab.db.nearest.ALL_SEEN", all_seen)
+    monkeypatch.setattr("lab.db.nearest.ONE_IN", 3)
     stored, queries, limit = vectors(600), vectors(5, seed=1), 100
     async with database.stores(other_owner.id) as stores:
         await remember(stores, ["word"] * 600, queries[np.arange(600) % 5])
