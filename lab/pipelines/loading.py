@@ -74,20 +74,20 @@ def form_of(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Quantization:
-    """Return the form to load a model in; the log says why."""
+    """Return the form to load a model in; where the lab chose it, the log says why."""
     if getattr(network_config, "quantization_config", None) is not None:
         if config.quantization in {Quantization.int8, Quantization.nf4}:
             raise ModelLoadError(
                 f"`{model.id}` is quantized as it is published, and {config.quantization} was "
                 "asked for: set LAB_CHAT_QUANTIZATION to none, or choose the model unquantized."
             )
-        log.info("loading", model=model.id, reason="quantized as published; memory not foretold")
-        return Quantization.none
+        return Quantization.none  # what such weights take is not foretold
     ahead = prospect(network_config, config, dtype, device)
     form = ahead.choose(config.quantization)
     if form is None:
         raise ModelLoadError(ahead.refusal(model.id, config.quantization))
-    log.info("loading", model=model.id, reason=ahead.reason(form))
+    if config.quantization is Quantization.auto:
+        log.info("loading", model=model.id, reason=ahead.reason(form))
     return form
 
 
