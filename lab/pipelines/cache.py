@@ -186,7 +186,7 @@ class SlotCache(Cache):
         """
         focus = self.focus
         if n_rows > focus.n_rows:
-            focus.n_rows = max(n_rows, focus.n_rows * 3 // 2)
+            focus.n_rows = max(n_rows, focus.n_rows * 2)
         if n_tokens > focus.n_tokens:
             wanted = max(n_tokens, focus.n_tokens * 3 // 2)
             focus.n_tokens = -(-wanted // GRAIN) * GRAIN
