@@ -105,10 +105,8 @@ class SlotCache(Cache):
     @property
     def n_bytes(self) -> int:
         """Bytes of the buffers that there are."""
-        buffers = [
-            t for layer in self._slots if layer.is_initialized for t in (layer.keys, layer.values)
-        ]
-        return sum(buffer.untyped_storage().nbytes() for buffer in buffers)
+        there = [layer for layer in self._slots if layer.is_initialized]
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in there)
 
     def focus_row(self, row: int, start: int, length: int) -> None:
         """Aim the next pass at tokens `start` to `length` of one row."""

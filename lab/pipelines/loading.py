@@ -75,7 +75,7 @@ def form_of(
     device: torch.device,
 ) -> Quantization:
     """Return the form to load a model in; where the lab chose it, the log says why."""
-    if getattr(network_config, "quantization_config", None) is not None:
+    if is_quantized(network_config):
         if config.quantization in {Quantization.int8, Quantization.nf4}:
             raise ModelLoadError(
                 f"`{model.id}` is quantized as it is published, and {config.quantization} was "
@@ -98,13 +98,24 @@ def foretold(model: Model, config: ChatConfig) -> Prospect:
     Raises
     ------
     ModelLoadError
-        When its configuration cannot be had, or is of no causal language model.
+        When its configuration cannot be had, is of no causal language model, or says that the
+        weights are quantized as they are published.
     """
     device = torch_device(config.device)
     with clear_errors(model):
         network_config = AutoConfig.from_pretrained(model.source, revision=model.revision)
+        if is_quantized(network_config):
+            raise ModelLoadError(
+                f"`{model.id}` is quantized as it is published, and what such weights need cannot "
+                "be foretold: add the sizes of its files to know about how much."
+            )
         dtype = torch_dtype(network_config, config.dtype, device)
         return prospect(network_config, config, dtype, device)
+
+
+def is_quantized(network_config: PretrainedConfig) -> bool:
+    """Return whether a model's weights are quantized as they are published."""
+    return getattr(network_config, "quantization_config", None) is not None
 
 
 def built(

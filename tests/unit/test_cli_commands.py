@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from transformers import LlamaConfig
 from typer.testing import CliRunner
 
 from lab.cli import COMMANDS, load, main
@@ -238,3 +239,11 @@ def test_models_show_is_for_models_that_chat() -> None:
 
     assert refused.exit_code == 1
     assert "of models that chat" in refused.output
+
+
+def test_models_show_foretells_nothing_of_published_quantized_weights(tmp_path: Path) -> None:
+    LlamaConfig(quantization_config={"quant_method": "gptq", "bits": 4}).save_pretrained(tmp_path)
+    refused = runner.invoke(main, ["models", "show", str(tmp_path)])
+
+    assert refused.exit_code == 1
+    assert "quantized as it is published" in refused.output
