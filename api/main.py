@@ -26,6 +26,7 @@ from api.routes import (
     health,
     memories,
     models,
+    residency,
     runs,
     turns,
     users,
@@ -36,6 +37,7 @@ from lab.runtime import open_runtime
 
 ROUTERS = (
     models.router,
+    residency.router,
     chat.router,
     turns.router,
     embeddings.router,
@@ -96,11 +98,21 @@ def _hub_identity() -> Identity:
     return hub_identity()
 
 
+def settle_garbage() -> None:
+    """
+    Free what models left behind, and never look at again what the others brought.
+
+    A full collection, which happens every few dozen requests, would spend a tenth of a second on
+    looking through it.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    # What a model and its libraries bring stays: a full collection, which happens every few dozen
-    # requests, would spend a tenth of a second on looking through it.
-    async with open_runtime(app.state.settings, on_load=gc.freeze) as runtime:
+    async with open_runtime(app.state.settings, on_change=settle_garbage) as runtime:
         app.state.runtime = runtime
         app.state.metrics.watch(runtime.pipelines, runtime.cache)
         async with aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations:

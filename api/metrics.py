@@ -51,12 +51,33 @@ class _PipelineCollector(Collector):
         }
         for name, (description, value) in gauges.items():
             yield GaugeMetricFamily(name, description, value=value)
+        yield from self._memory()
+        yield CounterMetricFamily(
+            "lab_model_evictions", "Models that left memory for others.", value=stats.evictions
+        )
         yield CounterMetricFamily(
             "lab_prompt_tokens", "Prompt tokens processed.", value=stats.prompt_tokens
         )
         yield CounterMetricFamily(
             "lab_generated_tokens", "Tokens generated.", value=stats.generated_tokens
         )
+
+    def _memory(self) -> Iterator[Metric]:
+        residency = self._pipelines.residency()
+        devices = GaugeMetricFamily(
+            "lab_device_bytes", "Memory of devices that hold models.", labels=["device", "kind"]
+        )
+        for one in residency.devices:
+            devices.add_metric([one.device, "free"], one.free_bytes)
+            devices.add_metric([one.device, "taken"], one.taken_bytes)
+            devices.add_metric([one.device, "room"], one.room_bytes)
+        models = GaugeMetricFamily(
+            "lab_model_bytes", "Memory that models use.", labels=["device", "model"]
+        )
+        for model in residency.models:
+            models.add_metric([model.device, model.model], model.used_bytes)
+        yield devices
+        yield models
 
 
 class _CacheCollector(Collector):

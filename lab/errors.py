@@ -20,6 +20,7 @@ LabError
 └── UnavailableError                           a part of the lab does not answer
     ├── DatabaseError                          the database
     ├── ModelLoadError                         a model
+    │   └── NoRoomError                        its device's memory is taken
     └── ServiceError                           a process of the lab
 
 The message says what came, what was expected and what to do. `code` is what programs read and
@@ -194,6 +195,12 @@ class ModelLoadError(UnavailableError):
     """A model could not be loaded."""
 
     code = "model_unavailable"
+
+
+class NoRoomError(ModelLoadError):
+    """A model finds no room in the memory of its device."""
+
+    code = "no_room"
 
 
 class ServiceError(UnavailableError):

@@ -131,8 +131,10 @@ class EmbeddingPipeline(Protocol):
 class Pipelines(Protocol):
     """Where workflows get pipelines; each context is a lease on a loaded model."""
 
-    def chat(self, model_id: str) -> AbstractAsyncContextManager[ChatPipeline]:
-        """Lease a chat model."""
+    def chat(
+        self, model_id: str, *, purpose: str = "answer", owner: UUID | None = None
+    ) -> AbstractAsyncContextManager[ChatPipeline]:
+        """Lease a chat model, for a purpose of an owner; None = the lab's own."""
         ...
 
     def embedding(self) -> AbstractAsyncContextManager[EmbeddingPipeline]:

@@ -1,6 +1,7 @@
 """The composition root: opens database, models and graphs, and closes them."""
 
 import asyncio
+import gc
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -337,8 +338,8 @@ class Runtime:
         """Lease the models of a turn and yield what its run depends on."""
         profile = self._profile(turn, settings)
         async with (
-            self.pipelines.chat(profile.model) as chat,
             self.pipelines.embedding() as embedding,
+            self.pipelines.chat(profile.model, owner=owner.id) as chat,
         ):
             run_id = new_id()
             turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
@@ -387,7 +388,7 @@ class Runtime:
                 if conversation.title != NEW_CHAT:
                     return
                 first = await stores.messages.list(conversation_id, before_position=2)
-            async with self.pipelines.chat(profile.model) as chat:
+            async with self.pipelines.chat(profile.model, purpose="title", owner=owner.id) as chat:
                 title, usage = await write_title(chat, [to_chat_message(m) for m in first])
             async with self.database.stores(owner.id) as stores:
                 if usage is not None:
@@ -401,7 +402,7 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(
-    settings: Settings, on_load: Callable[[], object] = lambda: None
+    settings: Settings, on_change: Callable[[], object] = gc.collect
 ) -> AsyncIterator[Runtime]:
     """
     Open the database (the embedded one when no URL is set), the models and the graphs.
@@ -410,8 +411,8 @@ async def open_runtime(
     ----------
     settings : Settings
         Of this process.
-    on_load : callable
-        Called after each load of a model.
+    on_change : callable
+        Called in a thread after models came or went.
 
     Raises
     ------
@@ -423,7 +424,7 @@ async def open_runtime(
         database = await stack.enter_async_context(open_database(settings))
         await stack.enter_async_context(database.attended())
         cache = await stack.enter_async_context(open_cache(config.cache, database))
-        pipelines = pipeline_factory(config.chat, config.embedding, on_load)
+        pipelines = pipeline_factory(config.chat, config.embedding, config.residency, on_change)
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, cache, pipelines, composer)

@@ -25,6 +25,10 @@ export type Role = "system" | "user" | "assistant" | "tool";
  */
 export type SummaryStyle = "key_points" | "summary" | "brief" | "master";
 /**
+ * What was decided about a model's memory.
+ */
+export type DecisionKind = "loaded" | "evicted" | "unloaded" | "waiting" | "refused" | "failed";
+/**
  * How a vector is written.
  */
 export type EncodingFormat = "float" | "base64";
@@ -76,6 +80,10 @@ export type SourceKind = "system" | "document" | "summary" | "memory" | "fact" |
  * What a step of research does.
  */
 export type ResearchStepKind = "plan" | "gather" | "analyse" | "synthesise";
+/**
+ * Where a model is between coming and going.
+ */
+export type ResidencyState = "loading" | "resident" | "leaving";
 /**
  * What a run does.
  */
@@ -604,6 +612,10 @@ export interface ChatConfig {
    */
   revision?: string | null;
   /**
+   * More models that requests may name, as `model` does; each is loaded when it is first asked for.
+   */
+  models?: string[];
+  /**
    * `auto`, or a torch device such as `cpu` or `cuda:0`.
    */
   device?: string;
@@ -612,10 +624,6 @@ export interface ChatConfig {
    */
   dtype?: "auto" | "float32" | "bfloat16" | "float16";
   quantization?: Quantization;
-  /**
-   * Most memory of the device that the model may take to answer one prompt, in GB; unset = what is free.
-   */
-  memory_gb?: number | null;
   /**
    * Answers generated at the same time; more wait in the queue.
    */
@@ -875,6 +883,7 @@ export interface Config {
   cache: CacheConfig;
   chat: ChatConfig;
   embedding: EmbeddingConfig;
+  residency: ResidencyConfig;
   hub: HubConfig;
   evaluation: EvaluationConfig;
   limits: LimitsConfig;
@@ -995,6 +1004,23 @@ export interface EmbeddingConfig {
    * Texts embedded together.
    */
   batch_size?: number;
+}
+/**
+ * How models share the memory of their devices.
+ */
+export interface ResidencyConfig {
+  /**
+   * Most memory of each device that models may take, in GB; unset = what is free.
+   */
+  memory_gb?: number | null;
+  /**
+   * Seconds that a request waits for models in use to leave, before it is refused.
+   */
+  wait_s?: number;
+  /**
+   * Models that are never evicted, besides the embedding model.
+   */
+  pinned?: string[];
 }
 /**
  * JupyterHub.
@@ -1303,6 +1329,53 @@ export interface ConversationUpdate {
    * True to let others' questions find what was said in it, false to end that.
    */
   shared?: boolean | null;
+}
+/**
+ * What was decided about a model's memory, and why.
+ */
+export interface Decision {
+  /**
+   * When.
+   */
+  at: string;
+  kind: DecisionKind;
+  /**
+   * About which model.
+   */
+  model: string;
+  /**
+   * Whose memory.
+   */
+  device: string;
+  /**
+   * Why, in words and numbers.
+   */
+  reason: string;
+}
+/**
+ * The memory of a device, as the lab shares it out.
+ */
+export interface DeviceAccount {
+  /**
+   * The device, as torch names it.
+   */
+  device: string;
+  /**
+   * Most that models may take; null = what is free.
+   */
+  budget_bytes: number | null;
+  /**
+   * What no process uses there.
+   */
+  free_bytes: number;
+  /**
+   * What models take or were promised.
+   */
+  taken_bytes: number;
+  /**
+   * What another model may take without one leaving.
+   */
+  room_bytes: number;
 }
 /**
  * A file whose text can be searched and cited.
@@ -1958,6 +2031,23 @@ export interface ImagePart {
   file_id: string;
 }
 /**
+ * One use of a model, which keeps it in memory.
+ */
+export interface Lease {
+  /**
+   * What it is used for.
+   */
+  purpose: string;
+  /**
+   * Whose use it is; null for the lab's own, and for other people's unless an administrator asks.
+   */
+  owner_id: string | null;
+  /**
+   * When it began.
+   */
+  since: string;
+}
+/**
  * A turn that can be found again.
  */
 export interface Memory {
@@ -2418,6 +2508,82 @@ export interface ResearchTask {
    * When it ended.
    */
   finished_at?: string | null;
+}
+/**
+ * Who holds which memory, and why.
+ */
+export interface Residency {
+  /**
+   * Devices that hold models.
+   */
+  devices: DeviceAccount[];
+  /**
+   * The models.
+   */
+  models: Resident[];
+  /**
+   * The last decisions, newest first.
+   */
+  decisions: Decision[];
+}
+/**
+ * A model in a device's memory.
+ */
+export interface Resident {
+  /**
+   * Its name.
+   */
+  model: string;
+  /**
+   * Where it is.
+   */
+  device: string;
+  /**
+   * Form of its linear layers' weights.
+   */
+  form: string;
+  state: ResidencyState;
+  /**
+   * What it was said to need before it was loaded.
+   */
+  foretold_bytes: number;
+  /**
+   * What its weights, keys and values take now.
+   */
+  used_bytes: number;
+  /**
+   * What nobody else may take because of it.
+   */
+  taken_bytes: number;
+  /**
+   * Who uses it now.
+   */
+  leases: Lease[];
+  /**
+   * True for a model that is never evicted.
+   */
+  pinned: boolean;
+  /**
+   * Among models that may leave, those of the lowest leave first.
+   */
+  priority: number;
+  /**
+   * Seconds since the last use ended; 0 while it is used.
+   */
+  idle_s: number;
+}
+/**
+ * How a model shares the memory from now on; what is left out stays.
+ */
+export interface ResidencyUpdate {
+  /**
+   * Never evict it.
+   */
+  pinned?: boolean | null;
+  /**
+   * Among models that may leave, those of the lowest leave first.
+   */
+  priority?: number | null;
 }
 /**
  * One execution: a chat turn or an evaluation.

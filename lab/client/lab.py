@@ -17,6 +17,7 @@ from lab.client.facts import Facts
 from lab.client.http import Http
 from lab.client.memories import Memories
 from lab.client.requests import checked
+from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
 from lab.protocols import FloatArray
 from lab.schemas.caller import Caller
@@ -52,6 +53,8 @@ class Lab:
     ----------
     conversations, memories, facts, documents, config, keys, evals, schedules
         What the user owns.
+    residents
+        The models in memory, and who uses them.
 
     Examples
     --------
@@ -74,6 +77,7 @@ class Lab:
         self.keys = Keys(http)
         self.evals = Evals(http)
         self.schedules = Schedules(http)
+        self.residents = Residents(http)
 
     async def chat(
         self, message: str | Sequence[ChatMessage], *, model: str | None = None, **options: Any

@@ -11,10 +11,14 @@ from lab.commands.printing import notes, print_json, print_table
 from lab.config import load_settings
 from lab.errors import InputError
 from lab.pipelines.catalog import Catalog, configured
+from lab.pipelines.factory import ledger_of
+from lab.pipelines.need import sized
 from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
 
 app = typer.Typer(help="The models of this lab.", no_args_is_help=True, add_completion=False)
+
+Name = Annotated[str, typer.Argument(help="As `lab models list` shows it.")]
 
 
 @app.callback()
@@ -56,22 +60,24 @@ def show(
 
     Examples: `lab models show lab-tiny` · `lab models show Qwen/Qwen3-8B`
     """
-    from lab.pipelines.loading import foretold  # noqa: PLC0415 - imports torch
-    from lab.pipelines.memory import sized  # noqa: PLC0415
+    from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
 
     config = load_settings().config
-    known = {model.id: model for model in Catalog(config.chat, config.embedding).models()}
+    catalog = Catalog(config.chat, config.embedding)
+    known = {model.id: model for model in catalog.models()}
     model = known.get(name) or configured(name, None, Task.chat)
     if model.task is not Task.chat:
         raise InputError(f"`{name}` does {model.task}; what is shown is of models that chat.")
-    ahead = foretold(model, config.chat)
-    chosen = ahead.choose(config.chat.quantization)
+    ahead = foretell_chat(model, config.chat, download=False)
+    ledger = ledger_of(config.residency)
+    limit = ledger.capacity(ahead.device)
+    chosen = ahead.choose(limit)
     if as_json:
         print_json(
             {
                 "model": model.id,
-                "device": str(ahead.device),
-                "limit": ahead.limit,
+                "device": ahead.device,
+                "limit": limit,
                 "needs": {form: asdict(need) for form, need in ahead.needs.items()},
                 "chosen": chosen,
             }
@@ -83,21 +89,81 @@ def show(
             [
                 form,
                 *(sized(n) for n in (need.weights, need.cache, need.activations, need.total)),
-                "yes" if ahead.fits(form) else "no",
+                "yes" if need.total <= limit else "no",
             ]
             for form, need in ahead.needs.items()
         ],
     )
     notes.print(
-        f"Needed to take {ahead.n_tokens:,} tokens of a prompt; {sized(ahead.limit)} of "
-        f"{ahead.device} may be taken.",
+        f"Needed {ahead.step}; {sized(limit)} of {ahead.device} may be taken.",
         f"It would be loaded as {chosen}."
         if chosen is not None
-        else ahead.refusal(model.id, config.chat.quantization),
+        else ahead.refusal(limit, ledger.limits(ahead.device)),
         soft_wrap=True,
     )
+
+
+@app.command()
+def load(name: Name) -> None:
+    """
+    Bring a model into the memory of the running lab before anybody asks for it.
+
+    For administrators. Example: `lab models load lab-tiny`
+    """
+    asyncio.run(_load(name))
+    notes.print(f"`{name}` is in memory.")
+
+
+@app.command()
+def unload(name: Name) -> None:
+    """
+    Take a model out of the memory of the running lab; one that is used stays.
+
+    For administrators. Example: `lab models unload lab-tiny`
+    """
+    asyncio.run(_unload(name))
+    notes.print(f"`{name}` is not in memory.")
+
+
+@app.command()
+def share(
+    name: Name,
+    pinned: Annotated[
+        bool | None, typer.Option("--pin/--no-pin", help="Never evict it, or end that.")
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(min=-100, max=100, help="Models of the lowest leave first; 0 at the start."),
+    ] = None,
+) -> None:
+    """
+    Say how a model shares the memory of the running lab, until that ends.
+
+    For administrators. Examples: `lab models share lab-tiny --pin` ·
+    `lab models share lab-tiny --no-pin --priority -10`
+    """
+    if pinned is None and priority is None:
+        raise InputError("Nothing to change: give --pin, --no-pin or --priority.")
+    asyncio.run(_share(name, pinned, priority))
+    notes.print(f"`{name}` shares the memory as asked for.")
 
 
 async def _list() -> list[ModelCard]:
     async with open_client() as lab:
         return await lab.models()
+
+
+async def _load(name: str) -> None:
+    async with open_client() as lab:
+        with notes.status(f"Loading {name} …"):
+            await lab.residents.load(name)
+
+
+async def _unload(name: str) -> None:
+    async with open_client() as lab:
+        await lab.residents.unload(name)
+
+
+async def _share(name: str, pinned: bool | None, priority: int | None) -> None:
+    async with open_client() as lab:
+        await lab.residents.share(name, pinned=pinned, priority=priority)

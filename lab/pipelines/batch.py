@@ -70,6 +70,11 @@ class Batch:
         filling = [self._filling] if self._filling else []
         return [*self._rows, *filling, *self.waiting]
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of keys and values."""
+        return self._cache.n_bytes
+
     @torch.inference_mode()
     def step(self) -> None:
         """Prefill what the budget allows, then decode one token of every row."""

@@ -28,7 +28,7 @@ class Catalog:
     Parameters
     ----------
     chat : ChatConfig
-        Names the default chat model.
+        Names the chat models, the default one first.
     embedding : EmbeddingConfig
         Names the embedding model.
     """
@@ -36,7 +36,8 @@ class Catalog:
     def __init__(self, chat: ChatConfig, embedding: EmbeddingConfig) -> None:
         self.chat = configured(chat.model, chat.revision, Task.chat)
         self.embedding = configured(embedding.model, embedding.revision, Task.embedding)
-        known = (self.chat, self.embedding, *packaged())
+        more = [configured(name, None, Task.chat) for name in chat.models]
+        known = (self.chat, self.embedding, *more, *packaged())
         self._models = {model.id: model for model in reversed(known)}
 
     def models(self) -> list[Model]:

@@ -11,9 +11,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lab.errors import ContextLengthError, InputError, LabError, ModelLoadError
 from lab.pipelines.batch import Batch
 from lab.pipelines.engine import Engine, Mailbox
+from lab.pipelines.memory import network_bytes
 from lab.pipelines.request import Outcome, Request
 from lab.pipelines.sampling import Sampler
 from lab.pipelines.split import CALL, MARKERS, THINK, Splitter
+from lab.pipelines.tally import Tally
 from lab.pipelines.text import Detokeniser, StopMatcher
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_delta import ChatDelta
@@ -40,6 +42,8 @@ class TransformersChat:
         A tokenizer with a chat template.
     config : ChatConfig
         Sizes of the batch and its queue.
+    tally : Tally, optional
+        Where its tokens are counted.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class TransformersChat:
         tokenizer: PreTrainedTokenizerBase,
         *,
         config: ChatConfig,
+        tally: Tally | None = None,
     ) -> None:
         if not tokenizer.chat_template:
             raise ModelLoadError(
@@ -61,13 +66,22 @@ class TransformersChat:
             update={"context_length": self.context_length, "loaded": True}
         )
         self._network = network
+        self._weight_bytes = network_bytes(network)
         self._tokenizer = tokenizer
         self._config = config
         # The prompt of an answer was counted while its window was built.
         self._encode = lru_cache(KEPT_PROMPTS)(self._encoded)
         self.engine = Engine(
-            self._new_batch, max_streams=config.max_streams, max_queue=config.max_queue
+            self._new_batch,
+            max_streams=config.max_streams,
+            max_queue=config.max_queue,
+            tally=tally or Tally(),
         )
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that weights, keys and values take now; 0 when it is closed."""
+        return self._weight_bytes + self.engine.n_bytes
 
     def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of the prompt, chat template and generation prompt included."""
@@ -98,8 +112,10 @@ class TransformersChat:
             self.engine.cancel(request)
 
     def close(self) -> None:
-        """End the engine's thread."""
+        """End the engine's thread, and give the memory back."""
         self.engine.close()
+        self._weight_bytes = 0
+        del self._network
 
     def _new_batch(self, flush: Callable[[], None]) -> Batch:
         if self._config.threads:

@@ -5,14 +5,17 @@ Shape letters: N texts, B batch, T tokens, D dimensions of the model.
 """
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers import AutoConfig, PretrainedConfig
 
 from lab.errors import ModelLoadError, UnavailableError
 from lab.pipelines.building import BUILDING
@@ -20,7 +23,10 @@ from lab.pipelines.catalog import WEIGHTS_SHA256
 from lab.pipelines.devices import torch_device
 from lab.pipelines.files import check_sha256, local_folder, signature
 from lab.pipelines.loading import clear_errors
+from lab.pipelines.memory import encoder_need, network_bytes
+from lab.pipelines.need import Prospect
 from lab.protocols import EMBEDDING_DIM, EmbeddingKind, FloatArray
+from lab.schemas.chat_config import Quantization
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
 
@@ -114,6 +120,7 @@ class SentenceEmbedding:
         )
         self.signature = signature
         self._network = network.eval()
+        self._n_bytes = network_bytes(network)
         self._batch_size = batch_size
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
         self._lock = threading.Lock()
@@ -132,6 +139,24 @@ class SentenceEmbedding:
                 network = SentenceTransformer(str(folder), device=device, local_files_only=True)
             signed = signature(model, folder)
         return cls(model, network, signature=signed, batch_size=config.batch_size)
+
+    @staticmethod
+    def foretell(model: Model, config: EmbeddingConfig) -> Prospect:
+        """Return what an embedding model will need for a batch, from its configuration alone."""
+        device = torch_device(config.device)
+        with clear_errors(model):
+            folder = local_folder(model)
+            network_config = AutoConfig.from_pretrained(folder)
+            n_tokens = window_of(folder, network_config)
+            dtype = network_config.dtype or torch.float32
+            need = encoder_need(network_config, dtype, n_texts=config.batch_size, n_tokens=n_tokens)
+        step = f"to embed {config.batch_size} texts of {n_tokens} tokens at once"
+        return Prospect(model.id, str(device), step, {Quantization.none: need})
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that its weights take; 0 when it is closed."""
+        return self._n_bytes
 
     async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
         """Return unit vectors of shape (N, 768), in the order of `texts`."""
@@ -154,8 +179,10 @@ class SentenceEmbedding:
         return counts
 
     def close(self) -> None:
-        """End the thread after the calls under way."""
+        """End the thread after the calls under way, and give the memory back."""
         self._thread.shutdown()
+        self._n_bytes = 0
+        del self._network
 
     def _answer_calls(self) -> None:
         """Embed for those who wait, a batch for each in its turn, until nobody waits."""
@@ -233,6 +260,13 @@ class SentenceEmbedding:
         output = self._network(features.to(self._network.device))["sentence_embedding"]  # (B, D)
         unit: FloatArray = torch.nn.functional.normalize(output.float(), dim=-1).cpu().numpy()
         return unit
+
+
+def window_of(folder: Path, network_config: PretrainedConfig) -> int:
+    """Return the tokens that a model of sentence-transformers reads of a text at once."""
+    file = folder / "sentence_bert_config.json"
+    own = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return int(own.get("max_seq_length") or network_config.max_position_embeddings)
 
 
 def _settle(answer: Future[FloatArray], outcome: FloatArray | Exception) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lab.errors import RateLimitError, UnavailableError
 from lab.pipelines.batch import Batch
 from lab.pipelines.request import Outcome, Request
+from lab.pipelines.tally import Tally
 
 
 class Mailbox:
@@ -38,12 +39,10 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A moment's load, and what was done since the start."""
+    """A moment's load."""
 
     active: int
     queued: int
-    prompt_tokens: int
-    generated_tokens: int
 
 
 class Engine:
@@ -58,10 +57,17 @@ class Engine:
         Requests that run at the same time.
     max_queue : int
         Requests that may wait.
+    tally : Tally
+        Where its tokens are counted.
     """
 
     def __init__(
-        self, make_batch: Callable[[Callable[[], None]], Batch], *, max_streams: int, max_queue: int
+        self,
+        make_batch: Callable[[Callable[[], None]], Batch],
+        *,
+        max_streams: int,
+        max_queue: int,
+        tally: Tally,
     ) -> None:
         self._make_batch = make_batch
         self._max_requests = max_streams + max_queue
@@ -71,9 +77,9 @@ class Engine:
         self._requests: dict[Request, Mailbox] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._batch: Batch | None = None
         self._outbox: list[tuple[Request, Outcome]] = []  # the thread's own
-        self._n_prompt_tokens = 0
-        self._n_generated_tokens = 0
+        self._tally = tally
 
     def submit(self, request: Request, mailbox: Mailbox) -> None:
         """Queue a request; raise `RateLimitError` when too many wait."""
@@ -110,15 +116,19 @@ class Engine:
 
     @property
     def stats(self) -> EngineStats:
-        """Load now, and tokens since the start."""
+        """Load now."""
         with self._work:
             n_requests = len(self._requests)
             return EngineStats(
                 active=min(n_requests, self._max_streams),
                 queued=max(n_requests - self._max_streams, 0),
-                prompt_tokens=self._n_prompt_tokens,
-                generated_tokens=self._n_generated_tokens,
             )
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the batch's keys and values."""
+        batch = self._batch
+        return batch.n_bytes if batch else 0
 
     def deliver(self, request: Request, outcome: Outcome) -> None:
         """Keep an outcome for the next flush; called by the batch's requests."""
@@ -127,7 +137,7 @@ class Engine:
     def _run(self) -> None:
         """Step the batch until the engine closes; fail what is left, whatever ended it."""
         try:
-            batch = self._make_batch(self._flush)
+            self._batch = batch = self._make_batch(self._flush)
             while self._admit(batch):
                 batch.step()
         finally:
@@ -150,7 +160,7 @@ class Engine:
                 request.fail(error)
             self._arrivals.clear()
             self._flush()
-            self._thread = None
+            self._thread = self._batch = None
 
     def _flush(self) -> None:
         """Send what was delivered to its readers: one call for each event loop."""
@@ -170,8 +180,8 @@ class Engine:
     def _forget(self, request: Request) -> None:
         """Drop a request from the account and count what it did; safe to repeat."""
         if self._requests.pop(request, None):
-            self._n_prompt_tokens += request.n_filled
-            self._n_generated_tokens += request.n_new
+            self._tally.prompt_tokens += request.n_filled
+            self._tally.generated_tokens += request.n_new
 
 
 def hand_out(letters: list[tuple[Mailbox, Outcome]]) -> None:

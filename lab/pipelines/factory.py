@@ -4,25 +4,32 @@ Where pipelines come from: each model is loaded once, when first asked for, and 
 Importing this module imports no torch; the first load does.
 """
 
-import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import gc
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
 
 from lab.pipelines.catalog import Catalog
+from lab.pipelines.ledger import Ledger, Pipeline
+from lab.pipelines.need import Prospect
+from lab.pipelines.residency import Loader, Residents
+from lab.pipelines.tally import Tally
 from lab.protocols import ChatPipeline, EmbeddingPipeline
-from lab.schemas.chat_config import ChatConfig
+from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.residency import Residency
+from lab.schemas.residency_config import ResidencyConfig
+from lab.schemas.residency_update import ResidencyUpdate
+from lab.schemas.task import Task
 
 if TYPE_CHECKING:
     from lab.pipelines.chat import TransformersChat
     from lab.pipelines.embedding import SentenceEmbedding
-
-PipelineT = TypeVar("PipelineT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,102 +42,80 @@ class PipelineStats:
     generated_tokens: int
     models_loaded: int
     leases: int
-
-
-class Shelf(Generic[PipelineT]):
-    """
-    Pipelines of one kind, by model; each is loaded once, however many ask at the same time.
-
-    Parameters
-    ----------
-    load : callable
-        Makes the pipeline of a model; blocks, so it runs in a thread.
-    on_load : callable
-        Called after each load, in its thread.
-    """
-
-    def __init__(
-        self, load: Callable[[Model], PipelineT], *, on_load: Callable[[], object]
-    ) -> None:
-        self._load = load
-        self._on_load = on_load
-        self._tasks: dict[str, asyncio.Task[PipelineT]] = {}
-
-    async def get(self, model: Model) -> PipelineT:
-        """Return the model's pipeline; a load that fails raises for all who wait for it."""
-        task = self._tasks.get(model.id)
-        if task is None:
-            task = asyncio.create_task(asyncio.to_thread(self._make, model))
-            task.add_done_callback(lambda done: self._keep(model.id, done))
-            self._tasks[model.id] = task
-        return await asyncio.shield(task)
-
-    @property
-    def loaded(self) -> dict[str, PipelineT]:
-        """The pipelines that are there, by model id."""
-        return {name: task.result() for name, task in self._tasks.items() if task.done()}
-
-    async def drain(self) -> list[PipelineT]:
-        """Take everything out, after the loads under way."""
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        pipelines = list(self.loaded.values())
-        self._tasks.clear()
-        return pipelines
-
-    def _make(self, model: Model) -> PipelineT:
-        pipeline = self._load(model)
-        self._on_load()
-        return pipeline
-
-    def _keep(self, model_id: str, task: asyncio.Task[PipelineT]) -> None:
-        """Forget a load that failed, so that the next request tries again."""
-        if task.cancelled() or task.exception():
-            self._tasks.pop(model_id, None)
+    evictions: int
 
 
 class PipelineFactory:
     """
-    Lease pipelines on the models of a catalog.
+    Lease pipelines on the models of a catalog, which share the memory of their devices.
 
     Parameters
     ----------
     chat : ChatConfig
-        The default chat model and its batch.
+        The chat models and their batch.
     embedding : EmbeddingConfig
         The embedding model.
-    on_load : callable
-        Called after each load of a model, in a thread of its own.
+    residency : ResidencyConfig
+        How they share the memory.
+    on_change : callable
+        Called in a thread after models came or went.
     """
 
     def __init__(
-        self, chat: ChatConfig, embedding: EmbeddingConfig, *, on_load: Callable[[], object]
+        self,
+        chat: ChatConfig,
+        embedding: EmbeddingConfig,
+        residency: ResidencyConfig,
+        *,
+        on_change: Callable[[], object],
     ) -> None:
         self.catalog = Catalog(chat, embedding)
         self._chat_config = chat
         self._embedding_config = embedding
-        self._chats: Shelf[TransformersChat] = Shelf(self._load_chat, on_load=on_load)
-        self._embeddings: Shelf[SentenceEmbedding] = Shelf(self._load_embedding, on_load=on_load)
-        self._leases: Counter[str] = Counter()
+        # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
+        ledger = ledger_of(residency, always=[self.catalog.embedding.id])
+        self.residents = Residents(ledger, wait_s=residency.wait_s, on_change=on_change)
+        self._chats = Loader(self._foretell_chat, self._load_chat)
+        self._embeddings = Loader(self._foretell_embedding, self._load_embedding)
+        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
 
-    @asynccontextmanager
-    async def chat(self, model_id: str) -> AsyncIterator[ChatPipeline]:
+    def chat(
+        self, model_id: str, *, purpose: str = "answer", owner: UUID | None = None
+    ) -> AbstractAsyncContextManager[ChatPipeline]:
         """Lease a chat model; loads it when nobody has."""
         model = self.catalog.chat_model(model_id)
-        pipeline = await self._chats.get(model)
-        with self._lease(model):
-            yield pipeline
+        return self.residents.lease(model, self._chats, purpose=purpose, owner=owner)
 
-    @asynccontextmanager
-    async def embedding(self) -> AsyncIterator[EmbeddingPipeline]:
+    def embedding(self) -> AbstractAsyncContextManager[EmbeddingPipeline]:
         """Lease the embedding model; loads it when nobody has."""
-        model = self.catalog.embedding
-        pipeline = await self._embeddings.get(model)
-        with self._lease(model):
-            yield pipeline
+        return self.residents.lease(self.catalog.embedding, self._embeddings, purpose="embedding")
+
+    async def load(self, model_id: str) -> None:
+        """Bring a model into memory before anybody asks for it."""
+        model = self._known(model_id)
+        loader: Loader[Pipeline] = self._chats if model.task is Task.chat else self._embeddings
+        async with self.residents.lease(model, loader, purpose="load"):
+            pass
+
+    async def unload(self, model_id: str) -> None:
+        """Take a model out of memory; raise `ConflictError` while it is used."""
+        await self.residents.unload(self._known(model_id).id)
+
+    def share(self, model_id: str, update: ResidencyUpdate) -> None:
+        """Pin a model or end that, and say how early it leaves; holds for later loads too."""
+        model = self._known(model_id)
+        if update.pinned is not None:
+            self.residents.ledger.pin(model.id, pinned=update.pinned)
+        if update.priority is not None:
+            self.residents.ledger.prioritise(model.id, update.priority)
+
+    def residency(self) -> Residency:
+        """Return who holds which memory, and why."""
+        return self.residents.ledger.report()
 
     def models(self) -> list[Model]:
         """Return every model of the catalog; a loaded one says so and has its real lengths."""
-        loaded = {name: p.model for name, p in self._pipelines().items()}
+        loaded = {name: pipeline.model for name, pipeline in self.residents.loaded.items()}
         return [loaded.get(model.id, model) for model in self.catalog.models()]
 
     def profiles(self) -> list[ModelProfile]:
@@ -143,46 +128,70 @@ class PipelineFactory:
 
     def stats(self) -> PipelineStats:
         """Return the load now and tokens since the start."""
-        engines = [chat.engine.stats for chat in self._chats.loaded.values()]
+        loaded = self.residents.loaded
+        engines = [
+            cast("TransformersChat", pipeline).engine.stats
+            for pipeline in loaded.values()
+            if pipeline.model.task is Task.chat
+        ]
+        ledger = self.residents.ledger
         return PipelineStats(
             active_streams=sum(stats.active for stats in engines),
             queued=sum(stats.queued for stats in engines),
-            prompt_tokens=sum(stats.prompt_tokens for stats in engines),
-            generated_tokens=sum(stats.generated_tokens for stats in engines),
-            models_loaded=len(self._pipelines()),
-            leases=self._leases.total(),
+            prompt_tokens=sum(tally.prompt_tokens for tally in self._tallies.values()),
+            generated_tokens=sum(tally.generated_tokens for tally in self._tallies.values()),
+            models_loaded=len(loaded),
+            leases=sum(len(holding.leases) for holding in ledger.holdings.values()),
+            evictions=ledger.n_evictions,
         )
 
     async def aclose(self) -> None:
         """Unload everything; answers under way end with an error."""
-        closings = [chat.close for chat in await self._chats.drain()]
-        closings += [embedding.close for embedding in await self._embeddings.drain()]
-        await asyncio.gather(*(asyncio.to_thread(close) for close in closings))
+        await self.residents.aclose()
 
-    def _pipelines(self) -> "dict[str, TransformersChat | SentenceEmbedding]":
-        return {**self._chats.loaded, **self._embeddings.loaded}
+    def _known(self, model_id: str) -> Model:
+        """Return a model of the catalog by its id or by the name of a profile on it."""
+        known = {model.id: model for model in self.catalog.models()}
+        return known.get(model_id) or self.catalog.chat_model(model_id)
 
-    @contextmanager
-    def _lease(self, model: Model) -> Iterator[None]:
-        self._leases[model.id] += 1
-        try:
-            yield
-        finally:
-            self._leases[model.id] -= 1
+    def _foretell_chat(self, model: Model) -> Prospect:
+        from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
 
-    def _load_chat(self, model: Model) -> "TransformersChat":
+        return foretell_chat(model, self._chat_config)
+
+    def _load_chat(self, model: Model, form: Quantization) -> "TransformersChat":
         from lab.pipelines.load import load_chat  # noqa: PLC0415 - imports torch
 
-        return load_chat(model, self._chat_config)
+        return load_chat(model, self._chat_config, form, self._tallies[model.id])
 
-    def _load_embedding(self, model: Model) -> "SentenceEmbedding":
+    def _foretell_embedding(self, model: Model) -> Prospect:
+        from lab.pipelines.load import foretell_embedding  # noqa: PLC0415 - imports torch
+
+        return foretell_embedding(model, self._embedding_config)
+
+    def _load_embedding(self, model: Model, form: Quantization) -> "SentenceEmbedding":
         from lab.pipelines.load import load_embedding  # noqa: PLC0415 - imports torch
 
         return load_embedding(model, self._embedding_config)
 
 
+def _free_bytes(device: str) -> int:
+    from lab.pipelines.devices import free_bytes, torch_device  # noqa: PLC0415 - imports torch
+
+    return free_bytes(torch_device(device))
+
+
+def ledger_of(residency: ResidencyConfig, always: Collection[str] = ()) -> Ledger:
+    """Return the account that the settings describe; `always` names models that never leave."""
+    budget = None if residency.memory_gb is None else int(residency.memory_gb * 1e9)
+    return Ledger(budget, _free_bytes, pinned={*always, *residency.pinned})
+
+
 def pipeline_factory(
-    chat: ChatConfig, embedding: EmbeddingConfig, on_load: Callable[[], object] = lambda: None
+    chat: ChatConfig,
+    embedding: EmbeddingConfig,
+    residency: ResidencyConfig | None = None,
+    on_change: Callable[[], object] = gc.collect,
 ) -> PipelineFactory:
-    """Return a factory for the configured models, which calls `on_load` after each load."""
-    return PipelineFactory(chat, embedding, on_load=on_load)
+    """Return a factory for the configured models; `on_change` runs after models came or went."""
+    return PipelineFactory(chat, embedding, residency or ResidencyConfig(), on_change=on_change)

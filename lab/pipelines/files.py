@@ -45,6 +45,17 @@ def local_folder(model: Model, *, download: bool = True) -> Path:
     )
 
 
+def file_bytes(folder: Path) -> int:
+    """Return the bytes of the weights in a folder; raise `ModelLoadError` where there are none."""
+    files = list(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelLoadError(
+            f"{folder} has no weights: expected one or more *.safetensors files; restore them, or "
+            "choose another model."
+        )
+    return sum(file.stat().st_size for file in files)
+
+
 def signature(model: Model, folder: Path) -> str:
     """
     Return the name of a model with a digest of its files, e.g. `all-MiniLM-L6-v2@1f0c4a9be2d7`.

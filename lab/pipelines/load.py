@@ -1,17 +1,27 @@
-"""Make pipelines; importing this module imports torch."""
+"""Foretell and make pipelines; importing this module imports torch."""
 
 from lab.pipelines.chat import TransformersChat
 from lab.pipelines.embedding import SentenceEmbedding
-from lab.pipelines.loading import load_causal
-from lab.schemas.chat_config import ChatConfig
+from lab.pipelines.loading import foretell_chat, load_causal
+from lab.pipelines.tally import Tally
+from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
 
+__all__ = ["foretell_chat", "foretell_embedding", "load_chat", "load_embedding"]
 
-def load_chat(model: Model, config: ChatConfig) -> TransformersChat:
-    """Load a chat model; blocks, and raises `ModelLoadError` when it cannot be had."""
-    network, tokenizer = load_causal(model, config)
-    return TransformersChat(model, network, tokenizer, config=config)
+foretell_embedding = SentenceEmbedding.foretell
+
+
+def load_chat(
+    model: Model,
+    config: ChatConfig,
+    form: Quantization = Quantization.none,
+    tally: Tally | None = None,
+) -> TransformersChat:
+    """Load a chat model in a form; blocks, and raises `ModelLoadError` when it cannot be had."""
+    network, tokenizer = load_causal(model, config, form)
+    return TransformersChat(model, network, tokenizer, config=config, tally=tally)
 
 
 def load_embedding(model: Model, config: EmbeddingConfig) -> SentenceEmbedding:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import structlog
 import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
@@ -20,21 +20,51 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from lab.errors import ModelLoadError
+from lab.errors import ModelLoadError, NoRoomError
 from lab.pipelines.building import BUILDING
 from lab.pipelines.devices import torch_device
-from lab.pipelines.files import local_folder
-from lab.pipelines.fitting import Prospect, prospect
+from lab.pipelines.files import file_bytes, local_folder
 from lab.pipelines.layer import fuse_layers
+from lab.pipelines.memory import memory_needs
+from lab.pipelines.need import Prospect
 from lab.pipelines.packing import pack_linears
 from lab.schemas.chat_config import ChatConfig, Dtype, Quantization
 from lab.schemas.model import Model
 
-log = structlog.get_logger(__name__)
+
+def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) -> Prospect:
+    """
+    Return what a chat model will need to take a prompt step, from its configuration alone.
+
+    Of a model that is published quantized the size of its files is needed too; with `download`
+    they are fetched where they are not here.
+
+    Raises
+    ------
+    ModelLoadError
+        When what is needed cannot be had, is of no causal language model, or is quantized as it is
+        published and another form is asked for.
+    """
+    device = torch_device(config.device)
+    with clear_errors(model):
+        if Path(model.source).is_dir():
+            local_folder(model)  # which says what a folder lacks
+        network_config = AutoConfig.from_pretrained(model.source, revision=model.revision)
+        dtype = torch_dtype(network_config, config.dtype, device)
+        window = int(network_config.get_text_config(decoder=True).max_position_embeddings)
+        n_tokens = min(config.prefill_tokens, window)
+        needs = memory_needs(network_config, dtype, n_tokens=n_tokens)
+        wanted = config.quantization
+        if is_quantized(network_config):
+            wanted = as_published(model, wanted)
+            weights = file_bytes(local_folder(model, download=download))
+            needs = {wanted: replace(needs[Quantization.none], weights=weights)}
+    step = f"to take {n_tokens:,} tokens of a prompt"
+    return Prospect(model.id, str(device), step, needs, wanted)
 
 
 def load_causal(
-    model: Model, config: ChatConfig
+    model: Model, config: ChatConfig, form: Quantization = Quantization.none
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     Load a causal language model and its tokenizer.
@@ -44,12 +74,14 @@ def load_causal(
     model : Model
         Catalog entry; its source is a folder or a Hugging Face id.
     config : ChatConfig
-        Device, number format and quantization of the weights, and the memory they may take.
+        Device and number format of the weights.
+    form : Quantization
+        Of the linear layers' weights.
 
     Raises
     ------
     ModelLoadError
-        When the weights cannot be had, are no causal language model, or do not fit.
+        When the weights cannot be had, or are no causal language model.
     """
     device = torch_device(config.device)
     with clear_errors(model):
@@ -57,7 +89,6 @@ def load_causal(
         tokenizer = AutoTokenizer.from_pretrained(folder)
         network_config = AutoConfig.from_pretrained(folder)
         dtype = torch_dtype(network_config, config.dtype, device)
-        form = form_of(model, network_config, config, dtype, device)
         network = built(folder, dtype, form, device)
         if device.type == "cuda":  # cuDNN plans each new length of a prompt anew, some 80 ms
             torch.backends.cuda.enable_cudnn_sdp(enabled=False)
@@ -67,55 +98,19 @@ def load_causal(
         return network, tokenizer
 
 
-def form_of(
-    model: Model,
-    network_config: PretrainedConfig,
-    config: ChatConfig,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Quantization:
-    """Return the form to load a model in; where the lab chose it, the log says why."""
-    if is_quantized(network_config):
-        if config.quantization in {Quantization.int8, Quantization.nf4}:
-            raise ModelLoadError(
-                f"`{model.id}` is quantized as it is published, and {config.quantization} was "
-                "asked for: set LAB_CHAT_QUANTIZATION to none, or choose the model unquantized."
-            )
-        return Quantization.none  # what such weights take is not foretold
-    ahead = prospect(network_config, config, dtype, device)
-    form = ahead.choose(config.quantization)
-    if form is None:
-        raise ModelLoadError(ahead.refusal(model.id, config.quantization))
-    if config.quantization is Quantization.auto:
-        log.info("loading", model=model.id, reason=ahead.reason(form))
-    return form
-
-
-def foretold(model: Model, config: ChatConfig) -> Prospect:
-    """
-    Return what a model would need, from its configuration alone.
-
-    Raises
-    ------
-    ModelLoadError
-        When its configuration cannot be had, is of no causal language model, or says that the
-        weights are quantized as they are published.
-    """
-    device = torch_device(config.device)
-    with clear_errors(model):
-        network_config = AutoConfig.from_pretrained(model.source, revision=model.revision)
-        if is_quantized(network_config):
-            raise ModelLoadError(
-                f"`{model.id}` is quantized as it is published, and what such weights need cannot "
-                "be foretold: add the sizes of its files to know about how much."
-            )
-        dtype = torch_dtype(network_config, config.dtype, device)
-        return prospect(network_config, config, dtype, device)
-
-
 def is_quantized(network_config: PretrainedConfig) -> bool:
     """Return whether a model's weights are quantized as they are published."""
     return getattr(network_config, "quantization_config", None) is not None
+
+
+def as_published(model: Model, wanted: Quantization) -> Quantization:
+    """Return `none` for a model that is quantized as it is published; raise for another wish."""
+    if wanted in {Quantization.int8, Quantization.nf4}:
+        raise ModelLoadError(
+            f"`{model.id}` is quantized as it is published, and {wanted} was asked for: set "
+            "LAB_CHAT_QUANTIZATION to none, or choose the model unquantized."
+        )
+    return Quantization.none
 
 
 def built(
@@ -155,6 +150,11 @@ def clear_errors(model: Model) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise NoRoomError(
+            f"`{model.id}` found no memory left while it was loaded ({first_line(error)}): others "
+            "took some meanwhile, or it needs more than was foretold. Free some and try again."
+        ) from error
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise ModelLoadError(
             f"No weights for `{model.id}`: {model.source} is no folder here and could not be "

@@ -7,57 +7,23 @@ alive at once is counted.
 """
 
 import weakref
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.building import BUILDING
 from lab.pipelines.cache import SlotCache
+from lab.pipelines.need import MemoryNeed
 from lab.schemas.chat_config import Quantization
 
 NF4_BLOCK: Final = 64
 """Weights that share a scale; the scales are float32 (Dettmers et al., QLoRA, 2023, section 3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryNeed:
-    """
-    Bytes of a device that a model takes.
-
-    Attributes
-    ----------
-    weights : int
-        Parameters and buffers, as they lie on the device.
-    cache : int
-        Keys and values of the tokens in question.
-    activations : int
-        What a prefill step has alive at once besides.
-    """
-
-    weights: int
-    cache: int
-    activations: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.cache + self.activations
-
-    def __str__(self) -> str:
-        parts = (
-            ("weights", self.weights),
-            ("keys and values", self.cache),
-            ("activations", self.activations),
-        )
-        said = ", ".join(f"{name} {sized(n)}" for name, n in parts)
-        return f"{sized(self.total)} ({said})"
 
 
 def memory_needs(
@@ -99,6 +65,43 @@ def memory_needs(
         )
         for form in (Quantization.none, Quantization.int8, Quantization.nf4)
     }
+
+
+def encoder_need(
+    config: PretrainedConfig, dtype: torch.dtype, *, n_texts: int, n_tokens: int
+) -> MemoryNeed:
+    """
+    Return what an encoder needs to embed a batch.
+
+    Parameters
+    ----------
+    config : PretrainedConfig
+        Of the model.
+    dtype : torch.dtype
+        Of weights and activations.
+    n_texts, n_tokens : int
+        Texts of a batch, and tokens of each.
+    """
+    with BUILDING, torch.device("meta"):
+        network: PreTrainedModel = AutoModel.from_config(config, dtype=dtype)
+    inputs = torch.zeros((n_texts, n_tokens), dtype=torch.long, device="meta")
+    alive = Alive(network.eval())
+    with torch.inference_mode(), alive:
+        network(input_ids=inputs)  # without a mask, whose values would be looked at
+    return MemoryNeed(weight_bytes(network, Quantization.none), 0, alive.peak)
+
+
+def network_bytes(network: nn.Module) -> int:
+    """Return the bytes of a network's weights as they lie in memory, packed or with scales."""
+    found: dict[int, Tensor] = {}
+    for module in network.modules():
+        parts = (vars(module), module._parameters, module._buffers)
+        for value in (value for part in parts for value in part.values()):
+            # bitsandbytes keeps the scales of a quantized weight beside it
+            scales = getattr(value, "quant_state", None) or value
+            scales = getattr(scales, "absmax", getattr(scales, "SCB", None))
+            found |= {id(t): t for t in (value, scales) if isinstance(t, Tensor)}
+    return sum(tensor.nbytes for tensor in found.values())
 
 
 def without_storage(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
@@ -183,13 +186,3 @@ class Alive(TorchDispatchMode):
 
     def _drop(self, n_bytes: int) -> None:
         self._now -= n_bytes
-
-
-def sized(n_bytes: float) -> str:
-    """
-    Return bytes for people.
-
-    >>> sized(16_060_523_008), sized(3_269_888)
-    ('16.1 GB', '3.3 MB')
-    """
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"

@@ -50,6 +50,12 @@ class ChatConfig(BaseModel):
     revision: Annotated[
         str | None, Field(description='Pinned revision of a Hugging Face model.')
     ] = None
+    models: Annotated[
+        list[str],
+        Field(
+            description='More models that requests may name, as `model` does; each is loaded when it is first asked for.'
+        ),
+    ] = []
     device: Annotated[
         str, Field(description='`auto`, or a torch device such as `cpu` or `cuda:0`.', min_length=1)
     ] = 'auto'
@@ -66,13 +72,6 @@ class ChatConfig(BaseModel):
             title='Quantization',
         ),
     ] = Quantization.none
-    memory_gb: Annotated[
-        float | None,
-        Field(
-            description='Most memory of the device that the model may take to answer one prompt, in GB; unset = what is free.',
-            gt=0.0,
-        ),
-    ] = None
     max_streams: Annotated[
         int,
         Field(

@@ -23,6 +23,7 @@ from . import (
     logging_config,
     memory_config,
     preferences_config,
+    residency_config,
     server_config,
     summaries_config,
     workflow_config,
@@ -47,6 +48,9 @@ class Config(BaseModel):
     chat: Annotated[chat_config.ChatConfig, Field(description='The chat model.')]
     embedding: Annotated[
         embedding_config.EmbeddingConfig, Field(description='The embedding model.')
+    ]
+    residency: Annotated[
+        residency_config.ResidencyConfig, Field(description='The memory of devices.')
     ]
     hub: Annotated[hub_config.HubConfig, Field(description='JupyterHub.')]
     evaluation: Annotated[evaluation_config.EvaluationConfig, Field(description='Evaluations.')]

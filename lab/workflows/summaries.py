@@ -131,8 +131,11 @@ class Summariser:
                 async with self._database.locked(f"summaries of {job.conversation_id}") as held:
                     if not held:
                         return False
-                    async with self._pipelines.chat(profile.model) as chat:
-                        while due := await self._due(job, config):
+                    while due := await self._due(job, config):
+                        # Let go after each: others may wait for the memory.
+                        async with self._pipelines.chat(
+                            profile.model, purpose="summary", owner=job.owner.id
+                        ) as chat:
                             await self._write(job, settings, profile, chat, *due)
         return True
 

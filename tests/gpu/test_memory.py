@@ -57,13 +57,12 @@ async def test_memory_is_within_a_tenth_of_what_was_foretold(
             "model": str(folder),
             "device": device,
             "dtype": "bfloat16",
-            "quantization": form,
             "prefill_tokens": N_TOKENS,
         }
     )
     gc.collect()
     before = allocated(device)
-    chat = load_chat(Model(id="middle", task=Task.chat, source=str(folder)), config)
+    chat = load_chat(Model(id="middle", task=Task.chat, source=str(folder)), config, form)
     weights = allocated(device) - before
     text = " ".join(words(N_TOKENS, 1))
     ids = chat._tokenizer.encode(text, add_special_tokens=False)[: N_TOKENS - 30]

@@ -241,7 +241,7 @@ class Scripted:
         self._lab, self._chat = lab, chat
 
     @asynccontextmanager
-    async def chat(self, model_id: str) -> AsyncIterator[ChatPipeline]:
+    async def chat(self, model_id: str, **_: object) -> AsyncIterator[ChatPipeline]:
         yield self._chat
 
     @asynccontextmanager

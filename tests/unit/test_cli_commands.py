@@ -220,7 +220,7 @@ def test_a_data_folder_that_cannot_be_written_is_named(
 def test_models_show_tells_each_forms_needs_and_which_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = runner.invoke(main, ["models", "show", "lab-tiny"])
     told = json.loads(runner.invoke(main, ["models", "show", "lab-tiny", "--json"]).stdout)
-    monkeypatch.setenv("LAB_CHAT_MEMORY_GB", "0.025")
+    monkeypatch.setenv("LAB_RESIDENCY_MEMORY_GB", "0.025")
     small = runner.invoke(main, ["models", "show", "lab-tiny"])
     monkeypatch.setenv("LAB_CHAT_QUANTIZATION", "auto")
     auto = runner.invoke(main, ["models", "show", "lab-tiny"])
@@ -241,9 +241,16 @@ def test_models_show_is_for_models_that_chat() -> None:
     assert "of models that chat" in refused.output
 
 
-def test_models_show_foretells_nothing_of_published_quantized_weights(tmp_path: Path) -> None:
-    LlamaConfig(quantization_config={"quant_method": "gptq", "bits": 4}).save_pretrained(tmp_path)
-    refused = runner.invoke(main, ["models", "show", str(tmp_path)])
+def test_models_show_counts_the_files_of_published_quantized_weights(tmp_path: Path) -> None:
+    config = {"quant_method": "gptq", "bits": 4}
+    LlamaConfig(num_hidden_layers=1, quantization_config=config).save_pretrained(tmp_path)
+    bare = runner.invoke(main, ["models", "show", str(tmp_path)])
+    (tmp_path / "model.safetensors").write_bytes(bytes(3_000_000))
+    shown = runner.invoke(main, ["models", "show", str(tmp_path)])
+    wanted = {"LAB_CHAT_QUANTIZATION": "nf4"}
+    refused = runner.invoke(main, ["models", "show", str(tmp_path)], env=wanted)
 
+    assert "no weights: expected one or more *.safetensors" in bare.output
+    assert [line.split()[:3] for line in shown.stdout.splitlines()[1:]] == [["none", "3.0", "MB"]]
     assert refused.exit_code == 1
-    assert "quantized as it is published" in refused.output
+    assert "quantized as it is published, and nf4 was asked for" in refused.output

@@ -8,20 +8,11 @@ import pytest
 
 from lab.errors import InputError, ModelLoadError, UnknownModelError
 from lab.pipelines import PipelineFactory, pipeline_factory, run_pipeline
-from lab.pipelines.factory import Shelf
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.generation_parameters import GenerationParameters
-from lab.schemas.model import Model
 from lab.schemas.role import Role
-from lab.schemas.task import Task
-
-MODEL = Model(id="m", task=Task.chat, source="m")
-
-
-def no_more() -> None:
-    """Do nothing after a load."""
 
 
 @pytest.fixture
@@ -50,30 +41,6 @@ async def test_a_loaded_model_says_so(factory: PipelineFactory) -> None:
     assert not loaded["lab-tiny"]
 
 
-async def test_each_load_is_told_of_once_it_is_done() -> None:
-    told: list[str] = []
-    shelf = Shelf(lambda model: told.append("loaded"), on_load=lambda: told.append("told"))
-
-    await shelf.get(MODEL)
-    await shelf.get(MODEL)
-
-    assert told == ["loaded", "told"]
-
-
-async def test_loads_that_meet_are_one() -> None:
-    loads: list[Model] = []
-
-    def load(model: Model) -> object:
-        loads.append(model)
-        return object()
-
-    shelf = Shelf(load, on_load=no_more)
-    first, second = await asyncio.gather(shelf.get(MODEL), shelf.get(MODEL))
-
-    assert first is second
-    assert loads == [MODEL]
-
-
 async def test_models_that_load_at_once_all_get_their_weights(llama_folder: Path) -> None:
     config = ChatConfig(model=str(llama_folder), threads=1)
     factories = [pipeline_factory(config, EmbeddingConfig()) for _ in range(6)]
@@ -93,41 +60,6 @@ async def test_models_that_load_at_once_all_get_their_weights(llama_folder: Path
     finally:
         await asyncio.gather(*(one.aclose() for one in factories))
     assert found == [1] * 6 + [3] * 6
-
-
-async def test_a_failed_load_fails_all_who_wait_and_may_be_tried_again() -> None:
-    loads: list[Model] = []
-
-    def load(model: Model) -> str:
-        loads.append(model)
-        if len(loads) == 1:
-            raise ModelLoadError("The disk is gone.")
-        return "loaded"
-
-    shelf = Shelf(load, on_load=no_more)
-    outcomes = await asyncio.gather(shelf.get(MODEL), shelf.get(MODEL), return_exceptions=True)
-
-    assert [type(outcome) for outcome in outcomes] == [ModelLoadError, ModelLoadError]
-    assert await shelf.get(MODEL) == "loaded"
-    assert len(loads) == 2
-
-
-async def test_who_gives_up_waiting_does_not_end_the_load() -> None:
-    started, go = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def load(model: Model) -> str:
-        loop.call_soon_threadsafe(started.set)
-        asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
-        return model.id
-
-    shelf = Shelf(load, on_load=no_more)
-    impatient, patient = (asyncio.create_task(shelf.get(MODEL)) for _ in range(2))
-    await started.wait()
-    impatient.cancel()
-    go.set()
-
-    assert await patient == "m"
 
 
 async def test_an_unknown_model_is_refused_with_the_nearest_names(

@@ -1,8 +1,9 @@
 """What a model needs of memory, told before it is loaded, and the form in which it fits."""
 
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -21,14 +22,17 @@ from transformers import (
 
 from benchmarks.random_llama import save_random_llama
 from lab.errors import ModelLoadError
-from lab.pipelines import run_pipeline
+from lab.pipelines import PipelineFactory, pipeline_factory, run_pipeline
 from lab.pipelines.chat import TransformersChat
+from lab.pipelines.embedding import SentenceEmbedding
 from lab.pipelines.load import load_chat
 from lab.pipelines.memory import Alive, memory_needs
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
+from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.role import Role
 from lab.schemas.task import Task
 
@@ -50,6 +54,7 @@ FAMILIES = [
     Gemma3TextConfig(**SIZES, head_dim=32),
     GPT2Config(n_embd=128, n_layer=3, n_head=4, vocab_size=512, eos_token_id=0, bos_token_id=0),
 ]
+HELLO = [ChatMessage(role=Role.user, content="Hello")]
 FORMS = [Quantization.none, Quantization.int8, Quantization.nf4]
 
 
@@ -57,10 +62,6 @@ def settings(folder: Path, **more: Any) -> ChatConfig:
     return ChatConfig.model_validate(
         {"model": str(folder), "device": "cpu", "threads": 1, "prefill_tokens": 64, **more}
     )
-
-
-def load(folder: Path, **more: Any) -> TransformersChat:
-    return load_chat(Model(id="tiny", task=Task.chat, source=str(folder)), settings(folder, **more))
 
 
 def needs(folder: Path) -> dict[Quantization, float]:
@@ -97,12 +98,11 @@ async def test_each_form_answers_and_lies_in_memory_as_foretold(
 ) -> None:
     config = AutoConfig.from_pretrained(folder)
     foretold = memory_needs(config, torch.float32, n_tokens=64)[form].weights
-    chat = load(folder, quantization=form)
+    chat = load_chat(Model(id="tiny", task=Task.chat, source=str(folder)), settings(folder), form)
+    lies = chat.n_bytes
     try:
-        hello = [ChatMessage(role=Role.user, content="Hello")]
         parameters = GenerationParameters(max_new_tokens=8, temperature=0)
-        answers = [(await run_pipeline(chat, hello, parameters)).content for _ in range(2)]
-        lies = n_bytes(chat)
+        answers = [(await run_pipeline(chat, HELLO, parameters)).content for _ in range(2)]
     finally:
         chat.close()
 
@@ -110,35 +110,70 @@ async def test_each_form_answers_and_lies_in_memory_as_foretold(
     assert lies == pytest.approx(foretold, rel=0.05)
 
 
-def tensors_of(module: nn.Module) -> list[object]:
-    parts = (vars(module), module._parameters, module._buffers)
-    return [value for part in parts for value in part.values()]
+def tensors(network: nn.Module) -> list[torch.Tensor]:
+    """Return the weights of a network, packed ones too."""
+    kept = [value for module in network.modules() for value in vars(module).values()]
+    packed = [value for value in kept if isinstance(value, torch.Tensor)]
+    return [*network.parameters(), *network.buffers(), *packed]
 
 
-def n_bytes(chat: TransformersChat) -> int:
-    """Return the bytes of weights, with the scales of bitsandbytes beside them."""
-    found: dict[int, torch.Tensor] = {}
-    for module in chat._network.modules():
-        for value in tensors_of(module):
-            scales = getattr(value, "quant_state", None) or value
-            scales = getattr(scales, "absmax", getattr(scales, "SCB", None))
-            found |= {id(t): t for t in (value, scales) if isinstance(t, torch.Tensor)}
-    return sum(tensor.nbytes for tensor in found.values())
+def factory_of(folder: Path, memory_gb: float, **more: Any) -> PipelineFactory:
+    residency = ResidencyConfig(memory_gb=memory_gb)
+    return pipeline_factory(settings(folder, **more), EmbeddingConfig(), residency)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_first_form_that_fits_is_taken(folder: Path, form: Quantization) -> None:
+async def test_the_first_form_that_fits_is_taken(folder: Path, form: Quantization) -> None:
     kinds = {Quantization.none: "PackedLinear", Quantization.int8: "Linear8bitLt"}
-    chat = load(folder, quantization="auto", memory_gb=needs(folder)[form] * 1.01)
-    chat.close()
+    factory = factory_of(folder, needs(folder)[form] * 1.01, quantization="auto")
+    async with factory.chat("default") as chat:
+        network = cast("TransformersChat", chat)._network
+        names = {type(module).__name__ for module in network.modules()}
+        (there,) = factory.residency().models
+    await factory.aclose()
 
-    names = {type(module).__name__ for module in chat._network.modules()}
     assert kinds.get(form, "Linear4bit") in names
+    assert there.form == form
+    assert there.used_bytes <= there.foretold_bytes
 
 
-def test_what_does_not_fit_is_refused_with_what_would(folder: Path) -> None:
+async def test_what_does_not_fit_is_refused_with_what_would(folder: Path) -> None:
     needed = needs(folder)
+    asked = factory_of(folder, needed[Quantization.int8] * 1.01)
     with pytest.raises(ModelLoadError, match=r"needs .* \(weights .*LAB_CHAT_QUANTIZATION=int8"):
-        load(folder, memory_gb=needed[Quantization.int8] * 1.01)
+        await asked.load("default")
+    auto = factory_of(folder, needed[Quantization.nf4] * 0.5, quantization="auto")
     with pytest.raises(ModelLoadError, match=r"In 4 bits it would need .* a smaller model"):
-        load(folder, quantization="auto", memory_gb=needed[Quantization.nf4] * 0.5)
+        await auto.load("default")
+
+
+async def test_an_encoder_takes_what_was_foretold() -> None:
+    factory = pipeline_factory(ChatConfig(), EmbeddingConfig())
+    async with factory.embedding() as leased:
+        embedding = cast("SentenceEmbedding", leased)
+        need = factory.residents.ledger.holdings[embedding.model.id].need
+        assert embedding.n_bytes == pytest.approx(need.weights, rel=0.02)
+        network = embedding._network
+        alive = Alive(network)
+        with torch.inference_mode(), alive:
+            ids = torch.zeros((32, 256), dtype=torch.long)
+            network({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    await factory.aclose()
+
+    assert need.activations == pytest.approx(alive.peak, rel=0.1)
+
+
+async def test_a_model_that_left_gives_its_memory_back(folder: Path) -> None:
+    factory = factory_of(folder, 1)
+    async with factory.chat("default") as leased:
+        chat = cast("TransformersChat", leased)
+        await run_pipeline(chat, HELLO, GenerationParameters(max_new_tokens=8))
+        lives = [weakref.ref(tensor) for tensor in tensors(chat._network)]
+        assert chat.n_bytes > 0.5e9 * needs(folder)[Quantization.none]
+    del chat, leased
+    await factory.unload("default")
+
+    assert not [one for one in lives if one() is not None]
+    assert factory.residency().models == []
+    assert factory.stats().generated_tokens == 8
+    await factory.aclose()

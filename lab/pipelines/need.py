@@ -1,0 +1,109 @@
+"""What a model needs of a device, in each form that it may be loaded in. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lab.schemas.chat_config import Quantization
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """
+    Bytes of a device that a model takes.
+
+    Attributes
+    ----------
+    weights : int
+        Parameters and buffers, as they lie on the device.
+    cache : int
+        Keys and values of the tokens in question.
+    activations : int
+        What the longest step has alive at once besides.
+    """
+
+    weights: int
+    cache: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.cache + self.activations
+
+    def __str__(self) -> str:
+        parts = (
+            ("weights", self.weights),
+            ("keys and values", self.cache),
+            ("activations", self.activations),
+        )
+        said = ", ".join(f"{name} {sized(n)}" for name, n in parts)
+        return f"{sized(self.total)} ({said})"
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """
+    What a model will need of its device, told before it is loaded.
+
+    Attributes
+    ----------
+    model_id : str
+        Its name.
+    device : str
+        Where it is to run, as torch names it.
+    step : str
+        The longest step that is counted, in words.
+    needs : mapping
+        By form, from the best answers to the least memory.
+    wanted : Quantization
+        The form that the settings ask for; `auto` = the first that fits.
+    """
+
+    model_id: str
+    device: str
+    step: str
+    needs: Mapping[Quantization, MemoryNeed]
+    wanted: Quantization = Quantization.none
+
+    def choose(self, limit: int) -> Quantization | None:
+        """Return the wanted form, or of `auto` the first, that fits; None where none does."""
+        forms = self.needs if self.wanted is Quantization.auto else (self.wanted,)
+        return next((form for form in forms if self.needs[form].total <= limit), None)
+
+    def reason(self, form: Quantization, limit: int) -> str:
+        """Return why a form was chosen, in numbers."""
+        larger = [
+            f"{other} would need {sized(need.total)}"
+            for other, need in self.needs.items()
+            if need.total > limit
+        ]
+        may = f"{sized(limit)} of {self.device} may be taken"
+        return "; ".join([f"{form} needs {self.needs[form]}, {may}", *larger])
+
+    def refusal(self, limit: int, why: str) -> str:
+        """Return why no wanted form fits and what would; `why` says what sets the limit."""
+        forms = list(self.needs)
+        least = self.needs[forms[-1]]
+        need = least if self.wanted is Quantization.auto else self.needs[self.wanted]
+        fitting = next((form for form in forms if self.needs[form].total <= limit), None)
+        if fitting is not None:
+            size = sized(self.needs[fitting].total)
+            advice = f"It would fit with LAB_CHAT_QUANTIZATION={fitting} ({size})."
+        else:
+            advice = "Choose a smaller model, a device with more memory, or a shorter step."
+            if forms[1:]:
+                advice = f"In 4 bits it would need {sized(least.total)}. {advice}"
+        return (
+            f"`{self.model_id}` does not fit: it needs {need} {self.step}, and may take "
+            f"{sized(limit)} of {self.device} ({why}). {advice}"
+        )
+
+
+def sized(n_bytes: float) -> str:
+    """
+    Return a number of bytes for people, in powers of ten.
+
+    >>> sized(16_060_000_000), sized(1_500_000)
+    ('16.1 GB', '1.5 MB')
+    """
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"

@@ -1,0 +1,189 @@
+"""Models that do not fit together, as people, clients and administrators meet them."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+import torch
+from transformers import AutoConfig
+from typer.testing import CliRunner
+
+from lab.cli import main
+from lab.client import connect
+from lab.config import load_settings
+from lab.db import Database
+from lab.errors import ConflictError, PermissionDeniedError, UnknownModelError
+from lab.pipelines.catalog import Catalog
+from lab.pipelines.load import foretell_embedding
+from lab.pipelines.memory import memory_needs
+from lab.schemas.chat_config import Quantization
+from lab.schemas.decision_kind import DecisionKind
+from lab.schemas.scope import Scope
+from lab.schemas.user import User
+from tests.api_server import USER_SCOPES, Api, ann, bob, hello, key_of, running_api
+from tests.tiny_llama import save_tiny_llama
+
+__all__ = ["ann", "bob"]
+
+pytestmark = pytest.mark.integration
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(scope="module")
+async def shared_api_app(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """An API with two models of which one at a time fits beside the embedding model."""
+    folder = tmp_path_factory.mktemp("shared")
+    first, second = (save_tiny_llama(folder / name, 1024) for name in ("first", "second"))
+    config = load_settings(None, {}).config
+    encoder = Catalog(config.chat, config.embedding).embedding
+    embedding = foretell_embedding(encoder, config.embedding)
+    needs = memory_needs(AutoConfig.from_pretrained(first), torch.float32, n_tokens=1024)
+    together = embedding.needs[Quantization.none].total + 1.5 * needs[Quantization.none].total
+    variables = {
+        "LAB_DATA_FOLDER": str(folder / "data"),
+        "LAB_CHAT_MODEL": str(first),
+        "LAB_CHAT_MODELS": json.dumps([str(second)]),
+        "LAB_RESIDENCY_MEMORY_GB": str(together / 1e9),
+        "LAB_CHAT_MAX_STREAMS": "8",
+    }
+    async with running_api(database_url, **variables) as api:
+        yield api
+
+
+@pytest.fixture
+async def api(shared_api_app: Api, database: Database) -> AsyncIterator[Api]:
+    yield shared_api_app
+    await shared_api_app.until_idle()
+
+
+@pytest.fixture
+async def admin(database: Database, owner: User) -> str:
+    return await key_of(database, owner, [*USER_SCOPES, Scope.custom_lab_admin])
+
+
+async def test_eight_clients_use_two_models_in_turn(api: Api, admin: str) -> None:
+    async def client(i: int) -> list[str]:
+        async with api.client(admin) as http:
+            answers = []
+            for turn in range(6):
+                name = ("first", "second")[(i + turn) % 2]
+                body = hello(model=name, stream=True, max_tokens=24)
+                response = await http.post(CHAT, json=body)
+                assert response.status_code == 200
+                lines = [one for one in response.text.splitlines() if one]
+                assert lines[-1] == "data: [DONE]"
+                chunks = [json.loads(one.removeprefix("data: ")) for one in lines[:-1]]
+                assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+                answers.append(
+                    name + "".join(c["choices"][0]["delta"].get("content", "") for c in chunks)
+                )
+            return answers
+
+    answers = await asyncio.gather(*(client(i) for i in range(8)))
+
+    assert len(Counter(text for one in answers for text in one)) == 2  # each model's own
+    async with connect(api.url, admin) as lab:
+        report = await lab.residents.report()
+    (device,) = report.devices
+    evictions = [one for one in report.decisions if one.kind is DecisionKind.evicted]
+    assert device.taken_bytes <= (device.budget_bytes or 0)
+    assert evictions
+    assert all("go to `" in one.reason and "which needs" in one.reason for one in evictions)
+    assert len([one for one in report.models if one.model in {"first", "second"}]) == 1
+
+
+async def test_everybody_sees_the_account_and_only_ones_own_name_in_it(
+    api: Api, ann: str, bob: str, admin: str, owner: User
+) -> None:
+    async with (
+        connect(api.url, ann) as hers,
+        connect(api.url, bob) as his,
+        connect(api.url, admin) as theirs,
+    ):
+        events = hers.stream("Hello.", model="first", max_new_tokens=400)
+        await anext(events)
+        reports = [await lab.residents.report() for lab in (hers, his, theirs)]
+        with pytest.raises(ConflictError, match="`first` is resident and has 1 leases"):
+            await theirs.residents.unload("first")
+        await events.aclose()
+
+    leases = [one.leases for report in reports for one in report.models if one.model == "first"]
+    assert [[lease.purpose for lease in one] for one in leases] == [["answer"]] * 3
+    assert [one[0].owner_id for one in leases] == [owner.id, None, owner.id]
+
+
+async def test_administrators_bring_pin_and_take_out(api: Api, ann: str, admin: str) -> None:
+    async with connect(api.url, ann) as hers, connect(api.url, admin) as lab:
+        for change in (
+            hers.residents.load("first"),
+            hers.residents.unload("first"),
+            hers.residents.share("first", pinned=True),
+        ):
+            with pytest.raises(PermissionDeniedError):
+                await change
+        await api.until_idle()
+        await lab.residents.load("first")
+        pinned = await lab.residents.share("first", pinned=True, priority=3)
+        refused = await hers_refusal(api, ann)
+        await lab.residents.share("first", pinned=False)
+        await lab.residents.load("second")
+        await lab.residents.unload("second")
+        left = await lab.residents.report()
+        with pytest.raises(UnknownModelError, match="first"):
+            await lab.residents.load("frist")
+
+    (first,) = [one for one in pinned.models if one.model == "first"]
+    assert (first.pinned, first.priority) == (True, 3)
+    assert "`second` does not fit" in refused
+    assert "besides" in refused
+    assert not {"first", "second"} & {one.model for one in left.models}
+
+
+async def hers_refusal(api: Api, key: str) -> str:
+    async with api.client(key) as client:
+        response = await client.post(CHAT, json=hello(model="second"))
+    assert response.status_code == 503
+    error = response.json()["error"]
+    assert error["code"] == "no_room"
+    return str(error["message"])
+
+
+async def test_metrics_tell_the_memory(api: Api, ann: str) -> None:
+    async with api.client(ann) as client:
+        await client.post(CHAT, json=hello(model="first"))
+        text = (await client.get("/metrics")).text
+
+    assert 'lab_device_bytes{device="cpu",kind="taken"}' in text
+    assert 'lab_model_bytes{device="cpu",model="first"}' in text
+    assert "lab_model_evictions_total" in text
+
+
+async def test_lab_gpu_shows_the_account(
+    api: Api, admin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_API_URL", api.url)
+    monkeypatch.setenv("LAB_API_KEY", admin)
+    runner = CliRunner()
+
+    def run(*arguments: str) -> str:
+        result = runner.invoke(main, [*arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    loaded = await asyncio.to_thread(run, "models", "load", "second")
+    shared = await asyncio.to_thread(run, "models", "share", "second", "--priority", "7")
+    shown = await asyncio.to_thread(run, "gpu")
+    told = json.loads(await asyncio.to_thread(run, "gpu", "--json"))
+    unloaded = await asyncio.to_thread(run, "models", "unload", "second")
+
+    assert "`second` is in memory" in loaded
+    assert "`second` shares the memory as asked for" in shared
+    assert "no, for" in shown
+    assert "The last decisions, newest first:" in shown
+    assert [one["priority"] for one in told["models"] if one["model"] == "second"] == [7]
+    assert "`second` is not in memory" in unloaded

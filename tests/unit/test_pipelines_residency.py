@@ -1,0 +1,357 @@
+"""Models that share a device's memory: who comes, who waits, who leaves, and what is said of it."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+
+import pytest
+
+from lab.errors import ConflictError, ModelLoadError, NoRoomError, UnavailableError
+from lab.pipelines.ledger import Ledger
+from lab.pipelines.need import MemoryNeed, Prospect
+from lab.pipelines.residency import Loader, Residents
+from lab.schemas.chat_config import Quantization
+from lab.schemas.decision_kind import DecisionKind
+from lab.schemas.model import Model
+from lab.schemas.residency_state import ResidencyState
+from lab.schemas.task import Task
+
+DEVICE = "cpu"
+FREE = 1_000_000
+NONE = Quantization.none
+
+
+class Weights:
+    """A pipeline that is nothing but its bytes."""
+
+    def __init__(self, device: "Device", model: Model, n_bytes: int) -> None:
+        self.model = model
+        self.n_bytes = n_bytes
+        self._device = device
+        device.alive.append(self)
+
+    def close(self) -> None:
+        self._device.alive.remove(self)
+        self.n_bytes = 0
+
+
+class Device:
+    """A device of 1,000 bytes; a model's number in its name is what it takes."""
+
+    def __init__(self) -> None:
+        self.alive: list[Weights] = []
+        self.loads: list[str] = []
+        self.faults: list[Exception] = []
+        self.go = threading.Event()
+        self.go.set()
+        self.loader = Loader(self.foretell, self.load)
+
+    @property
+    def used(self) -> int:
+        return sum(one.n_bytes for one in self.alive)
+
+    def foretell(self, model: Model) -> Prospect:
+        size = int(model.id.split("-")[1])
+        forms = {NONE: size, Quantization.int8: size // 2, Quantization.nf4: size // 4}
+        wanted = Quantization.auto if model.id.startswith("auto") else NONE
+        needs = {form: MemoryNeed(n, 0, 0) for form, n in forms.items()}
+        return Prospect(model.id, DEVICE, "to answer", needs, wanted)
+
+    def load(self, model: Model, form: Quantization) -> Weights:
+        self.loads.append(model.id)
+        assert self.go.wait(10)
+        if self.faults:
+            raise self.faults.pop()
+        return Weights(self, model, self.foretell(model).needs[form].total)
+
+
+class Lab:
+    """Residents of a device, by the names of models."""
+
+    def __init__(self, device: Device, budget: int = 1000, wait_s: float = 5) -> None:
+        self.now = 0.0
+        self.ledger = Ledger(budget, lambda _: FREE - device.used, clock=lambda: self.now)
+        self.device = device
+        self.residents = Residents(self.ledger, wait_s=wait_s, on_change=lambda: None)
+
+    def lease(self, name: str) -> AbstractAsyncContextManager[Weights]:
+        model = Model(id=name, task=Task.chat, source=name)
+        return self.residents.lease(model, self.device.loader, purpose="answer")
+
+    async def touch(self, *names: str) -> None:
+        """Use models one after the other, a second each."""
+        for name in names:
+            async with self.lease(name):
+                self.now += 1
+
+    async def use(self, name: str, ended: asyncio.Event) -> None:
+        """Use a model until an event."""
+        async with self.lease(name):
+            await ended.wait()
+
+    @property
+    def there(self) -> set[str]:
+        return set(self.residents.loaded)
+
+    def said(self, kind: DecisionKind) -> list[tuple[str, str]]:
+        """Return the models and reasons of decisions of a kind, the oldest first."""
+        return [(one.model, one.reason) for one in self.ledger.decisions if one.kind is kind]
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device()
+
+
+@pytest.fixture
+async def lab(device: Device) -> AsyncIterator[Lab]:
+    lab = Lab(device)
+    yield lab
+    await lab.residents.aclose()
+    assert device.used == 0
+    assert lab.ledger.holdings == {}
+
+
+async def settled(n_turns: int = 30) -> None:
+    """Let threads and callbacks do what they can."""
+    for _ in range(n_turns):
+        await asyncio.sleep(0.001)
+
+
+async def test_many_who_ask_at_once_load_once(lab: Lab) -> None:
+    async with AsyncExitStack() as stack:
+        found = await asyncio.gather(
+            *(stack.enter_async_context(lab.lease("a-400")) for _ in range(8))
+        )
+        assert len({id(one) for one in found}) == 1
+        assert len(lab.ledger.holdings["a-400"].leases) == 8
+    assert lab.device.loads == ["a-400"]
+    assert not lab.ledger.holdings["a-400"].leases
+
+
+async def test_an_unused_model_leaves_for_another_and_both_are_told_of(lab: Lab) -> None:
+    await lab.touch("a-600", "b-600")
+
+    assert lab.there == {"b-600"}
+    assert lab.said(DecisionKind.evicted) == [
+        (
+            "a-600",
+            "unused for 0.0 s, priority 0: its 0.0 MB go to `b-600`, which needs 0.0 MB",
+        )
+    ]
+    assert lab.device.used == 600
+
+
+async def test_what_is_longest_unused_for_its_size_leaves_first(lab: Lab) -> None:
+    await lab.touch("old-300", "mid-300", "new-300", "d-300")
+
+    assert lab.there == {"mid-300", "new-300", "d-300"}
+
+
+async def test_a_low_priority_leaves_before_what_is_older(lab: Lab) -> None:
+    await lab.touch("old-300", "mid-300", "new-300")
+    lab.ledger.prioritise("new-300", -1)
+    await lab.touch("d-300")
+
+    assert lab.there == {"old-300", "mid-300", "d-300"}
+
+
+async def test_no_more_leave_than_have_to(lab: Lab) -> None:
+    await lab.touch("small-100", "large-700", "d-800")
+    assert lab.there == {"small-100", "d-800"}
+
+
+async def test_a_pinned_model_stays_and_what_fits_only_without_it_is_refused(lab: Lab) -> None:
+    lab.ledger.pin("a-600", pinned=True)
+    await lab.touch("a-600")
+    with pytest.raises(NoRoomError, match=r"`b-600` does not fit.*besides `a-600`"):
+        await lab.touch("b-600")
+    assert lab.there == {"a-600"}
+    assert lab.said(DecisionKind.refused)[0][0] == "b-600"
+
+    lab.ledger.pin("a-600", pinned=False)
+    await lab.touch("b-600")
+    assert lab.there == {"b-600"}
+
+
+async def test_auto_takes_the_first_form_that_fits_the_device(lab: Lab) -> None:
+    await lab.touch("auto-1600")
+
+    assert lab.ledger.holdings["auto-1600"].form is Quantization.int8
+    assert "none would need" in lab.said(DecisionKind.loaded)[0][1]
+
+
+async def test_what_never_fits_is_refused_before_it_is_loaded(lab: Lab) -> None:
+    with pytest.raises(NoRoomError, match="LAB_CHAT_QUANTIZATION=int8"):
+        await lab.touch("a-1600")
+    assert lab.device.loads == []
+
+
+async def test_a_request_waits_for_a_model_in_use_to_leave(lab: Lab) -> None:
+    async with lab.lease("a-600"):
+        waiting = asyncio.create_task(lab.touch("b-600"))
+        await settled()
+        assert lab.there == {"a-600"}
+        (waits,) = lab.said(DecisionKind.waiting)
+        assert "`a-600` (1 in use)" in waits[1]
+    await waiting
+    assert lab.there == {"b-600"}
+
+
+async def test_nobody_is_overtaken_for_ever(lab: Lab) -> None:
+    """While `b` waits for `a` to leave, who asks for `a` comes after it."""
+    ended = asyncio.Event()
+    first = asyncio.create_task(lab.use("a-600", ended))
+    await settled()
+    order: list[str] = []
+
+    async def noted(name: str) -> None:
+        async with lab.lease(name):
+            order.append(name)
+
+    later = []
+    for name in ("b-600", "a-600", "b-600", "a-600"):
+        later.append(asyncio.create_task(noted(name)))
+        await settled()
+    assert order == []
+    ended.set()
+    await asyncio.gather(first, *later)
+
+    assert order == ["b-600", "b-600", "a-600", "a-600"]
+    assert lab.device.loads == ["a-600", "b-600", "a-600"]
+
+
+async def test_eight_clients_take_turns_at_two_models_that_do_not_fit_together(lab: Lab) -> None:
+    async def client(i: int) -> None:
+        for turn in range(10):
+            name = ("a-600", "b-600")[(i + turn) % 2]
+            async with lab.lease(name) as weights:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                    assert weights.model.id == name
+                    assert weights.n_bytes == 600  # never taken away in between
+
+    await asyncio.gather(*(client(i) for i in range(8)))
+
+    switches = lab.said(DecisionKind.evicted)
+    assert len(switches) == len(lab.device.loads) - 1
+    assert all("go to" in reason for _, reason in switches)
+    assert len(switches) < 80  # by batches of requests, not by each
+
+
+async def test_who_waits_too_long_is_told(device: Device) -> None:
+    lab = Lab(device, wait_s=0.05)
+    ended = asyncio.Event()
+    using = asyncio.create_task(lab.use("a-600", ended))
+    await settled()
+    with pytest.raises(NoRoomError, match=r"no room within 0.05 s beside `a-600`"):
+        await lab.touch("b-600")
+    ended.set()
+    await using
+    await lab.touch("b-600")
+    await lab.residents.aclose()
+
+
+async def test_who_would_wait_for_oneself_is_refused_at_once(lab: Lab) -> None:
+    async with lab.lease("a-600"):
+        with pytest.raises(NoRoomError, match="waits for another model too"):
+            await lab.touch("b-600")
+        async with lab.lease("a-600"):  # once more is no problem
+            pass
+
+
+async def test_two_who_wait_for_each_other_do_not_wait_for_ever(lab: Lab) -> None:
+    both = asyncio.Barrier(2)
+
+    async def client(first: str, second: str) -> None:
+        async with lab.lease(first):
+            await both.wait()
+            async with lab.lease(second):
+                pass
+
+    outcomes = await asyncio.gather(
+        client("a-400", "c-500"), client("b-400", "d-500"), return_exceptions=True
+    )
+    assert [type(one) for one in outcomes if one is not None] == [NoRoomError]
+
+
+async def test_a_failed_load_fails_all_who_wait_and_may_be_tried_again(lab: Lab) -> None:
+    lab.device.faults = [ModelLoadError("The disk is gone.")]
+    outcomes = await asyncio.gather(lab.touch("a-400"), lab.touch("a-400"), return_exceptions=True)
+    assert [type(one) for one in outcomes] == [ModelLoadError, ModelLoadError]
+    assert lab.ledger.holdings == {}
+    assert lab.said(DecisionKind.failed) == [("a-400", "The disk is gone.")]
+
+    await lab.touch("a-400")
+    assert lab.device.loads == ["a-400"] * 2
+
+
+async def test_who_gives_up_does_not_end_the_load(lab: Lab) -> None:
+    lab.device.go.clear()
+    impatient, patient = (asyncio.create_task(lab.touch("a-400")) for _ in range(2))
+    await settled()
+    impatient.cancel()
+    lab.device.go.set()
+    await patient
+
+    assert impatient.cancelled()
+    assert not lab.ledger.holdings["a-400"].leases
+
+
+async def test_who_gives_up_waiting_lets_the_others_pass(lab: Lab) -> None:
+    async with lab.lease("a-600"):
+        impatient = asyncio.create_task(lab.touch("b-600"))
+        await settled()
+        patient = asyncio.create_task(lab.touch("a-600"))
+        await settled()
+        assert not patient.done()
+        impatient.cancel()
+        await asyncio.wait_for(patient, 1)
+
+
+async def test_unload_is_for_models_that_nobody_uses(lab: Lab) -> None:
+    async with lab.lease("a-600"):
+        with pytest.raises(ConflictError, match="1 leases"):
+            await lab.residents.unload("a-600")
+    await lab.residents.unload("a-600")
+    assert lab.device.used == 0
+    await lab.residents.unload("a-600")  # as asked for: it is not there
+
+
+async def test_closing_ends_who_waits(device: Device) -> None:
+    lab = Lab(device)
+    ended = asyncio.Event()
+    using = asyncio.create_task(lab.use("a-600", ended))
+    await settled()
+    waiting = asyncio.create_task(lab.touch("b-600"))
+    await settled()
+    await lab.residents.aclose()
+    with pytest.raises(UnavailableError, match="closing"):
+        await waiting
+    with pytest.raises(UnavailableError, match="closing"):
+        await lab.touch("c-100")
+    assert device.used == 0
+    ended.set()
+    await using
+
+
+async def test_models_that_fit_together_load_at_the_same_time(lab: Lab) -> None:
+    lab.device.go.clear()
+    both = asyncio.gather(lab.touch("a-400"), lab.touch("b-400"))
+    await settled()
+    states = {one.state for one in lab.ledger.holdings.values()}
+    assert set(lab.device.loads) == {"a-400", "b-400"}
+    assert states == {ResidencyState.loading}
+    lab.device.go.set()
+    await both
+
+
+async def test_who_has_a_model_gets_a_second_that_fits_before_those_who_wait(lab: Lab) -> None:
+    """Else it would wait for those who wait for what it has."""
+    async with lab.lease("a-600"):
+        waiting = asyncio.create_task(lab.touch("b-600"))
+        await settled()
+        async with lab.lease("c-200"):
+            assert not waiting.done()
+    await waiting
