@@ -1,6 +1,5 @@
 """The HTTP API: `uvicorn --factory api.main:create_app`."""
 
-import gc
 import os
 import time
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ from fastapi import Depends, FastAPI
 
 from api.bodies import refuse_half_characters
 from api.errors import RESPONSES, add_error_handlers
+from api.garbage import FrozenImports
 from api.identity import Identity, KeyIdentity
 from api.logs import configure_logs
 from api.metrics import Metrics
@@ -98,21 +98,9 @@ def _hub_identity() -> Identity:
     return hub_identity()
 
 
-def settle_garbage() -> None:
-    """
-    Free what models left behind, and never look at again what the others brought.
-
-    A full collection, which happens every few dozen requests, would spend a tenth of a second on
-    looking through it.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with open_runtime(app.state.settings, on_change=settle_garbage) as runtime:
+    async with open_runtime(app.state.settings, on_import=FrozenImports()) as runtime:
         app.state.runtime = runtime
         app.state.metrics.watch(runtime.pipelines, runtime.cache)
         async with aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations:

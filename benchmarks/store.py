@@ -36,6 +36,7 @@ from pgvector.psycopg import register_vector_async
 from psycopg.types.json import Jsonb
 from rich.progress import Progress, TimeElapsedColumn
 
+from api.garbage import FrozenImports
 from benchmarks.report import Row, report
 from lab.config import load_settings
 from lab.db.connection import conninfo
@@ -537,7 +538,10 @@ async def measure_here(sizes: Sequence[int], n_others: int) -> Measured:
     with TemporaryDirectory(prefix="lab-bench-") as folder:
         Path(folder).chmod(0o711)
         settings = load_settings(environ={"LAB_DATA_FOLDER": folder, "LAB_DATABASE_PORT": "18433"})
-        async with open_runtime(settings, gc.freeze) as runtime, running_database(settings) as url:
+        async with (
+            open_runtime(settings, FrozenImports()) as runtime,
+            running_database(settings) as url,
+        ):
             return await measure(url, runtime, sizes, n_others)
 
 

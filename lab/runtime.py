@@ -1,7 +1,6 @@
 """The composition root: opens database, models and graphs, and closes them."""
 
 import asyncio
-import gc
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -402,7 +401,7 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(
-    settings: Settings, on_change: Callable[[], object] = gc.collect
+    settings: Settings, on_import: Callable[[], object] = lambda: None
 ) -> AsyncIterator[Runtime]:
     """
     Open the database (the embedded one when no URL is set), the models and the graphs.
@@ -411,8 +410,8 @@ async def open_runtime(
     ----------
     settings : Settings
         Of this process.
-    on_change : callable
-        Called in a thread after models came or went.
+    on_import : callable
+        Called in a thread after a model's libraries were imported.
 
     Raises
     ------
@@ -424,7 +423,7 @@ async def open_runtime(
         database = await stack.enter_async_context(open_database(settings))
         await stack.enter_async_context(database.attended())
         cache = await stack.enter_async_context(open_cache(config.cache, database))
-        pipelines = pipeline_factory(config.chat, config.embedding, config.residency, on_change)
+        pipelines = pipeline_factory(config.chat, config.embedding, config.residency, on_import)
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, cache, pipelines, composer)

@@ -4,7 +4,6 @@ Where pipelines come from: each model is loaded once, when first asked for, and 
 Importing this module imports no torch; the first load does.
 """
 
-import gc
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
@@ -57,8 +56,8 @@ class PipelineFactory:
         The embedding model.
     residency : ResidencyConfig
         How they share the memory.
-    on_change : callable
-        Called in a thread after models came or went.
+    on_import : callable
+        Called in a thread after a model's libraries were imported.
     """
 
     def __init__(
@@ -67,14 +66,14 @@ class PipelineFactory:
         embedding: EmbeddingConfig,
         residency: ResidencyConfig,
         *,
-        on_change: Callable[[], object],
+        on_import: Callable[[], object],
     ) -> None:
         self.catalog = Catalog(chat, embedding)
         self._chat_config = chat
         self._embedding_config = embedding
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
-        self.residents = Residents(ledger, wait_s=residency.wait_s, on_change=on_change)
+        self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
         self._chats = Loader(self._foretell_chat, self._load_chat)
         self._embeddings = Loader(self._foretell_embedding, self._load_embedding)
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
@@ -191,7 +190,7 @@ def pipeline_factory(
     chat: ChatConfig,
     embedding: EmbeddingConfig,
     residency: ResidencyConfig | None = None,
-    on_change: Callable[[], object] = gc.collect,
+    on_import: Callable[[], object] = lambda: None,
 ) -> PipelineFactory:
-    """Return a factory for the configured models; `on_change` runs after models came or went."""
-    return PipelineFactory(chat, embedding, residency or ResidencyConfig(), on_change=on_change)
+    """Return a factory for the configured models; see `PipelineFactory`."""
+    return PipelineFactory(chat, embedding, residency or ResidencyConfig(), on_import=on_import)

@@ -9,6 +9,7 @@ batches of requests. Belongs to one event loop.
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -75,15 +76,16 @@ class Residents:
         The account of what they take.
     wait_s : float
         Seconds that a request waits for models in use to leave.
-    on_change : callable
-        Called in a thread after models came or went.
+    on_import : callable
+        Called in a thread after a model's libraries were imported.
     """
 
-    def __init__(self, ledger: Ledger, *, wait_s: float, on_change: Callable[[], object]) -> None:
+    def __init__(self, ledger: Ledger, *, wait_s: float, on_import: Callable[[], object]) -> None:
         self.ledger = ledger
         self._wait_s = wait_s
-        self._on_change = on_change
+        self._on_import = on_import
         self._queue: list[Ticket] = []
+        self._prospects: dict[str, Prospect] = {}
         self._foretelling: dict[str, asyncio.Task[None]] = {}
         self._moves: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -153,7 +155,8 @@ class Residents:
         """Wait for a model and return it with the lease entered."""
         if self._closed:
             raise UnavailableError("The lab is closing; try again when it is up.")
-        ticket = Ticket(model, loader, lease, asyncio.get_running_loop().create_future())
+        granted = asyncio.get_running_loop().create_future()
+        ticket = Ticket(model, loader, lease, granted, self._prospects.get(model.id))
         self._queue.append(ticket)
         self._advance()
         try:
@@ -299,15 +302,22 @@ class Residents:
     async def _foretold(self, ticket: Ticket) -> None:
         model_id = ticket.model.id
         try:
-            prospect = await asyncio.to_thread(ticket.loader.foretell, ticket.model)
+            prospect = await asyncio.to_thread(self._foreseen, ticket)
         except Exception as error:
             self._fail(self._who_wait_for(model_id), error)
         else:
+            self._prospects[model_id] = prospect
             for waiting in self._who_wait_for(model_id):
                 waiting.prospect = prospect
         finally:
             del self._foretelling[model_id]
         self._advance()
+
+    def _foreseen(self, ticket: Ticket) -> Prospect:
+        """Return what a model needs; runs in a thread, and imports what such models need."""
+        prospect = ticket.loader.foretell(ticket.model)
+        self._on_import()
+        return prospect
 
     async def _come(self, ticket: Ticket, holding: Holding, plan: Plan) -> None:
         """Load a model after its leavers went, and hand it to all who wait for it by then."""
@@ -315,9 +325,9 @@ class Residents:
         try:
             await self._go(plan.leavers)
             pipeline = await asyncio.to_thread(ticket.loader.load, ticket.model, plan.form)
-            await asyncio.to_thread(self._on_change)
         except Exception as error:
             self.ledger.strike(holding)
+            self._prospects.pop(model_id, None)  # its files may be others next time
             self.ledger.note(DecisionKind.failed, holding, str(error) or repr(error))
             self._fail(self._who_wait_for(model_id), error)
         else:
@@ -336,7 +346,7 @@ class Residents:
             self.ledger.strike(holding)
         if gone:
             pipelines.clear()
-            await asyncio.to_thread(self._on_change)
+            await asyncio.to_thread(gc.collect)  # some networks refer to themselves
             self._advance()
 
     def _moving(self, move: Coroutine[None, None, None]) -> "asyncio.Task[None]":

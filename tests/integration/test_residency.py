@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from lab.pipelines.catalog import Catalog
 from lab.pipelines.load import foretell_embedding
 from lab.pipelines.memory import memory_needs
 from lab.schemas.chat_config import Quantization
+from lab.schemas.decision import Decision
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
@@ -95,6 +97,32 @@ async def test_eight_clients_use_two_models_in_turn(api: Api, admin: str) -> Non
     assert evictions
     assert all("go to `" in one.reason and "which needs" in one.reason for one in evictions)
     assert len([one for one in report.models if one.model in {"first", "second"}]) == 1
+
+
+async def test_three_people_use_one_copy(api: Api, ann: str, bob: str, admin: str) -> None:
+    """Each by the client of the notebooks, at the same time."""
+
+    async def used(*keys: str) -> int:
+        async with AsyncExitStack() as stack:
+            labs = [await stack.enter_async_context(connect(api.url, key)) for key in keys]
+            await asyncio.gather(
+                *(lab.chat("Hi.", model="first", max_new_tokens=4) for lab in labs)
+            )
+            report = await labs[0].residents.report()
+        return next(one.used_bytes for one in report.models if one.model == "first")
+
+    by_one = await used(ann)
+    loads = [one for one in await decisions(api, admin) if one.kind is DecisionKind.loaded]
+    by_three = await used(ann, bob, admin)
+    more = [one for one in await decisions(api, admin) if one.kind is DecisionKind.loaded]
+
+    assert len(more) == len(loads)
+    assert by_three < 1.5 * by_one  # only their keys and values came to it
+
+
+async def decisions(api: Api, key: str) -> list[Decision]:
+    async with connect(api.url, key) as lab:
+        return (await lab.residents.report()).decisions
 
 
 async def test_everybody_sees_the_account_and_only_ones_own_name_in_it(

@@ -73,7 +73,7 @@ class Lab:
         self.now = 0.0
         self.ledger = Ledger(budget, lambda _: FREE - device.used, clock=lambda: self.now)
         self.device = device
-        self.residents = Residents(self.ledger, wait_s=wait_s, on_change=lambda: None)
+        self.residents = Residents(self.ledger, wait_s=wait_s, on_import=lambda: None)
 
     def lease(self, name: str) -> AbstractAsyncContextManager[Weights]:
         model = Model(id=name, task=Task.chat, source=name)
