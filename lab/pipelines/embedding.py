@@ -151,7 +151,8 @@ class SentenceEmbedding:
             dtype = network_config.dtype or torch.float32
             need = encoder_need(network_config, dtype, n_texts=config.batch_size, n_tokens=n_tokens)
         step = f"to embed {config.batch_size} texts of {n_tokens} tokens at once"
-        return Prospect(model.id, str(device), step, {Quantization.none: need})
+        setting = "LAB_EMBEDDING_BATCH_SIZE"
+        return Prospect(model.id, str(device), step, setting, {Quantization.none: need})
 
     @property
     def n_bytes(self) -> int:

@@ -27,7 +27,7 @@ from lab.pipelines.files import file_bytes, local_folder
 from lab.pipelines.layer import fuse_layers
 from lab.pipelines.memory import memory_needs
 from lab.pipelines.need import Prospect
-from lab.pipelines.packing import pack_linears
+from lab.pipelines.packing import pack_linears, packs
 from lab.schemas.chat_config import ChatConfig, Dtype, Quantization
 from lab.schemas.model import Model
 
@@ -53,14 +53,14 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
         dtype = torch_dtype(network_config, config.dtype, device)
         window = int(network_config.get_text_config(decoder=True).max_position_embeddings)
         n_tokens = min(config.prefill_tokens, window)
-        needs = memory_needs(network_config, dtype, n_tokens=n_tokens)
+        needs = memory_needs(network_config, dtype, n_tokens=n_tokens, packed=packs(device, dtype))
         wanted = config.quantization
         if is_quantized(network_config):
             wanted = as_published(model, wanted)
             weights = file_bytes(local_folder(model, download=download))
             needs = {wanted: replace(needs[Quantization.none], weights=weights)}
     step = f"to take {n_tokens:,} tokens of a prompt"
-    return Prospect(model.id, str(device), step, needs, wanted)
+    return Prospect(model.id, str(device), step, "LAB_CHAT_PREFILL_TOKENS", needs, wanted)
 
 
 def load_causal(

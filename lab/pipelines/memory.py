@@ -27,7 +27,7 @@ NF4_BLOCK: Final = 64
 
 
 def memory_needs(
-    config: PretrainedConfig, dtype: torch.dtype, *, n_tokens: int
+    config: PretrainedConfig, dtype: torch.dtype, *, n_tokens: int, packed: bool = False
 ) -> dict[Quantization, MemoryNeed]:
     """
     Return what a causal language model needs to take a prompt, in each form, the largest first.
@@ -40,6 +40,8 @@ def memory_needs(
         Of the weights that are not quantized, of keys, values and activations.
     n_tokens : int
         Tokens of a prompt that is prefilled in one step.
+    packed : bool
+        Whether linear layers will be packed; a head that is the embeddings' is then a copy.
 
     Raises
     ------
@@ -57,9 +59,10 @@ def memory_needs(
     layers = quantized(network)
     # Multiplied by more than one row, a layer in 4 bits is unfolded for the moment.
     unfolded = max((x.weight.numel() * dtype.itemsize for x in layers), default=0)
+    copied = tied_head_bytes(network) if packed else 0
     return {
         form: MemoryNeed(
-            weight_bytes(network, form),
+            weight_bytes(network, form) + copied,
             cache,
             activations + (unfolded if form is Quantization.nf4 else 0),
         )
@@ -122,6 +125,12 @@ def weight_bytes(network: PreTrainedModel, quantization: Quantization) -> int:
         for layer in quantized(network)
     )
     return plain - saved
+
+
+def tied_head_bytes(network: PreTrainedModel) -> int:
+    """Return the bytes of a head that shares its weights with the embeddings."""
+    head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
+    return head.weight.nbytes if head is not None and head.weight is embeddings.weight else 0
 
 
 def quantized(network: PreTrainedModel) -> list[nn.Linear | Conv1D]:

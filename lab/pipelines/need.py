@@ -53,6 +53,8 @@ class Prospect:
         Where it is to run, as torch names it.
     step : str
         The longest step that is counted, in words.
+    step_setting : str
+        The setting that makes this step smaller.
     needs : mapping
         By form, from the best answers to the least memory.
     wanted : Quantization
@@ -62,6 +64,7 @@ class Prospect:
     model_id: str
     device: str
     step: str
+    step_setting: str
     needs: Mapping[Quantization, MemoryNeed]
     wanted: Quantization = Quantization.none
 
@@ -90,7 +93,10 @@ class Prospect:
             size = sized(self.needs[fitting].total)
             advice = f"It would fit with LAB_CHAT_QUANTIZATION={fitting} ({size})."
         else:
-            advice = "Choose a smaller model, a device with more memory, or a shorter step."
+            advice = (
+                "Choose a smaller model, a device with more memory, or a smaller "
+                f"{self.step_setting}."
+            )
             if forms[1:]:
                 advice = f"In 4 bits it would need {sized(least.total)}. {advice}"
         return (

@@ -52,10 +52,10 @@ def pack_linears(network: nn.Module) -> int:
 
 
 def is_packable(module: object) -> TypeGuard[nn.Linear]:
-    """Return True for a plain linear layer in float32 on a CPU where oneDNN is."""
-    return (
-        torch.backends.mkldnn.is_available()
-        and type(module) is nn.Linear
-        and module.weight.device.type == "cpu"
-        and module.weight.dtype == torch.float32
-    )
+    """Return True for a plain linear layer where layers are packed."""
+    return type(module) is nn.Linear and packs(module.weight.device, module.weight.dtype)
+
+
+def packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return True for float32 on a CPU where oneDNN is."""
+    return torch.backends.mkldnn.is_available() and device.type == "cpu" and dtype == torch.float32

@@ -220,7 +220,7 @@ def test_a_data_folder_that_cannot_be_written_is_named(
 def test_models_show_tells_each_forms_needs_and_which_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = runner.invoke(main, ["models", "show", "lab-tiny"])
     told = json.loads(runner.invoke(main, ["models", "show", "lab-tiny", "--json"]).stdout)
-    monkeypatch.setenv("LAB_RESIDENCY_MEMORY_GB", "0.025")
+    monkeypatch.setenv("LAB_RESIDENCY_MEMORY_GB", "0.026")
     small = runner.invoke(main, ["models", "show", "lab-tiny"])
     monkeypatch.setenv("LAB_CHAT_QUANTIZATION", "auto")
     auto = runner.invoke(main, ["models", "show", "lab-tiny"])

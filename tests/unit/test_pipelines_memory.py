@@ -143,8 +143,18 @@ async def test_what_does_not_fit_is_refused_with_what_would(folder: Path) -> Non
     with pytest.raises(ModelLoadError, match=r"needs .* \(weights .*LAB_CHAT_QUANTIZATION=int8"):
         await asked.load("default")
     auto = factory_of(folder, needed[Quantization.nf4] * 0.5, quantization="auto")
-    with pytest.raises(ModelLoadError, match=r"In 4 bits it would need .* a smaller model"):
+    with pytest.raises(
+        ModelLoadError, match=r"In 4 bits it would need .* a smaller LAB_CHAT_PREFILL_TOKENS"
+    ):
         await auto.load("default")
+
+
+async def test_a_model_in_memory_takes_what_was_foretold() -> None:
+    factory = pipeline_factory(ChatConfig(), EmbeddingConfig())
+    async with factory.chat("lab-tiny") as leased:
+        need = factory.residents.ledger.holdings["lab-tiny"].need
+        assert cast("TransformersChat", leased).n_bytes == pytest.approx(need.weights, rel=0.02)
+    await factory.aclose()
 
 
 async def test_an_encoder_takes_what_was_foretold() -> None:

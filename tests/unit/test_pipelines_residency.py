@@ -56,7 +56,7 @@ class Device:
         forms = {NONE: size, Quantization.int8: size // 2, Quantization.nf4: size // 4}
         wanted = Quantization.auto if model.id.startswith("auto") else NONE
         needs = {form: MemoryNeed(n, 0, 0) for form, n in forms.items()}
-        return Prospect(model.id, DEVICE, "to answer", needs, wanted)
+        return Prospect(model.id, DEVICE, "to answer", "LAB_STEP", needs, wanted)
 
     def load(self, model: Model, form: Quantization) -> Weights:
         self.loads.append(model.id)
