@@ -205,10 +205,11 @@ class Residents:
             self._grant(ticket, holding)
 
     def _holds_any(self, ticket: Ticket) -> bool:
-        """Return whether who asks has a model already, and so may be whom others wait for."""
+        """Return whether who asks has a model that may leave: others may wait for them."""
         return any(
             lease.holder is ticket.lease.holder
             for holding in self.ledger.holdings.values()
+            if not holding.pinned
             for lease in holding.leases
         )
 

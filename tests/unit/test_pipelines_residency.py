@@ -222,6 +222,28 @@ async def test_nobody_is_overtaken_for_ever(lab: Lab) -> None:
     assert lab.device.loads == ["a-600", "b-600", "a-600"]
 
 
+async def test_nobody_is_overtaken_by_those_who_have_what_never_leaves(lab: Lab) -> None:
+    """As every turn of a chat has the embedding model."""
+    lab.ledger.pin("embedding-100", pinned=True)
+    ended = asyncio.Event()
+    first = asyncio.create_task(lab.use("a-600", ended))
+    await settled()
+    order: list[str] = []
+
+    async def turn(name: str) -> None:
+        async with lab.lease("embedding-100"), lab.lease(name):
+            order.append(name)
+
+    later = []
+    for name in ("b-600", "a-600"):
+        later.append(asyncio.create_task(turn(name)))
+        await settled()
+    ended.set()
+    await asyncio.gather(first, *later)
+
+    assert order == ["b-600", "a-600"]
+
+
 async def test_eight_clients_take_turns_at_two_models_that_do_not_fit_together(lab: Lab) -> None:
     async def client(i: int) -> None:
         for turn in range(10):
