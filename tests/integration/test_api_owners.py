@@ -20,7 +20,7 @@ __all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 
-NOBODYS = {"/v1/models/{model_id}", "/v1/config/{key}"}
+NOBODYS = {"/v1/models/{model_id}", "/v1/config/{key}", "/v1/residency/{model_id}"}
 NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "evaluation": "long_memory"}
 BODIES: dict[str, Any] = {
     "/v1/conversations/{conversation_id}": {"title": "Mine"},
