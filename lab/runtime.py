@@ -60,6 +60,9 @@ READERS = 2
 NEW_CHAT = "New chat"
 """Title of a conversation that nobody named yet."""
 
+LEARNED_FILE = "learned_limits.json"
+"""In the data folder: what devices that ran out of memory were found to bear."""
+
 RESUMED = timedelta(days=1)
 """How long after its last message a lab that starts looks at a conversation again."""
 
@@ -423,7 +426,13 @@ async def open_runtime(
         database = await stack.enter_async_context(open_database(settings))
         await stack.enter_async_context(database.attended())
         cache = await stack.enter_async_context(open_cache(config.cache, database))
-        pipelines = pipeline_factory(config.chat, config.embedding, config.residency, on_import)
+        pipelines = pipeline_factory(
+            config.chat,
+            config.embedding,
+            config.residency,
+            on_import=on_import,
+            learned_file=settings.data_folder / LEARNED_FILE,
+        )
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, cache, pipelines, composer)

@@ -27,7 +27,7 @@ export type SummaryStyle = "key_points" | "summary" | "brief" | "master";
 /**
  * What was decided about a model's memory.
  */
-export type DecisionKind = "loaded" | "evicted" | "unloaded" | "waiting" | "refused" | "failed";
+export type DecisionKind = "loaded" | "evicted" | "unloaded" | "waiting" | "refused" | "failed" | "learned";
 /**
  * How a vector is written.
  */
@@ -352,6 +352,10 @@ export interface Usage {
    */
   total_tokens: number;
   /**
+   * Tokens of the prompt that did not have to be run, since an earlier one began with them.
+   */
+  cached_tokens?: number;
+  /**
    * Milliseconds the request waited for a place in the batch.
    */
   queue_ms?: number;
@@ -636,6 +640,10 @@ export interface ChatConfig {
    * Prompt tokens admitted in one step while others decode.
    */
   prefill_tokens?: number;
+  /**
+   * Ended answers whose keys and values stay in memory, so that a prompt that begins like one runs only what is new; 0 = none.
+   */
+  kept_prompts?: number;
   /**
    * CPU threads of torch; unset = all cores.
    */
@@ -2584,6 +2592,10 @@ export interface ResidencyUpdate {
    * Among models that may leave, those of the lowest leave first.
    */
   priority?: number | null;
+  /**
+   * Forget at the next load what its device was found to bear when it ran out of memory.
+   */
+  relearn?: boolean;
 }
 /**
  * One execution: a chat turn or an evaluation.

@@ -29,10 +29,19 @@ class Residents:
         await self._http.delete(_path(model))
 
     async def share(
-        self, model: str, *, pinned: bool | None = None, priority: int | None = None
+        self,
+        model: str,
+        *,
+        pinned: bool | None = None,
+        priority: int | None = None,
+        relearn: bool = False,
     ) -> Residency:
-        """Pin a model or end that, and say how early it leaves when others need its memory."""
-        update = checked(ResidencyUpdate, pinned=pinned, priority=priority)
+        """
+        Pin a model or end that, and say how early it leaves when others need its memory.
+
+        `relearn` forgets, at the next load, what its device bore when it ran out of memory.
+        """
+        update = checked(ResidencyUpdate, pinned=pinned, priority=priority, relearn=relearn)
         return await self._http.fetch("PATCH", _path(model), Residency, update)
 
 

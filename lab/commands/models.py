@@ -135,6 +135,12 @@ def share(
         int | None,
         typer.Option(min=-100, max=100, help="Models of the lowest leave first; 0 at the start."),
     ] = None,
+    relearn: Annotated[
+        bool,
+        typer.Option(
+            "--relearn", help="Forget the limits found when the device ran out of memory."
+        ),
+    ] = False,
 ) -> None:
     """
     Say how a model shares the memory of the running lab, until that ends.
@@ -142,9 +148,9 @@ def share(
     For administrators. Examples: `lab models share lab-tiny --pin` ·
     `lab models share lab-tiny --no-pin --priority -10`
     """
-    if pinned is None and priority is None:
-        raise InputError("Nothing to change: give --pin, --no-pin or --priority.")
-    asyncio.run(_share(name, pinned, priority))
+    if pinned is None and priority is None and not relearn:
+        raise InputError("Nothing to change: give --pin, --no-pin, --priority or --relearn.")
+    asyncio.run(_share(name, pinned, priority, relearn=relearn))
     notes.print(f"`{name}` shares the memory as asked for.")
 
 
@@ -164,6 +170,6 @@ async def _unload(name: str) -> None:
         await lab.residents.unload(name)
 
 
-async def _share(name: str, pinned: bool | None, priority: int | None) -> None:
+async def _share(name: str, pinned: bool | None, priority: int | None, *, relearn: bool) -> None:
     async with open_client() as lab:
-        await lab.residents.share(name, pinned=pinned, priority=priority)
+        await lab.residents.share(name, pinned=pinned, priority=priority, relearn=relearn)

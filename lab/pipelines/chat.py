@@ -1,6 +1,7 @@
 """The chat pipeline: messages in, deltas out, over a model of transformers."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from lab.pipelines.batch import Batch
 from lab.pipelines.engine import Engine, Mailbox
 from lab.pipelines.memory import network_bytes
 from lab.pipelines.request import Outcome, Request
+from lab.pipelines.room import Room
 from lab.pipelines.sampling import Sampler
 from lab.pipelines.split import CALL, MARKERS, THINK, Splitter
 from lab.pipelines.tally import Tally
@@ -44,6 +46,8 @@ class TransformersChat:
         Sizes of the batch and its queue.
     tally : Tally, optional
         Where its tokens are counted.
+    room : Room, optional
+        What weights, keys and values together may take.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class TransformersChat:
         *,
         config: ChatConfig,
         tally: Tally | None = None,
+        room: Room | None = None,
     ) -> None:
         if not tokenizer.chat_template:
             raise ModelLoadError(
@@ -69,6 +74,7 @@ class TransformersChat:
         self._weight_bytes = network_bytes(network)
         self._tokenizer = tokenizer
         self._config = config
+        self._room = room or Room()
         # The prompt of an answer was counted while its window was built.
         self._encode = lru_cache(KEPT_PROMPTS)(self._encoded)
         self.engine = Engine(
@@ -111,6 +117,10 @@ class TransformersChat:
         finally:
             self.engine.cancel(request)
 
+    def rest(self) -> None:
+        """Give back the memory of keys and values, unless answers are under way."""
+        self.engine.rest()
+
     def close(self) -> None:
         """End the engine's thread, and give the memory back."""
         self.engine.close()
@@ -124,8 +134,14 @@ class TransformersChat:
             self._network,
             max_streams=self._config.max_streams,
             prefill_tokens=self._config.prefill_tokens,
+            kept_prompts=self._config.kept_prompts,
+            room=replace(self._room, may_take=self._may_take),
             flush=flush,
         )
+
+    def _may_take(self, n_bytes: int) -> bool:
+        """Return whether keys and values may come to some bytes."""
+        return self._room.may_take(self._weight_bytes + n_bytes)
 
     def _request(
         self,

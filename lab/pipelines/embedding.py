@@ -179,6 +179,9 @@ class SentenceEmbedding:
             counts[owner] += len(window)
         return counts
 
+    def rest(self) -> None:
+        """Give nothing back: it keeps nothing between calls."""
+
     def close(self) -> None:
         """End the thread after the calls under way, and give the memory back."""
         self._thread.shutdown()

@@ -8,16 +8,21 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from lab.pipelines.catalog import Catalog
-from lab.pipelines.ledger import Ledger, Pipeline
+from lab.pipelines.learned import LearnedLimits
+from lab.pipelines.ledger import Ledger, Occupant
 from lab.pipelines.need import Prospect
-from lab.pipelines.residency import Loader, Residents
+from lab.pipelines.residency import Growth, Loader, Residents
+from lab.pipelines.room import Limits, Room
 from lab.pipelines.tally import Tally
 from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.schemas.chat_config import ChatConfig, Quantization
+from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
@@ -58,6 +63,8 @@ class PipelineFactory:
         How they share the memory.
     on_import : callable
         Called in a thread after a model's libraries were imported.
+    learned : LearnedLimits
+        What devices were found to bear.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class PipelineFactory:
         residency: ResidencyConfig,
         *,
         on_import: Callable[[], object],
+        learned: LearnedLimits,
     ) -> None:
         self.catalog = Catalog(chat, embedding)
         self._chat_config = chat
@@ -74,8 +82,7 @@ class PipelineFactory:
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
-        self._chats = Loader(self._foretell_chat, self._load_chat)
-        self._embeddings = Loader(self._foretell_embedding, self._load_embedding)
+        self._learned = learned
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
 
     def chat(
@@ -83,30 +90,42 @@ class PipelineFactory:
     ) -> AbstractAsyncContextManager[ChatPipeline]:
         """Lease a chat model; loads it when nobody has."""
         model = self.catalog.chat_model(model_id)
-        return self.residents.lease(model, self._chats, purpose=purpose, owner=owner)
+        return self.residents.lease(
+            model.id, self._chat_loader(model), purpose=purpose, owner=owner
+        )
 
     def embedding(self) -> AbstractAsyncContextManager[EmbeddingPipeline]:
         """Lease the embedding model; loads it when nobody has."""
-        return self.residents.lease(self.catalog.embedding, self._embeddings, purpose="embedding")
+        model = self.catalog.embedding
+        return self.residents.lease(model.id, self._embedding_loader(model), purpose="embedding")
 
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
         model = self._known(model_id)
-        loader: Loader[Pipeline] = self._chats if model.task is Task.chat else self._embeddings
-        async with self.residents.lease(model, loader, purpose="load"):
+        is_chat = model.task is Task.chat
+        loader: Loader[Occupant] = (
+            self._chat_loader(model) if is_chat else self._embedding_loader(model)
+        )
+        async with self.residents.lease(model.id, loader, purpose="load"):
             pass
 
     async def unload(self, model_id: str) -> None:
         """Take a model out of memory; raise `ConflictError` while it is used."""
-        await self.residents.unload(self._known(model_id).id)
+        await self.residents.unload(self._known(model_id).id, "asked for by an administrator")
 
     def share(self, model_id: str, update: ResidencyUpdate) -> None:
-        """Pin a model or end that, and say how early it leaves; holds for later loads too."""
+        """
+        Pin a model or end that, and say how early it leaves; holds for later loads too.
+
+        `relearn` forgets at the next load what the device was found to bear.
+        """
         model = self._known(model_id)
         if update.pinned is not None:
             self.residents.ledger.pin(model.id, pinned=update.pinned)
         if update.priority is not None:
             self.residents.ledger.prioritise(model.id, update.priority)
+        if update.relearn:
+            self._learned.forget(f"{model.id} as ")
 
     def residency(self) -> Residency:
         """Return who holds which memory, and why."""
@@ -114,8 +133,13 @@ class PipelineFactory:
 
     def models(self) -> list[Model]:
         """Return every model of the catalog; a loaded one says so and has its real lengths."""
-        loaded = {name: pipeline.model for name, pipeline in self.residents.loaded.items()}
-        return [loaded.get(model.id, model) for model in self.catalog.models()]
+        loaded = self.residents.loaded
+        return [
+            cast("ChatPipeline | EmbeddingPipeline", loaded[model.id]).model
+            if model.id in loaded
+            else model
+            for model in self.catalog.models()
+        ]
 
     def profiles(self) -> list[ModelProfile]:
         """Return the profiles that come with the lab."""
@@ -129,9 +153,9 @@ class PipelineFactory:
         """Return the load now and tokens since the start."""
         loaded = self.residents.loaded
         engines = [
-            cast("TransformersChat", pipeline).engine.stats
-            for pipeline in loaded.values()
-            if pipeline.model.task is Task.chat
+            cast("TransformersChat", loaded[model.id]).engine.stats
+            for model in self.catalog.models()
+            if model.task is Task.chat and model.id in loaded
         ]
         ledger = self.residents.ledger
         return PipelineStats(
@@ -140,7 +164,7 @@ class PipelineFactory:
             prompt_tokens=sum(tally.prompt_tokens for tally in self._tallies.values()),
             generated_tokens=sum(tally.generated_tokens for tally in self._tallies.values()),
             models_loaded=len(loaded),
-            leases=sum(len(holding.leases) for holding in ledger.holdings.values()),
+            leases=sum(len(holding.uses) for holding in ledger.holdings.values()),
             evictions=ledger.n_evictions,
         )
 
@@ -153,25 +177,47 @@ class PipelineFactory:
         known = {model.id: model for model in self.catalog.models()}
         return known.get(model_id) or self.catalog.chat_model(model_id)
 
-    def _foretell_chat(self, model: Model) -> Prospect:
-        from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
+    def _chat_loader(self, model: Model) -> "Loader[TransformersChat]":
+        def foretell() -> Prospect:
+            from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
 
-        return foretell_chat(model, self._chat_config)
+            return foretell_chat(model, self._chat_config)
 
-    def _load_chat(self, model: Model, form: Quantization) -> "TransformersChat":
-        from lab.pipelines.load import load_chat  # noqa: PLC0415 - imports torch
+        def load(form: Quantization, growth: Growth) -> "TransformersChat":
+            from lab.pipelines.load import load_chat  # noqa: PLC0415 - imports torch
 
-        return load_chat(model, self._chat_config, form, self._tallies[model.id])
+            key = f"{model.id} as {form} on {growth.device}"
+            wanted = Limits(self._chat_config.max_streams, self._chat_config.prefill_tokens)
+            limits = self._learned.within(key, wanted)
+            config = self._chat_config.model_copy(
+                update={"max_streams": limits.streams, "prefill_tokens": limits.prefill_tokens}
+            )
+            room = Room(growth, growth.wait_s, partial(self._learn, model, growth.device, key))
+            return load_chat(model, config, form, self._tallies[model.id], room)
 
-    def _foretell_embedding(self, model: Model) -> Prospect:
-        from lab.pipelines.load import foretell_embedding  # noqa: PLC0415 - imports torch
+        return Loader(foretell, load)
 
-        return foretell_embedding(model, self._embedding_config)
+    def _learn(self, model: Model, device: str, key: str, limits: Limits) -> None:
+        """Keep what a device that ran out of memory bears; on the engine's thread."""
+        self._learned.learn(key, limits)
+        reason = (
+            f"{device} ran out of memory: from now on at most {limits.streams} answers at a time, "
+            f"and {limits.prefill_tokens:,} tokens of a prompt"
+        )
+        self.residents.ledger.note(DecisionKind.learned, model.id, device, reason)
 
-    def _load_embedding(self, model: Model, form: Quantization) -> "SentenceEmbedding":
-        from lab.pipelines.load import load_embedding  # noqa: PLC0415 - imports torch
+    def _embedding_loader(self, model: Model) -> "Loader[SentenceEmbedding]":
+        def foretell() -> Prospect:
+            from lab.pipelines.load import foretell_embedding  # noqa: PLC0415 - imports torch
 
-        return load_embedding(model, self._embedding_config)
+            return foretell_embedding(model, self._embedding_config)
+
+        def load(form: Quantization, growth: Growth) -> "SentenceEmbedding":
+            from lab.pipelines.load import load_embedding  # noqa: PLC0415 - imports torch
+
+            return load_embedding(model, self._embedding_config)
+
+        return Loader(foretell, load)
 
 
 def _free_bytes(device: str) -> int:
@@ -183,14 +229,22 @@ def _free_bytes(device: str) -> int:
 def ledger_of(residency: ResidencyConfig, always: Collection[str] = ()) -> Ledger:
     """Return the account that the settings describe; `always` names models that never leave."""
     budget = None if residency.memory_gb is None else int(residency.memory_gb * 1e9)
-    return Ledger(budget, _free_bytes, pinned={*always, *residency.pinned})
+    return Ledger(budget, _free_bytes, always=always, pinned=residency.pinned)
 
 
 def pipeline_factory(
     chat: ChatConfig,
     embedding: EmbeddingConfig,
     residency: ResidencyConfig | None = None,
+    *,
     on_import: Callable[[], object] = lambda: None,
+    learned_file: Path | None = None,
 ) -> PipelineFactory:
     """Return a factory for the configured models; see `PipelineFactory`."""
-    return PipelineFactory(chat, embedding, residency or ResidencyConfig(), on_import=on_import)
+    return PipelineFactory(
+        chat,
+        embedding,
+        residency or ResidencyConfig(),
+        on_import=on_import,
+        learned=LearnedLimits(learned_file),
+    )

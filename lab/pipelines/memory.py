@@ -152,6 +152,7 @@ def rehearse(network: PreTrainedModel, n_tokens: int) -> tuple[int, int]:
     """Return the bytes of keys and values, and of all else that is alive, of a prefill on meta."""
     text_config = network.config.get_text_config(decoder=True)
     cache = SlotCache(text_config.num_hidden_layers)
+    cache.make_room(1, n_tokens)
     cache.focus_row(0, 0, n_tokens)
     alive = Alive(network)
     with torch.inference_mode(), alive:

@@ -47,7 +47,7 @@ class Prospect:
 
     Attributes
     ----------
-    model_id : str
+    name : str
         Its name.
     device : str
         Where it is to run, as torch names it.
@@ -61,7 +61,7 @@ class Prospect:
         The form that the settings ask for; `auto` = the first that fits.
     """
 
-    model_id: str
+    name: str
     device: str
     step: str
     step_setting: str
@@ -100,7 +100,7 @@ class Prospect:
             if forms[1:]:
                 advice = f"In 4 bits it would need {sized(least.total)}. {advice}"
         return (
-            f"`{self.model_id}` does not fit: it needs {need} {self.step}, and may take "
+            f"`{self.name}` does not fit: it needs {need} {self.step}, and may take "
             f"{sized(limit)} of {self.device} ({why}). {advice}"
         )
 

@@ -42,23 +42,28 @@ class Request:
     splitter: Splitter
     deliver: Callable[["Request", Outcome], None]
     times: Times = field(default_factory=Times)
-    n_filled: int = 0  # prompt tokens in the cache
-    n_new: int = 0
-    last_token: int = -1
+    tokens: list[int] = field(init=False)
+    """The prompt, and the answer so far."""
+    n_cached: int = 0
+    """Tokens of these whose keys and values are in the cache."""
+    n_reused: int = 0
+    """Tokens of the prompt that were in the cache before it came."""
     cancelled: bool = False
     finished: bool = False
 
+    def __post_init__(self) -> None:
+        self.tokens = list(self.input_ids)
+
     @property
-    def n_cached(self) -> int:
-        """Tokens in the cache: the prompt and all new tokens but the last."""
-        return self.n_filled + max(self.n_new - 1, 0)
+    def n_new(self) -> int:
+        """Tokens of the answer."""
+        return len(self.tokens) - len(self.input_ids)
 
     def accept(self, token: int) -> None:
         """Take the next token: deliver its text, and finish where the answer ends."""
         if not self.n_new:
             self.times.first_token = time.perf_counter()
-        self.n_new += 1
-        self.last_token = token
+        self.tokens.append(token)
         if token in self.eos_ids:
             self._finish(FinishReason.stop)
             return
@@ -95,7 +100,8 @@ class Request:
         return Usage(
             prompt_tokens=len(self.input_ids),
             completion_tokens=self.n_new,
-            total_tokens=len(self.input_ids) + self.n_new,
+            total_tokens=len(self.tokens),
+            cached_tokens=self.n_reused,
             queue_ms=(times.admitted - times.arrived) * 1000,
             first_token_ms=(times.first_token - times.admitted) * 1000,
             total_ms=(now - times.arrived) * 1000,

@@ -84,6 +84,14 @@ class ChatConfig(BaseModel):
     prefill_tokens: Annotated[
         int, Field(description='Prompt tokens admitted in one step while others decode.', ge=16)
     ] = 2048
+    kept_prompts: Annotated[
+        int,
+        Field(
+            description='Ended answers whose keys and values stay in memory, so that a prompt that begins like one runs only what is new; 0 = none.',
+            ge=0,
+            le=1024,
+        ),
+    ] = 8
     threads: Annotated[
         int | None, Field(description='CPU threads of torch; unset = all cores.', ge=1)
     ] = None

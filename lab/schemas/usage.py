@@ -22,6 +22,13 @@ class Usage(BaseModel):
     ]
     completion_tokens: Annotated[int, Field(description='Tokens generated.', ge=0)]
     total_tokens: Annotated[int, Field(description='Sum of both.', ge=0)]
+    cached_tokens: Annotated[
+        int,
+        Field(
+            description='Tokens of the prompt that did not have to be run, since an earlier one began with them.',
+            ge=0,
+        ),
+    ] = 0
     queue_ms: Annotated[
         float,
         Field(description='Milliseconds the request waited for a place in the batch.', ge=0.0),
