@@ -2056,6 +2056,27 @@ export interface Lease {
   since: string;
 }
 /**
+ * Memory of a device that a program wants for its own use.
+ */
+export interface LeaseRequest {
+  /**
+   * How much, in GB (powers of ten).
+   */
+  gb: number;
+  /**
+   * Of which device, as torch names it; null = where chat models run.
+   */
+  device?: string | null;
+  /**
+   * What it is for, for those who wonder where the memory went.
+   */
+  purpose?: string;
+  /**
+   * Number of the program's process; what it takes of the lease already is then known. Null where it runs on another machine.
+   */
+  pid?: number | null;
+}
+/**
  * A turn that can be found again.
  */
 export interface Memory {
@@ -2106,6 +2127,23 @@ export interface MemoryHit {
    * Cosine similarity in [-1, 1], higher is closer; null for a memory of another embedding model, which waits for `lab db reembed`.
    */
   similarity: number | null;
+}
+/**
+ * Memory of a device that a program has for its own use, as long as it keeps the connection open.
+ */
+export interface MemoryLease {
+  /**
+   * Under which the account shows it.
+   */
+  name: string;
+  /**
+   * Of which device, as torch names it.
+   */
+  device: string;
+  /**
+   * How much.
+   */
+  n_bytes: number;
 }
 /**
  * Corrects a memory.

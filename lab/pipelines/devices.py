@@ -1,6 +1,10 @@
 """Where models run, and how much memory is free there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psutil
+import pynvml
 import torch
 
 
@@ -18,3 +22,30 @@ def free_bytes(device: torch.device) -> int:
     free, _ = torch.accelerator.get_memory_info(device)
     held = torch.accelerator.memory_reserved(device) - torch.accelerator.memory_allocated(device)
     return free + held
+
+
+def process_bytes(device: torch.device, pid: int) -> int:
+    """Return the memory of a device that a process of this machine takes; 0 where none is seen."""
+    if device.type == "cpu":
+        try:
+            return psutil.Process(pid).memory_info().rss
+        except psutil.Error:
+            return 0
+    return _cuda_process_bytes(device.index or 0, pid)
+
+
+def _cuda_process_bytes(index: int, pid: int) -> int:
+    with _nvml():
+        uuid = torch.cuda.get_device_properties(index).uuid  # NVML counts hidden devices too
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    return sum(one.usedGpuMemory or 0 for one in running if one.pid == pid)
+
+
+@contextmanager
+def _nvml() -> Iterator[None]:
+    pynvml.nvmlInit()
+    try:
+        yield
+    finally:
+        pynvml.nvmlShutdown()

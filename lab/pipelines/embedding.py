@@ -24,7 +24,7 @@ from lab.pipelines.devices import torch_device
 from lab.pipelines.files import check_sha256, local_folder, signature
 from lab.pipelines.loading import clear_errors
 from lab.pipelines.memory import encoder_need, network_bytes
-from lab.pipelines.need import Prospect
+from lab.pipelines.need import Prospect, smaller
 from lab.protocols import EMBEDDING_DIM, EmbeddingKind, FloatArray
 from lab.schemas.chat_config import Quantization
 from lab.schemas.embedding_config import EmbeddingConfig
@@ -151,8 +151,8 @@ class SentenceEmbedding:
             dtype = network_config.dtype or torch.float32
             need = encoder_need(network_config, dtype, n_texts=config.batch_size, n_tokens=n_tokens)
         step = f"to embed {config.batch_size} texts of {n_tokens} tokens at once"
-        setting = "LAB_EMBEDDING_BATCH_SIZE"
-        return Prospect(model.id, str(device), step, setting, {Quantization.none: need})
+        advice = smaller("LAB_EMBEDDING_BATCH_SIZE")
+        return Prospect(model.id, str(device), step, advice, {Quantization.none: need})
 
     @property
     def n_bytes(self) -> int:

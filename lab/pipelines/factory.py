@@ -5,14 +5,15 @@ Importing this module imports no torch; the first load does.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from lab.errors import ConflictError
 from lab.pipelines.catalog import Catalog
 from lab.pipelines.learned import LearnedLimits
 from lab.pipelines.ledger import Ledger, Occupant
@@ -24,6 +25,8 @@ from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.lease_request import LeaseRequest
+from lab.schemas.memory_lease import MemoryLease
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.residency import Residency
@@ -34,6 +37,7 @@ from lab.schemas.task import Task
 if TYPE_CHECKING:
     from lab.pipelines.chat import TransformersChat
     from lab.pipelines.embedding import SentenceEmbedding
+    from lab.pipelines.reservation import Reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,30 @@ class PipelineFactory:
         if update.relearn:
             self._learned.forget(f"{model.id} as ")
 
+    async def reserve(
+        self, request: LeaseRequest, owner: UUID
+    ) -> AsyncGenerator[MemoryLease, None]:
+        """
+        Yield memory that somebody has for their own use, until the generator is closed.
+
+        Raises
+        ------
+        InputError
+            If there is no such device.
+        NoRoomError
+            If it does not fit, or models in use did not leave in time.
+        """
+        name = f"{request.purpose}-{uuid4().hex[:8]}"
+        loader = self._reservation_loader(name, request)
+        lease = self.residents.lease(name, loader, purpose=request.purpose, owner=owner)
+        try:
+            async with lease:
+                holding = self.residents.ledger.holdings[name]
+                yield MemoryLease(name=name, device=holding.device, n_bytes=holding.need.total)
+        finally:
+            with suppress(ConflictError):  # another already has it leave
+                await self.residents.unload(name, "its lease ended")
+
     def residency(self) -> Residency:
         """Return who holds which memory, and why."""
         return self.residents.ledger.report()
@@ -194,6 +222,22 @@ class PipelineFactory:
             )
             room = Room(growth, growth.wait_s, partial(self._learn, model, growth.device, key))
             return load_chat(model, config, form, self._tallies[model.id], room)
+
+        return Loader(foretell, load)
+
+    def _reservation_loader(self, name: str, request: LeaseRequest) -> "Loader[Reservation]":
+        n_bytes = int(request.gb * 1e9)
+        device = request.device or self._chat_config.device
+
+        def foretell() -> Prospect:
+            from lab.pipelines.reservation import foretell_reservation  # noqa: PLC0415 - torch
+
+            return foretell_reservation(name, device, n_bytes)
+
+        def load(form: Quantization, growth: Growth) -> "Reservation":
+            from lab.pipelines.reservation import Reservation  # noqa: PLC0415 - imports torch
+
+            return Reservation(device, n_bytes, request.pid)
 
         return Loader(foretell, load)
 

@@ -260,9 +260,8 @@ class Ledger:
         holding.occupant = occupant
         holding.state = ResidencyState.resident
         holding.idle_since = self._clock()
-        measured = f"{sized(occupant.n_bytes)} of weights lie there"
-        reason = f"{reason}; {measured}"
-        self.note(DecisionKind.loaded, holding.name, holding.device, reason)
+        measured = f"{sized(occupant.n_bytes)} lie there"
+        self.note(DecisionKind.loaded, holding.name, holding.device, f"{reason}; {measured}")
 
     def grow(self, holding: Holding, n_bytes: int) -> bool:
         """

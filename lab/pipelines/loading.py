@@ -26,7 +26,7 @@ from lab.pipelines.devices import torch_device
 from lab.pipelines.files import file_bytes, local_folder
 from lab.pipelines.layer import fuse_layers
 from lab.pipelines.memory import memory_needs
-from lab.pipelines.need import Prospect
+from lab.pipelines.need import Prospect, smaller
 from lab.pipelines.packing import pack_linears, packs
 from lab.schemas.chat_config import ChatConfig, Dtype, Quantization
 from lab.schemas.model import Model
@@ -60,7 +60,8 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
             weights = file_bytes(local_folder(model, download=download))
             needs = {wanted: replace(needs[Quantization.none], weights=weights)}
     step = f"to take {n_tokens:,} tokens of a prompt"
-    return Prospect(model.id, str(device), step, "LAB_CHAT_PREFILL_TOKENS", needs, wanted)
+    advice = smaller("LAB_CHAT_PREFILL_TOKENS")
+    return Prospect(model.id, str(device), step, advice, needs, wanted)
 
 
 def load_causal(

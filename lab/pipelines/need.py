@@ -36,8 +36,8 @@ class MemoryNeed:
             ("keys and values", self.cache),
             ("activations", self.activations),
         )
-        said = ", ".join(f"{name} {sized(n)}" for name, n in parts)
-        return f"{sized(self.total)} ({said})"
+        said = [f"{name} {sized(n)}" for name, n in parts if n]
+        return f"{sized(self.total)} ({', '.join(said)})" if said[1:] else sized(self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Prospect:
         Where it is to run, as torch names it.
     step : str
         The longest step that is counted, in words.
-    step_setting : str
-        The setting that makes this step smaller.
+    advice : str
+        What to do where no form fits.
     needs : mapping
         By form, from the best answers to the least memory.
     wanted : Quantization
@@ -64,7 +64,7 @@ class Prospect:
     name: str
     device: str
     step: str
-    step_setting: str
+    advice: str
     needs: Mapping[Quantization, MemoryNeed]
     wanted: Quantization = Quantization.none
 
@@ -93,10 +93,7 @@ class Prospect:
             size = sized(self.needs[fitting].total)
             advice = f"It would fit with LAB_CHAT_QUANTIZATION={fitting} ({size})."
         else:
-            advice = (
-                "Choose a smaller model, a device with more memory, or a smaller "
-                f"{self.step_setting}."
-            )
+            advice = self.advice
             if forms[1:]:
                 advice = f"In 4 bits it would need {sized(least.total)}. {advice}"
         return (
@@ -113,3 +110,8 @@ def sized(n_bytes: float) -> str:
     ('16.1 GB', '1.5 MB')
     """
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+
+
+def smaller(setting: str) -> str:
+    """Return what to do where a model does not fit; `setting` makes its longest step smaller."""
+    return f"Choose a smaller model, a device with more memory, or a smaller {setting}."

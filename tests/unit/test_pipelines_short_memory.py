@@ -218,7 +218,7 @@ def short_of_memory(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return plain(*args, input_ids=input_ids, **kwargs)
 
-    network.forward = forward  # type: ignore[method-assign]
+    network.forward = forward
     return batch_of(network, prefill_tokens=256, room=Room(learn=learned.append)), learned
 
 
