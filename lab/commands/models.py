@@ -12,9 +12,9 @@ from lab.config import load_settings
 from lab.errors import InputError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
-from lab.pipelines.need import sized
 from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
+from lab.units import sized
 
 app = typer.Typer(help="The models of this lab.", no_args_is_help=True, add_completion=False)
 

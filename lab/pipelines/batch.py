@@ -28,10 +28,10 @@ from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.cache import SlotCache
 from lab.pipelines.decoding import decoding_step
 from lab.pipelines.kept import LEAST_REUSED, KeptPrompts, n_common
-from lab.pipelines.need import sized
 from lab.pipelines.request import Request
 from lab.pipelines.room import Limits, Room
 from lab.pipelines.sampling import choose
+from lab.units import sized
 
 LEAST_PREFILL: Final = 64
 """Prompt tokens of a step that a device which runs out of memory is not asked to go below."""

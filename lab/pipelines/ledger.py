@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import structlog
 
 from lab.errors import ConflictError, NoRoomError
-from lab.pipelines.need import MemoryNeed, Prospect, sized
+from lab.pipelines.need import MemoryNeed, Prospect
 from lab.schemas.chat_config import Quantization
 from lab.schemas.decision import Decision
 from lab.schemas.decision_kind import DecisionKind
@@ -25,6 +25,7 @@ from lab.schemas.lease import Lease
 from lab.schemas.residency import Residency
 from lab.schemas.residency_state import ResidencyState
 from lab.schemas.resident import Resident
+from lab.units import sized
 
 KEPT_DECISIONS: Final = 100
 

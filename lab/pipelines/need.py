@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lab.schemas.chat_config import Quantization
+from lab.units import sized
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +101,6 @@ class Prospect:
             f"`{self.name}` does not fit: it needs {need} {self.step}, and may take "
             f"{sized(limit)} of {self.device} ({why}). {advice}"
         )
-
-
-def sized(n_bytes: float) -> str:
-    """
-    Return a number of bytes for people, in powers of ten.
-
-    >>> sized(16_060_000_000), sized(1_500_000)
-    ('16.1 GB', '1.5 MB')
-    """
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
 
 def smaller(setting: str) -> str:

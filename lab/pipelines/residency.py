@@ -19,11 +19,12 @@ from uuid import UUID
 
 from lab.errors import ConflictError, NoRoomError, UnavailableError
 from lab.pipelines.ledger import Holding, Ledger, Occupant, Plan, Use
-from lab.pipelines.need import Prospect, sized
+from lab.pipelines.need import Prospect
 from lab.schemas.chat_config import Quantization
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.lease import Lease
 from lab.schemas.residency_state import ResidencyState
+from lab.units import sized
 
 OccupantT = TypeVar("OccupantT", bound=Occupant)
 LoadedT = TypeVar("LoadedT", bound=Occupant, covariant=True)
