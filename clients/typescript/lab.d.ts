@@ -352,9 +352,9 @@ export interface Usage {
    */
   total_tokens: number;
   /**
-   * Tokens of the prompt that did not have to be run, since an earlier one began with them.
+   * Of the prompt's tokens, those that were not run again; null where that is not known.
    */
-  cached_tokens?: number;
+  prompt_tokens_details?: PromptTokensDetails | null;
   /**
    * Milliseconds the request waited for a place in the batch.
    */
@@ -367,6 +367,15 @@ export interface Usage {
    * Milliseconds from arrival to the last token.
    */
   total_ms?: number;
+}
+/**
+ * What the tokens of a prompt cost.
+ */
+export interface PromptTokensDetails {
+  /**
+   * Those that did not have to be run, since an earlier prompt or answer began with them.
+   */
+  cached_tokens?: number;
 }
 /**
  * What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `settings`, `top_k` and `enable_thinking`.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-LEAST_REUSED: Final = 32
+LEAST_REUSED: Final = 16
 """Tokens that a beginning must have in common to be worth its copy."""
 
 

@@ -10,6 +10,7 @@ from lab.pipelines.split import Splitter
 from lab.pipelines.text import Detokeniser, StopMatcher
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.finish_reason import FinishReason
+from lab.schemas.prompt_tokens_details import PromptTokensDetails
 from lab.schemas.usage import Usage
 
 Outcome = ChatDelta | LabError
@@ -101,7 +102,7 @@ class Request:
             prompt_tokens=len(self.input_ids),
             completion_tokens=self.n_new,
             total_tokens=len(self.tokens),
-            cached_tokens=self.n_reused,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=self.n_reused),
             queue_ms=(times.admitted - times.arrived) * 1000,
             first_token_ms=(times.first_token - times.admitted) * 1000,
             total_ms=(now - times.arrived) * 1000,

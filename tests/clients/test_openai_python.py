@@ -61,6 +61,24 @@ async def test_the_same_seed_gives_the_same_text_streamed_or_not(client: AsyncOp
     assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
 
 
+async def test_a_conversation_that_goes_on_is_not_run_again(client: AsyncOpenAI) -> None:
+    messages: list[Any] = [{"role": "user", "content": "My dog is called Zamiko."}]
+    cached: list[int] = []
+    n_tokens: list[int] = []
+    for question in ("What is my dog called?", "Who are you?"):
+        said = await client.chat.completions.create(
+            model="lab-tiny", temperature=0, messages=messages
+        )
+        assert said.usage is not None
+        assert said.usage.prompt_tokens_details is not None
+        cached.append(said.usage.prompt_tokens_details.cached_tokens or 0)
+        n_tokens.append(said.usage.total_tokens)
+        messages.append({"role": "assistant", "content": said.choices[0].message.content})
+        messages.append({"role": "user", "content": question})
+
+    assert cached[1] >= n_tokens[0] - 2  # all but the end of the answer
+
+
 async def test_a_stop_text_ends_the_answer(client: AsyncOpenAI) -> None:
     whole = (await client.chat.completions.create(**QUESTION)).choices[0].message.content or ""
     stop = whole[len(whole) // 2 :][:3]
