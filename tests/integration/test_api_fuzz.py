@@ -46,7 +46,7 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with requests for answers that are there, that are short, and that end."""
+    """Return the document with requests for what is there, is short, and ends."""
     schemas = document["components"]["schemas"]
     chat, turn, sampling = (
         schemas[name] for name in ("ChatCompletionRequest", "ChatTurn", "GenerationParameters")
