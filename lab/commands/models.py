@@ -70,13 +70,14 @@ def show(
         raise InputError(f"`{name}` does {model.task}; what is shown is of models that chat.")
     ahead = foretell_chat(model, config.chat, download=False)
     ledger = ledger_of(config.residency)
-    limit = ledger.capacity(ahead.device)
+    device = max(ahead.devices, key=ledger.capacity)
+    limit = ledger.capacity(device)
     chosen = ahead.choose(limit)
     if as_json:
         print_json(
             {
                 "model": model.id,
-                "device": ahead.device,
+                "device": device,
                 "limit": limit,
                 "needs": {form: asdict(need) for form, need in ahead.needs.items()},
                 "chosen": chosen,
@@ -95,10 +96,10 @@ def show(
         ],
     )
     notes.print(
-        f"Needed {ahead.step}; {sized(limit)} of {ahead.device} may be taken.",
+        f"Needed {ahead.step}; {sized(limit)} of {device} may be taken.",
         f"It would be loaded as {chosen}."
         if chosen is not None
-        else ahead.refusal(limit, ledger.limits(ahead.device)),
+        else ahead.refusal(device, limit, ledger.limits(device)),
         soft_wrap=True,
     )
 

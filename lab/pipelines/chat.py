@@ -130,6 +130,8 @@ class TransformersChat:
     def _new_batch(self, flush: Callable[[], None]) -> Batch:
         if self._config.threads:
             torch.set_num_threads(self._config.threads)
+        if self._network.device.index is not None:
+            torch.accelerator.set_device_index(self._network.device.index)  # of this thread
         return Batch(
             self._network,
             max_streams=self._config.max_streams,

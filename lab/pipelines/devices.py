@@ -15,6 +15,18 @@ def torch_device(name: str) -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
+def candidates(name: str) -> list[torch.device]:
+    """
+    Return the devices that a name stands for, of which one is chosen.
+
+    `auto` is every accelerator, else the CPU; a type such as `cuda` is every device of it.
+    """
+    found = torch_device(name)
+    if found.type == "cpu" or found.index is not None:
+        return [found]
+    return [torch.device(found.type, i) for i in range(torch.accelerator.device_count())]
+
+
 def free_bytes(device: torch.device) -> int:
     """Return the memory of a device that nobody uses, what torch holds in reserve included."""
     if device.type == "cpu":

@@ -20,7 +20,7 @@ from transformers import AutoConfig, PretrainedConfig
 from lab.errors import ModelLoadError, UnavailableError
 from lab.pipelines.building import BUILDING
 from lab.pipelines.catalog import WEIGHTS_SHA256
-from lab.pipelines.devices import torch_device
+from lab.pipelines.devices import candidates, torch_device
 from lab.pipelines.files import check_sha256, local_folder, signature
 from lab.pipelines.loading import clear_errors
 from lab.pipelines.memory import encoder_need, network_bytes
@@ -143,7 +143,7 @@ class SentenceEmbedding:
     @staticmethod
     def foretell(model: Model, config: EmbeddingConfig) -> Prospect:
         """Return what an embedding model will need for a batch, from its configuration alone."""
-        device = torch_device(config.device)
+        devices = candidates(config.device)
         with clear_errors(model):
             folder = local_folder(model)
             network_config = AutoConfig.from_pretrained(folder)
@@ -152,7 +152,8 @@ class SentenceEmbedding:
             need = encoder_need(network_config, dtype, n_texts=config.batch_size, n_tokens=n_tokens)
         step = f"to embed {config.batch_size} texts of {n_tokens} tokens at once"
         advice = smaller("LAB_EMBEDDING_BATCH_SIZE")
-        return Prospect(model.id, str(device), step, advice, {Quantization.none: need})
+        places = [str(device) for device in devices]
+        return Prospect(model.id, places, step, advice, {Quantization.none: need})
 
     @property
     def n_bytes(self) -> int:

@@ -218,7 +218,11 @@ class PipelineFactory:
             wanted = Limits(self._chat_config.max_streams, self._chat_config.prefill_tokens)
             limits = self._learned.within(key, wanted)
             config = self._chat_config.model_copy(
-                update={"max_streams": limits.streams, "prefill_tokens": limits.prefill_tokens}
+                update={
+                    "device": growth.device,
+                    "max_streams": limits.streams,
+                    "prefill_tokens": limits.prefill_tokens,
+                }
             )
             room = Room(growth, growth.wait_s, partial(self._learn, model, growth.device, key))
             return load_chat(model, config, form, self._tallies[model.id], room)
@@ -237,7 +241,7 @@ class PipelineFactory:
         def load(form: Quantization, growth: Growth) -> "Reservation":
             from lab.pipelines.reservation import Reservation  # noqa: PLC0415 - imports torch
 
-            return Reservation(device, n_bytes, request.pid)
+            return Reservation(growth.device, n_bytes, request.pid)
 
         return Loader(foretell, load)
 
@@ -259,7 +263,8 @@ class PipelineFactory:
         def load(form: Quantization, growth: Growth) -> "SentenceEmbedding":
             from lab.pipelines.load import load_embedding  # noqa: PLC0415 - imports torch
 
-            return load_embedding(model, self._embedding_config)
+            config = self._embedding_config.model_copy(update={"device": growth.device})
+            return load_embedding(model, config)
 
         return Loader(foretell, load)
 

@@ -115,6 +115,8 @@ class Plan:
 
     Attributes
     ----------
+    device : str
+        Where to.
     form : Quantization
         To load it in.
     resting : collection of Holding
@@ -128,6 +130,7 @@ class Plan:
         All of it, in words and numbers.
     """
 
+    device: str
     form: Quantization
     reason: str
     resting: Collection[Holding] = ()
@@ -200,29 +203,47 @@ class Ledger:
         """Return whether it is never evicted."""
         return holding.name in self._always or holding.name in self._pinned
 
-    def plan(self, prospect: Prospect) -> Plan:
+    def plan(self, prospect: Prospect, besides: Collection[str] = ()) -> Plan:
         """
-        Return how a model finds its memory.
+        Return how a model finds its memory: on which device, in which form, and after whom.
+
+        Of its devices the one is taken that gives it the best form; then the one where least has
+        to be done for it; then the one with most room. `besides` names devices that are kept for
+        others.
 
         Raises
         ------
         NoRoomError
-            If it does not fit, even were all models gone that are not pinned.
+            If it fits nowhere, even were all models gone that are not pinned.
         """
-        device = prospect.device
-        room, capacity = self.room(device), self.capacity(device)
-        form = prospect.choose(capacity)
-        if form is None:
-            raise NoRoomError(prospect.refusal(capacity, self.limits(device)))
-        missing = prospect.needs[form].total - room
-        reason = prospect.reason(form, capacity)
+        limits = {device: self.capacity(device) for device in prospect.devices}
+        forms = {device: prospect.choose(limit) for device, limit in limits.items()}
+        plans = [
+            self._plan_on(device, prospect, form, limits[device])
+            for device, form in forms.items()
+            if form is not None and device not in besides
+        ]
+        if plans:
+            order = list(prospect.needs)
+            return min(plans, key=lambda plan: (order.index(plan.form), *self._effort(plan)))
+        largest = max(limits, key=lambda device: limits[device])
+        raise NoRoomError(prospect.refusal(largest, limits[largest], self.limits(largest)))
+
+    def _plan_on(self, device: str, prospect: Prospect, form: Quantization, limit: int) -> Plan:
+        missing = prospect.needs[form].total - self.room(device)
+        reason = prospect.reason(form, device, limit)
         if missing > 0 and (resting := self.resting(device)):
-            return Plan(form, reason, resting=resting)
+            return Plan(device, form, reason, resting=resting)
         leavers = self.leavers(device, missing)
         if sum(h.taken for h in leavers) >= missing:
-            return Plan(form, reason, leavers=leavers)
+            return Plan(device, form, reason, leavers=leavers)
         others = [h for h in self._on(device) if not (self.is_pinned(h) or h.is_idle)]
-        return Plan(form, reason, waits_for=others)
+        return Plan(device, form, reason, waits_for=others)
+
+    def _effort(self, plan: Plan) -> tuple[bool, int, bool, int]:
+        """Order plans: those that wait last, those that move least and have most room first."""
+        moved = sum(holding.taken for holding in plan.leavers)
+        return bool(plan.waits_for), moved, bool(plan.resting), -self.room(plan.device)
 
     def resting(self, device: str) -> list[Holding]:
         """Return the unused models of a device that can give back what they grew by."""
@@ -237,7 +258,7 @@ class Ledger:
         """Enter a model that is about to be loaded; its leavers stay until they are gone."""
         need = prospect.needs[plan.form]
         holding = self.holdings[prospect.name] = Holding(
-            prospect.name, prospect.device, plan.form, need, idle_since=self._clock()
+            prospect.name, plan.device, plan.form, need, idle_since=self._clock()
         )
         self.dismiss(plan.leavers, f"`{prospect.name}`, which needs {sized(need.total)}")
         return holding

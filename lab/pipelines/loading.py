@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 from lab.errors import ModelLoadError, NoRoomError
 from lab.pipelines.building import BUILDING
-from lab.pipelines.devices import torch_device
+from lab.pipelines.devices import candidates, torch_device
 from lab.pipelines.files import file_bytes, local_folder
 from lab.pipelines.layer import fuse_layers
 from lab.pipelines.memory import memory_needs
@@ -45,7 +45,8 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
         When what is needed cannot be had, is of no causal language model, or is quantized as it is
         published and another form is asked for.
     """
-    device = torch_device(config.device)
+    devices = candidates(config.device)
+    device = devices[0]
     with clear_errors(model):
         if Path(model.source).is_dir():
             local_folder(model)  # which says what a folder lacks
@@ -61,7 +62,7 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
             needs = {wanted: replace(needs[Quantization.none], weights=weights)}
     step = f"to take {n_tokens:,} tokens of a prompt"
     advice = smaller("LAB_CHAT_PREFILL_TOKENS")
-    return Prospect(model.id, str(device), step, advice, needs, wanted)
+    return Prospect(model.id, [str(one) for one in devices], step, advice, needs, wanted)
 
 
 def load_causal(

@@ -1,6 +1,6 @@
 """What a model needs of a device, in each form that it may be loaded in. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.schemas.chat_config import Quantization
@@ -50,8 +50,8 @@ class Prospect:
     ----------
     name : str
         Its name.
-    device : str
-        Where it is to run, as torch names it.
+    devices : sequence of str
+        Where it may run, as torch names them; one of them is chosen.
     step : str
         The longest step that is counted, in words.
     advice : str
@@ -63,7 +63,7 @@ class Prospect:
     """
 
     name: str
-    device: str
+    devices: Sequence[str]
     step: str
     advice: str
     needs: Mapping[Quantization, MemoryNeed]
@@ -74,17 +74,17 @@ class Prospect:
         forms = self.needs if self.wanted is Quantization.auto else (self.wanted,)
         return next((form for form in forms if self.needs[form].total <= limit), None)
 
-    def reason(self, form: Quantization, limit: int) -> str:
-        """Return why a form was chosen, in numbers."""
+    def reason(self, form: Quantization, device: str, limit: int) -> str:
+        """Return why a form and a device were chosen, in numbers."""
         larger = [
             f"{other} would need {sized(need.total)}"
             for other, need in self.needs.items()
             if need.total > limit
         ]
-        may = f"{sized(limit)} of {self.device} may be taken"
+        may = f"{sized(limit)} of {device} may be taken"
         return "; ".join([f"{form} needs {self.needs[form]}, {may}", *larger])
 
-    def refusal(self, limit: int, why: str) -> str:
+    def refusal(self, device: str, limit: int, why: str) -> str:
         """Return why no wanted form fits and what would; `why` says what sets the limit."""
         forms = list(self.needs)
         least = self.needs[forms[-1]]
@@ -99,7 +99,7 @@ class Prospect:
                 advice = f"In 4 bits it would need {sized(least.total)}. {advice}"
         return (
             f"`{self.name}` does not fit: it needs {need} {self.step}, and may take "
-            f"{sized(limit)} of {self.device} ({why}). {advice}"
+            f"{sized(limit)} of {device} ({why}). {advice}"
         )
 
 

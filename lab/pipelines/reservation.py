@@ -1,7 +1,7 @@
 """Memory of a device that a program outside the lab's process uses, such as a notebook's kernel."""
 
 from lab.errors import InputError
-from lab.pipelines.devices import free_bytes, process_bytes, torch_device
+from lab.pipelines.devices import candidates, free_bytes, process_bytes, torch_device
 from lab.pipelines.need import MemoryNeed, Prospect
 from lab.schemas.chat_config import Quantization
 
@@ -51,8 +51,9 @@ def foretell_reservation(name: str, device: str, n_bytes: int) -> Prospect:
         If there is no such device.
     """
     try:
-        found = torch_device(device)
-        free_bytes(found)
+        found = candidates(device)
+        for one in found:
+            free_bytes(one)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
             f"`{device}` is no device of this lab; give `cpu`, one such as `cuda:0`, or none for "
@@ -60,4 +61,5 @@ def foretell_reservation(name: str, device: str, n_bytes: int) -> Prospect:
         ) from error
     need = MemoryNeed(n_bytes, 0, 0)
     advice = "Ask for less, or have others end their leases."
-    return Prospect(name, str(found), "for its own use", advice, {Quantization.none: need})
+    places = [str(one) for one in found]
+    return Prospect(name, places, "for its own use", advice, {Quantization.none: need})

@@ -99,7 +99,6 @@ class Blocked(NamedTuple):
     """The request that a device's memory is kept for, and what it waits for."""
 
     ticket: Ticket
-    prospect: Prospect
     plan: Plan
 
 
@@ -245,11 +244,8 @@ class Residents:
                 self._take(ticket, holding, blocked)
             elif ticket.prospect is None:
                 self._foretell(ticket)
-            elif (ticket.prospect.device not in blocked or self._holds_any(ticket)) and (
-                plan := self._come_if_room(ticket, ticket.prospect)
-            ):
-                one = Blocked(ticket, ticket.prospect, plan)
-                blocked.setdefault(ticket.prospect.device, one)
+            elif plan := self._come_if_room(ticket, ticket.prospect, blocked):
+                blocked.setdefault(plan.device, Blocked(ticket, plan))
         return blocked
 
     def _take(self, ticket: Ticket, holding: Holding, blocked: Collection[str]) -> None:
@@ -270,13 +266,18 @@ class Residents:
             for use in holding.uses
         )
 
-    def _come_if_room(self, ticket: Ticket, prospect: Prospect) -> Plan | None:
+    def _come_if_room(
+        self, ticket: Ticket, prospect: Prospect, blocked: Collection[str]
+    ) -> Plan | None:
         """Load a model if there is room; return the plan where it waits for models in use."""
+        besides = () if self._holds_any(ticket) else blocked
+        if set(prospect.devices) <= set(besides):
+            return None
         with self.ledger.lock:
             try:
-                plan = self.ledger.plan(prospect)
+                plan = self.ledger.plan(prospect, besides)
             except NoRoomError as error:
-                self._refuse(self._who_wait_for(ticket.name), prospect, error)
+                self._refuse(self._who_wait_for(ticket.name), prospect.devices[0], error)
                 return None
             if plan.waits_for:
                 return plan
@@ -289,7 +290,7 @@ class Residents:
 
     def _wait(self, blocked: Blocked) -> None:
         """Note why a request waits, and until when; refuse it where it would wait for ever."""
-        ticket, prospect, plan = blocked
+        ticket, plan = blocked
         names = ", ".join(
             f"`{one.name}` ({len(one.uses)} in use)" if one.uses else f"`{one.name}` ({one.state})"
             for one in plan.waits_for
@@ -299,14 +300,14 @@ class Residents:
                 f"`{ticket.name}` does not fit beside {names}, and who uses them waits for "
                 "another model too. Use one after the other, or raise LAB_RESIDENCY_MEMORY_GB."
             )
-            self._refuse([ticket], prospect, vain)
+            self._refuse([ticket], plan.device, vain)
             self._advance()
         elif not ticket.said:
             ticket.said = True
             self.ledger.note(
                 DecisionKind.waiting,
                 ticket.name,
-                prospect.device,
+                plan.device,
                 f"until {names} can leave; {plan.reason}",
             )
             late = NoRoomError(
@@ -314,7 +315,7 @@ class Residents:
                 "again later, or raise LAB_RESIDENCY_MEMORY_GB or LAB_RESIDENCY_WAIT_S."
             )
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(self.wait_s, self._give_up, ticket, prospect, late)
+            timer = loop.call_later(self.wait_s, self._give_up, ticket, plan.device, late)
             ticket.granted.add_done_callback(lambda _: timer.cancel())
 
     def _is_stuck(self, plan: Plan) -> bool:
@@ -329,15 +330,15 @@ class Residents:
             for one in plan.waits_for
         )
 
-    def _give_up(self, ticket: Ticket, prospect: Prospect, late: NoRoomError) -> None:
+    def _give_up(self, ticket: Ticket, device: str, late: NoRoomError) -> None:
         """Refuse a request that waited long enough, unless its model is on the way."""
         if ticket.name not in self.ledger.holdings:
-            self._refuse([ticket], prospect, late)
+            self._refuse([ticket], device, late)
             self._advance()
 
-    def _refuse(self, tickets: Iterable[Ticket], prospect: Prospect, error: NoRoomError) -> None:
-        device = prospect.device
-        self.ledger.note(DecisionKind.refused, prospect.name, device, str(error))
+    def _refuse(self, tickets: Collection[Ticket], device: str, error: NoRoomError) -> None:
+        for name in {ticket.name for ticket in tickets}:
+            self.ledger.note(DecisionKind.refused, name, device, str(error))
         self._fail(tickets, error)
 
     def _grant(self, ticket: Ticket, holding: Holding) -> None:

@@ -47,6 +47,7 @@ class Device:
     """A device of 1,000 bytes; a model's number in its name is what it takes."""
 
     def __init__(self) -> None:
+        self.devices = [DEVICE]
         self.alive: list[Weights] = []
         self.loads: list[str] = []
         self.faults: list[Exception] = []
@@ -66,7 +67,7 @@ class Device:
         forms = {NONE: size, Quantization.int8: size // 2, Quantization.nf4: size // 4}
         wanted = Quantization.auto if name.startswith("auto") else NONE
         needs = {form: MemoryNeed(n, 0, 0) for form, n in forms.items()}
-        return Prospect(name, DEVICE, "to answer", "LAB_STEP", needs, wanted)
+        return Prospect(name, self.devices, "to answer", "Ask for less.", needs, wanted)
 
     def load(self, name: str, form: Quantization, growth: Growth) -> Weights:
         self.loads.append(name)
@@ -396,6 +397,51 @@ async def test_who_never_fits_beside_what_grew_is_refused_at_once(lab: Lab) -> N
         with pytest.raises(NoRoomError, match="`b-1100` does not fit"):
             await lab.touch("b-1100")
         weights.n_bytes = 600
+
+
+@pytest.fixture
+def two(lab: Lab) -> Lab:
+    lab.device.devices = ["one", "two"]
+    return lab
+
+
+def places(lab: Lab) -> dict[str, str]:
+    return {name: holding.device for name, holding in lab.ledger.holdings.items()}
+
+
+async def test_a_model_goes_where_nobody_has_to_leave(two: Lab) -> None:
+    await two.touch("a-600", "b-600", "c-300")
+
+    assert places(two) == {"a-600": "one", "b-600": "two", "c-300": "one"}
+    assert two.said(DecisionKind.evicted) == []
+
+
+async def test_a_model_goes_where_it_can_be_in_its_best_form(two: Lab) -> None:
+    two.ledger.pin("a-600", pinned=True)
+    await two.touch("a-600", "b-300", "auto-900")
+
+    assert places(two) == {"a-600": "one", "auto-900": "two"}  # after b-300 left
+    assert two.ledger.holdings["auto-900"].form is NONE
+
+
+async def test_who_waits_for_a_device_takes_whichever_is_free_first(two: Lab) -> None:
+    ended = asyncio.Event()
+    async with two.lease("a-600"):
+        using = asyncio.create_task(two.use("b-600", ended))
+        await settled()
+        waiting = asyncio.create_task(two.touch("c-600"))
+        await settled()
+        assert not waiting.done()
+        ended.set()
+        await asyncio.gather(using, waiting)
+    assert places(two) == {"a-600": "one", "c-600": "two"}
+
+
+async def test_what_fits_no_device_is_refused_by_the_largest(two: Lab) -> None:
+    two.ledger.pin("a-600", pinned=True)
+    await two.touch("a-600")
+    with pytest.raises(NoRoomError, match="of two"):
+        await two.touch("b-1100")
 
 
 async def test_what_always_stays_cannot_be_unpinned(device: Device) -> None:
