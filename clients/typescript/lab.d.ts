@@ -13,9 +13,9 @@ export type FinishReason = "stop" | "length" | "tool_calls" | "cancelled";
  */
 export type OpenAIRole = "system" | "developer" | "user" | "assistant" | "tool";
 /**
- * Form of the linear layers' weights; `auto` = the first of none, int8 and nf4 that fits the memory.
+ * Form of the weights: linear layers in 8 or 4 bits, or, with `offload`, the decoder layers that do not fit in the CPU's memory (for a CPU: on disk), from where each step fetches them; `auto` = the first of none, int8, nf4 and offload that fits.
  */
-export type Quantization = "none" | "int8" | "nf4" | "auto";
+export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
 /**
  * Who speaks in a message.
  */
@@ -629,7 +629,7 @@ export interface ChatConfig {
    */
   models?: string[];
   /**
-   * `auto`, or a torch device such as `cpu` or `cuda:0`.
+   * `auto` (an accelerator, else the CPU), or a torch device such as `cpu`, `cuda` or `cuda:0`; of several a model goes where it fits best.
    */
   device?: string;
   /**

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.cache import GRAIN, SlotCache
+from lab.pipelines.offload import is_offloaded
 
 ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """What a recording may use; cuDNN, the fastest for one token a row, plans each size once."""
@@ -174,7 +175,8 @@ class RecordedStep:
 
 def decoding_step(model: PreTrainedModel, masks: AttentionMasks, cache: SlotCache) -> DecodingStep:
     """Return how a model decodes on its device."""
-    kind = RecordedStep if model.device.type == "cuda" else EagerStep
+    is_recorded = model.device.type == "cuda" and not is_offloaded(model)
+    kind = RecordedStep if is_recorded else EagerStep
     return kind(model, masks, cache)
 
 

@@ -225,7 +225,8 @@ class PipelineFactory:
                 }
             )
             room = Room(growth, growth.wait_s, partial(self._learn, model, growth.device, key))
-            return load_chat(model, config, form, self._tallies[model.id], room)
+            tally = self._tallies[model.id]
+            return load_chat(model, config, form, tally, room, growth.weight_bytes)
 
         return Loader(foretell, load)
 

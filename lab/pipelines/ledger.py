@@ -119,6 +119,8 @@ class Plan:
         Where to.
     form : Quantization
         To load it in.
+    need : MemoryNeed
+        What it takes then.
     resting : collection of Holding
         Unused models that give back what they grew by; where there are any, nothing else is done
         before.
@@ -132,6 +134,7 @@ class Plan:
 
     device: str
     form: Quantization
+    need: MemoryNeed
     reason: str
     resting: Collection[Holding] = ()
     leavers: Collection[Holding] = ()
@@ -230,15 +233,16 @@ class Ledger:
         raise NoRoomError(prospect.refusal(largest, limits[largest], self.limits(largest)))
 
     def _plan_on(self, device: str, prospect: Prospect, form: Quantization, limit: int) -> Plan:
-        missing = prospect.needs[form].total - self.room(device)
+        need = prospect.need(form, limit)
+        missing = need.total - self.room(device)
         reason = prospect.reason(form, device, limit)
         if missing > 0 and (resting := self.resting(device)):
-            return Plan(device, form, reason, resting=resting)
+            return Plan(device, form, need, reason, resting=resting)
         leavers = self.leavers(device, missing)
         if sum(h.taken for h in leavers) >= missing:
-            return Plan(device, form, reason, leavers=leavers)
+            return Plan(device, form, need, reason, leavers=leavers)
         others = [h for h in self._on(device) if not (self.is_pinned(h) or h.is_idle)]
-        return Plan(device, form, reason, waits_for=others)
+        return Plan(device, form, need, reason, waits_for=others)
 
     def _effort(self, plan: Plan) -> tuple[bool, int, bool, int]:
         """Order plans: those that wait last, those that move least and have most room first."""
@@ -256,11 +260,10 @@ class Ledger:
 
     def reserve(self, prospect: Prospect, plan: Plan) -> Holding:
         """Enter a model that is about to be loaded; its leavers stay until they are gone."""
-        need = prospect.needs[plan.form]
         holding = self.holdings[prospect.name] = Holding(
-            prospect.name, plan.device, plan.form, need, idle_since=self._clock()
+            prospect.name, plan.device, plan.form, plan.need, idle_since=self._clock()
         )
-        self.dismiss(plan.leavers, f"`{prospect.name}`, which needs {sized(need.total)}")
+        self.dismiss(plan.leavers, f"`{prospect.name}`, which needs {sized(plan.need.total)}")
         return holding
 
     def dismiss(self, leavers: Collection[Holding], for_whom: str) -> None:

@@ -20,9 +20,10 @@ def load_chat(
     form: Quantization = Quantization.none,
     tally: Tally | None = None,
     room: Room | None = None,
+    weight_bytes: int = 0,
 ) -> TransformersChat:
     """Load a chat model in a form; blocks, and raises `ModelLoadError` when it cannot be had."""
-    network, tokenizer = load_causal(model, config, form)
+    network, tokenizer = load_causal(model, config, form, weight_bytes)
     return TransformersChat(model, network, tokenizer, config=config, tally=tally, room=room)
 
 

@@ -1,10 +1,14 @@
 """What a model needs of a device, in each form that it may be loaded in. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from lab.schemas.chat_config import Quantization
 from lab.units import sized
+
+FILLED: Final = 0.8
+"""Part of what it may take that a model which is offloaded fills with its layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Prospect:
         By form, from the best answers to the least memory.
     wanted : Quantization
         The form that the settings ask for; `auto` = the first that fits.
+    layer_bytes, n_layers : int
+        Of the decoder layers; offloaded, as many of them lie on the device as there is room for.
     """
 
     name: str
@@ -68,11 +74,23 @@ class Prospect:
     advice: str
     needs: Mapping[Quantization, MemoryNeed]
     wanted: Quantization = Quantization.none
+    layer_bytes: int = 0
+    n_layers: int = 0
 
     def choose(self, limit: int) -> Quantization | None:
         """Return the wanted form, or of `auto` the first, that fits; None where none does."""
         forms = self.needs if self.wanted is Quantization.auto else (self.wanted,)
         return next((form for form in forms if self.needs[form].total <= limit), None)
+
+    def need(self, form: Quantization, limit: int) -> MemoryNeed:
+        """Return what a form takes where it may take up to a limit."""
+        need = self.needs[form]
+        if form is not Quantization.offload:
+            return need
+        # What is left makes room for keys and values to grow.
+        room = int(limit * FILLED) - need.total
+        n_there = min(max(room // self.layer_bytes, 0), self.n_layers)
+        return replace(need, weights=need.weights + n_there * self.layer_bytes)
 
     def reason(self, form: Quantization, device: str, limit: int) -> str:
         """Return why a form and a device were chosen, in numbers."""
@@ -82,12 +100,13 @@ class Prospect:
             if need.total > limit
         ]
         may = f"{sized(limit)} of {device} may be taken"
-        return "; ".join([f"{form} needs {self.needs[form]}, {may}", *larger])
+        return "; ".join([f"{form} needs {self.need(form, limit)}, {may}", *larger])
 
     def refusal(self, device: str, limit: int, why: str) -> str:
         """Return why no wanted form fits and what would; `why` says what sets the limit."""
         forms = list(self.needs)
-        least = self.needs[forms[-1]]
+        smallest = min(forms, key=lambda form: self.needs[form].total)
+        least = self.needs[smallest]
         need = least if self.wanted is Quantization.auto else self.needs[self.wanted]
         fitting = next((form for form in forms if self.needs[form].total <= limit), None)
         if fitting is not None:
@@ -96,7 +115,7 @@ class Prospect:
         else:
             advice = self.advice
             if forms[1:]:
-                advice = f"In 4 bits it would need {sized(least.total)}. {advice}"
+                advice = f"As {smallest} it would need {sized(least.total)}. {advice}"
         return (
             f"`{self.name}` does not fit: it needs {need} {self.step}, and may take "
             f"{sized(limit)} of {device} ({why}). {advice}"

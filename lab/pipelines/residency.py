@@ -45,6 +45,8 @@ class Growth:
     ----------
     device : str
         Its name.
+    weight_bytes : int
+        What its weights may take.
     wait_s : float
         Seconds after which an answer that found no room is given up.
     """
@@ -54,6 +56,7 @@ class Growth:
         self._holding = holding
         self._loop = asyncio.get_running_loop()
         self.device = holding.device
+        self.weight_bytes = holding.need.weights
         self.wait_s = residents.wait_s
 
     def __call__(self, n_bytes: int) -> bool:
