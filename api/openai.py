@@ -18,6 +18,7 @@ from lab.schemas.openai_message import OpenAIMessage
 from lab.schemas.openai_role import OpenAIRole
 from lab.schemas.openai_text_content import OpenAITextContent
 from lab.schemas.openai_tool_call import OpenAIToolCall
+from lab.schemas.response_kind import ResponseKind
 from lab.schemas.role import Role
 from lab.schemas.tool import Tool
 from lab.schemas.tool_call import ToolCall
@@ -50,12 +51,20 @@ def turn_of(request: ChatCompletionRequest) -> ChatTurn:
 
 def _refuse_unsupported(request: ChatCompletionRequest) -> None:
     """Refuse what would change the answer and is not done here; its default is what is done."""
-    kind = (request.response_format or {}).get("type", "text")
+    wanted_format = request.response_format
     wanted = {
         "logprobs": request.logprobs and "gives no probabilities",
+        "top_logprobs": request.top_logprobs and "gives no probabilities",
         "frequency_penalty": request.frequency_penalty and "applies no penalties",
         "presence_penalty": request.presence_penalty and "applies no penalties",
-        "response_format": kind != "text" and "holds no answer to a format other than `text`",
+        "repetition_penalty": request.repetition_penalty not in (None, 1)
+        and "applies no penalties",
+        "min_p": request.min_p and "samples without it",
+        "logit_bias": request.logit_bias and "applies no bias",
+        "n": (request.n or 1) > 1 and "gives one answer",
+        "response_format": wanted_format is not None
+        and wanted_format.type is not ResponseKind.text
+        and "holds no answer to a format other than `text`",
         "tool_choice": request.tool_choice not in (None, "auto", NO_TOOLS)
         and "lets the model choose its tools: `auto` or `none`",
     }
