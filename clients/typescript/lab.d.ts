@@ -676,7 +676,7 @@ export interface OpenAIFunction {
     [k: string]: unknown;
   } | null;
   /**
-   * Accepted; arguments are not constrained.
+   * Accepted for OpenAI's clients; arguments are held to the schema where `tool_choice` forces a call.
    */
   strict?: boolean | null;
 }

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lab.errors import UnavailableError
+from lab.errors import InputError, LabError, UnavailableError
 from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.cache import SlotCache
 from lab.pipelines.decoding import decoding_step
@@ -172,7 +172,7 @@ class Batch:
         for row, (request, token, likelihood) in enumerate(found, start=first):
             if token < 0:
                 self._cache.wipe(row)
-                request.fail(UnavailableError("The model gave no finite score for a next token."))
+                request.fail(no_token(request))
             else:
                 request.accept(token, likelihood)
         self._remove([i for i, request in enumerate(self._rows) if request.finished])
@@ -186,3 +186,11 @@ class Batch:
                 self._cache.move(len(self._rows), place, last.n_cached)
             if self._filling:
                 self._cache.move(len(self._rows) + 1, len(self._rows), self._filling.n_filled)
+
+
+def no_token(request: Request) -> LabError:
+    """Return the error of a request for which no next token was found."""
+    constraint = request.sampler.constraint
+    if constraint and constraint.problem:
+        return InputError(f"The schema of this answer is too complex: {constraint.problem}.")
+    return UnavailableError("The model gave no finite score for a next token.")

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.errors import LabError
-from lab.pipelines.sampling import Likelihood, Sampler
+from lab.pipelines.sampling import Sampler
 from lab.pipelines.split import Splitter
 from lab.pipelines.text import Detokeniser, StopMatcher
+from lab.pipelines.vocabulary import Likelihood
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.token_logprob import TokenLogprob
@@ -70,7 +71,8 @@ class Request:
         if likelihood and self.describe:
             self.logprobs.append(self.describe(likelihood))
         self._split(self.stops.push(self.detokeniser.push(token)))
-        if self.stops.stopped:
+        constraint = self.sampler.constraint
+        if self.stops.stopped or (constraint and constraint.complete):
             self._finish(FinishReason.stop)
         elif self.n_new >= self.max_new_tokens:
             self._finish(FinishReason.length)
