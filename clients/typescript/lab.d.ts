@@ -5,13 +5,21 @@
  */
 export type Scope = "custom:lab:infer" | "custom:lab:memory" | "custom:lab:admin";
 /**
- * Why the model stopped, in OpenAI's words.
+ * Why the model stopped, in OpenAI's words; `content_filter` = a guard of the lab stopped it, and `guard` says which.
  */
-export type FinishReason = "stop" | "length" | "tool_calls" | "cancelled";
+export type FinishReason = "stop" | "length" | "tool_calls" | "content_filter" | "cancelled";
+/**
+ * A watch over an answer that stops it where the model runs in circles.
+ */
+export type Guard = "repetition" | "stutter" | "perplexity" | "json_loop";
 /**
  * Who speaks; `developer` is read as `system`.
  */
 export type OpenAIRole = "system" | "developer" | "user" | "assistant" | "tool";
+/**
+ * What form an answer has.
+ */
+export type ResponseKind = "text" | "json_object" | "json_schema";
 /**
  * Form of the weights: linear layers in 8 or 4 bits, or, with `offload`, the decoder layers that do not fit in the CPU's memory (for a CPU: on disk), from where each step fetches them; `auto` = the first of none, int8, nf4 and offload that fits.
  */
@@ -20,6 +28,10 @@ export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
  * Who speaks in a message.
  */
 export type Role = "system" | "user" | "assistant" | "tool";
+/**
+ * Whether the model calls tools.
+ */
+export type ToolChoiceMode = "auto" | "none" | "required";
 /**
  * How a summary is written.
  */
@@ -44,6 +56,7 @@ export type EventType =
   | "receipt"
   | "content"
   | "thinking"
+  | "tool_call_delta"
   | "tool_call"
   | "usage"
   | "message_stored"
@@ -275,13 +288,14 @@ export interface ChatCompletionChoice {
   /**
    * Place of the answer.
    */
-  index?: 0;
+  index?: number;
   message: ChatCompletionMessage;
   /**
-   * This lab gives none.
+   * How likely the model held what it wrote; null where nobody asked.
    */
-  logprobs?: null;
+  logprobs?: ChoiceLogprobs | null;
   finish_reason: FinishReason;
+  guard?: Guard;
 }
 /**
  * What the model said, as OpenAI writes it.
@@ -336,6 +350,57 @@ export interface OpenAIFunctionCall {
   arguments: string;
 }
 /**
+ * How likely the model held what it wrote, as OpenAI writes it.
+ */
+export interface ChoiceLogprobs {
+  /**
+   * Every token of the answer, reasoning and tool calls included.
+   */
+  content: TokenLogprob[];
+  /**
+   * This lab's models answer in the text.
+   */
+  refusal?: null;
+}
+/**
+ * A token of an answer and how likely the model held it, as OpenAI writes it.
+ */
+export interface TokenLogprob {
+  /**
+   * Text of the token; what is no whole character is U+FFFD.
+   */
+  token: string;
+  /**
+   * Natural logarithm of its probability by the model alone: before temperature, penalties, bias and format.
+   */
+  logprob: number;
+  /**
+   * Bytes of the token in UTF-8; null where the engine gives none.
+   */
+  bytes: number[] | null;
+  /**
+   * The most likely tokens at this place, best first: as many as `top_logprobs` asked for.
+   */
+  top_logprobs: TopLogprob[];
+}
+/**
+ * A token that the model could have written, as OpenAI writes it.
+ */
+export interface TopLogprob {
+  /**
+   * Text of the token; what is no whole character is U+FFFD.
+   */
+  token: string;
+  /**
+   * Natural logarithm of its probability by the model alone: before temperature, penalties, bias and format.
+   */
+  logprob: number;
+  /**
+   * Bytes of the token in UTF-8; null where the engine gives none.
+   */
+  bytes: number[] | null;
+}
+/**
  * Tokens and time that one answer cost.
  */
 export interface Usage {
@@ -378,7 +443,7 @@ export interface PromptTokensDetails {
   cached_tokens?: number;
 }
 /**
- * What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `settings`, `top_k` and `enable_thinking`.
+ * What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `settings`, `top_k`, `min_p`, `repetition_penalty` and `enable_thinking`.
  */
 export interface ChatCompletionRequest {
   /**
@@ -412,6 +477,36 @@ export interface ChatCompletionRequest {
    */
   top_k?: number | null;
   /**
+   * Leave out tokens less likely than this share of the likeliest; 0 keeps all.
+   */
+  min_p?: number | null;
+  /**
+   * Taken off a token's logit for every time that the answer has it already.
+   */
+  frequency_penalty?: number | null;
+  /**
+   * Taken off a token's logit where the answer has it already.
+   */
+  presence_penalty?: number | null;
+  /**
+   * Divides a positive and multiplies a negative logit of a token that prompt or answer has; 1 = none.
+   */
+  repetition_penalty?: number | null;
+  /**
+   * Added to the logit of a token, by token id; -100 forbids it, 100 forces it.
+   */
+  logit_bias?: {
+    [k: string]: number;
+  } | null;
+  /**
+   * Say how likely the model held each token of its answer.
+   */
+  logprobs?: boolean | null;
+  /**
+   * With `logprobs`: name this many of the most likely tokens at each place.
+   */
+  top_logprobs?: number | null;
+  /**
    * Most tokens to generate.
    */
   max_tokens?: number | null;
@@ -428,7 +523,7 @@ export interface ChatCompletionRequest {
    */
   seed?: number | null;
   /**
-   * Answers to generate; this lab gives one.
+   * Answers to generate; the i-th, from 0, is that of seed + i. A conversation keeps the first.
    */
   n?: number | null;
   /**
@@ -436,7 +531,7 @@ export interface ChatCompletionRequest {
    */
   tools?: OpenAITool[] | null;
   /**
-   * Only `auto` and `none` are supported.
+   * `auto`, `none`, `required`, or {"type": "function", "function": {"name": ...}} for one that must be called.
    */
   tool_choice?:
     | string
@@ -445,11 +540,9 @@ export interface ChatCompletionRequest {
       }
     | null;
   /**
-   * Only `{"type": "text"}` is supported.
+   * The form that the answer must have.
    */
-  response_format?: {
-    [k: string]: unknown;
-  } | null;
+  response_format?: ResponseFormat | null;
   /**
    * Ask a model that can to think before it answers.
    */
@@ -500,18 +593,6 @@ export interface ChatCompletionRequest {
    * Accepted for OpenAI's clients; has no effect here.
    */
   prompt_cache_key?: string | null;
-  /**
-   * Only 0 is supported.
-   */
-  frequency_penalty?: number | null;
-  /**
-   * Only 0 is supported.
-   */
-  presence_penalty?: number | null;
-  /**
-   * Only false is supported.
-   */
-  logprobs?: boolean | null;
 }
 /**
  * A message of a chat completion request.
@@ -608,9 +689,21 @@ export interface OpenAIFunction {
     [k: string]: unknown;
   } | null;
   /**
-   * Accepted; arguments are not constrained.
+   * Accepted for OpenAI's clients; arguments are held to the schema where `tool_choice` forces a call.
    */
   strict?: boolean | null;
+}
+/**
+ * The form that an answer must have, as OpenAI writes it.
+ */
+export interface ResponseFormat {
+  type: ResponseKind;
+  /**
+   * With `json_schema`: {"name": ..., "schema": the JSON Schema}; `strict` and `description` change nothing, every answer is held to the schema.
+   */
+  json_schema?: {
+    [k: string]: unknown;
+  } | null;
 }
 /**
  * The default chat model and its batch.
@@ -659,9 +752,13 @@ export interface ChatConfig {
   threads?: number | null;
 }
 /**
- * A piece of an answer as it is generated; the last one has a finish reason and usage.
+ * A piece of an answer as it is generated; the last one has a finish reason. Of `n` answers the last to end has the usage of all.
  */
 export interface ChatDelta {
+  /**
+   * Which of `n` answers it belongs to.
+   */
+  index?: number;
   /**
    * Text of the answer.
    */
@@ -675,9 +772,21 @@ export interface ChatDelta {
    */
   tool_call?: ToolCall | null;
   /**
+   * A piece of a tool call that is still being written.
+   */
+  tool_call_delta?: ToolCallDelta | null;
+  /**
+   * Tokens sampled since the delta before, where the request asked for them.
+   */
+  logprobs?: TokenLogprob[];
+  /**
    * Set on the last delta.
    */
   finish_reason?: FinishReason | null;
+  /**
+   * The guard that stopped the answer; on the last delta.
+   */
+  guard?: Guard | null;
   /**
    * Set on the last delta.
    */
@@ -701,6 +810,27 @@ export interface ToolCall {
   arguments: {
     [k: string]: unknown;
   };
+}
+/**
+ * A piece of a tool call while the model writes it; the whole call follows its last piece.
+ */
+export interface ToolCallDelta {
+  /**
+   * Place of the call among those of the answer.
+   */
+  index: number;
+  /**
+   * Identifier of the call; on its first piece.
+   */
+  id?: string | null;
+  /**
+   * Name of the tool; on its first piece.
+   */
+  name?: string | null;
+  /**
+   * The next characters of the arguments' JSON.
+   */
+  arguments?: string;
 }
 /**
  * A message as the model's chat template takes it.
@@ -740,6 +870,18 @@ export interface ChatResult {
    * Tools the model calls.
    */
   tool_calls?: ToolCall[];
+  /**
+   * Every token of the answer, where the request asked for them.
+   */
+  logprobs?: TokenLogprob[];
+  /**
+   * The guard that stopped the answer.
+   */
+  guard?: Guard | null;
+  /**
+   * The further answers, where `n` asked for several; `usage` is that of all.
+   */
+  alternatives?: ChatResult[];
   finish_reason: FinishReason;
   usage: Usage;
 }
@@ -807,6 +949,40 @@ export interface GenerationParameters {
    */
   top_k?: number;
   /**
+   * Leave out tokens less likely than this share of the likeliest; 0 keeps all.
+   */
+  min_p?: number;
+  /**
+   * Taken off a token's logit for every time that the answer has it already.
+   */
+  frequency_penalty?: number;
+  /**
+   * Taken off a token's logit where the answer has it already.
+   */
+  presence_penalty?: number;
+  /**
+   * Divides a positive and multiplies a negative logit of a token that prompt or answer has; 1 = none.
+   */
+  repetition_penalty?: number;
+  /**
+   * Added to the logit of a token, by token id; -100 forbids it, 100 forces it.
+   */
+  logit_bias?: {
+    [k: string]: number;
+  };
+  /**
+   * Say how likely the model held each token of its answer.
+   */
+  logprobs?: boolean;
+  /**
+   * With `logprobs`: name this many of the most likely tokens at each place.
+   */
+  top_logprobs?: number;
+  /**
+   * Answers to generate; the i-th, from 0, is that of seed + i. A conversation keeps the first.
+   */
+  n?: number;
+  /**
    * Texts that end the answer; not part of it.
    *
    * @maxItems 16
@@ -870,6 +1046,24 @@ export interface GenerationParameters {
    * Ask a model that can to think before it answers.
    */
   enable_thinking?: boolean;
+  /**
+   * The form that the answer must have; null for free text.
+   */
+  response_format?: ResponseFormat | null;
+  /**
+   * Whether the model calls the tools it is given; null for `auto`.
+   */
+  tool_choice?: ToolChoice | null;
+}
+/**
+ * Whether the model calls tools.
+ */
+export interface ToolChoice {
+  mode?: ToolChoiceMode;
+  /**
+   * With `required`: the tool it must call; null for any of those given.
+   */
+  name?: string | null;
 }
 /**
  * A tool that the model may call.

@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lab.errors import LabError, NoRoomError, UnavailableError
+from lab.errors import InputError, LabError, NoRoomError, UnavailableError
 from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.cache import SlotCache
 from lab.pipelines.decoding import decoding_step
 from lab.pipelines.kept import LEAST_REUSED, KeptPrompts, n_common
 from lab.pipelines.request import Request
 from lab.pipelines.room import Limits, Room
-from lab.pipelines.sampling import choose
+from lab.pipelines.sampling import choose, likelihoods
 from lab.units import sized
 
 LEAST_PREFILL: Final = 64
@@ -363,14 +363,16 @@ class Batch:
         """Give the last rows the tokens that their (B, V) logits yield; ended rows leave."""
         first = len(self._rows) - logits.shape[0]
         rows = self._rows[first:]
-        tokens = choose(logits, [request.sampler for request in rows])
-        for row, (request, token) in enumerate(zip(rows, tokens, strict=True), start=first):
+        samplers = [request.sampler for request in rows]
+        tokens = choose(logits, samplers)
+        found = zip(rows, tokens, likelihoods(logits, tokens, samplers), strict=True)
+        for row, (request, token, likelihood) in enumerate(found, start=first):
             if token < 0:
                 self._cache.wipe(row)
                 request.n_cached = 0
-                request.fail(UnavailableError("The model gave no finite score for a next token."))
+                request.fail(no_token(request))
             else:
-                request.accept(token)
+                request.accept(token, likelihood)
         self._remove([i for i, request in enumerate(self._rows) if request.finished])
 
     def _leave_filling(self) -> None:
@@ -392,3 +394,11 @@ class Batch:
                 row += 1
             if keep:
                 self._kept.keep(row, ended.tokens[: ended.n_cached])
+
+
+def no_token(request: Request) -> LabError:
+    """Return the error of a request for which no next token was found."""
+    constraint = request.sampler.constraint
+    if constraint and constraint.problem:
+        return InputError(f"The schema of this answer is too complex: {constraint.problem}.")
+    return UnavailableError("The model gave no finite score for a next token.")

@@ -1,5 +1,6 @@
 """The chat pipeline: messages in, deltas out, over a model of transformers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
@@ -11,20 +12,25 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lab.errors import ContextLengthError, InputError, LabError, ModelLoadError
 from lab.pipelines.batch import Batch
+from lab.pipelines.constraint import AfterThinking, Constraint
 from lab.pipelines.engine import Engine, Mailbox
+from lab.pipelines.form import Form, form_of, shown_tools
+from lab.pipelines.grammar import Grammars
 from lab.pipelines.memory import network_bytes
 from lab.pipelines.request import Outcome, Request
 from lab.pipelines.room import Room
 from lab.pipelines.sampling import Sampler
-from lab.pipelines.split import CALL, MARKERS, THINK, Splitter
+from lab.pipelines.split import CALL, END_THINK, MARKERS, THINK, Splitter
 from lab.pipelines.tally import Tally
 from lab.pipelines.text import Detokeniser, StopMatcher
+from lab.pipelines.vocabulary import Vocabulary
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
 from lab.schemas.tool import Tool
+from lab.schemas.usage import Usage
 
 KEPT_PROMPTS = 16
 """Token ids of this many recent texts are kept."""
@@ -73,6 +79,7 @@ class TransformersChat:
         self._network = network
         self._weight_bytes = network_bytes(network)
         self._tokenizer = tokenizer
+        self._vocabulary = Vocabulary(tokenizer)
         self._config = config
         self._room = room or Room()
         # The prompt of an answer was counted while its window was built.
@@ -105,17 +112,23 @@ class TransformersChat:
         tools: Sequence[Tool] = (),
     ) -> AsyncIterator[ChatDelta]:
         """Yield the answer as it is generated; closing the iterator frees its place at once."""
-        request = self._request(messages, parameters, tools)
-        mailbox = Mailbox()
-        self.engine.submit(request, mailbox)
+        tools = shown_tools(parameters, tools)
+        requests = await self._requests(messages, parameters, tools)
+        mailbox, usages = Mailbox(), list[Usage]()
         try:
-            while True:
+            for request in requests:
+                self.engine.submit(request, mailbox)
+            while len(usages) < len(requests):
                 for delta in merged(await mailbox.take()):
-                    yield delta
-                    if delta.finish_reason:
-                        return
+                    if delta.usage is None:
+                        yield delta
+                        continue
+                    usages.append(delta.usage)
+                    usage = total(usages) if len(usages) == len(requests) else None
+                    yield delta.model_copy(update={"usage": usage})
         finally:
-            self.engine.cancel(request)
+            for request in requests:
+                self.engine.cancel(request)
 
     def rest(self) -> None:
         """Give back the memory of keys and values, unless answers are under way."""
@@ -145,27 +158,63 @@ class TransformersChat:
         """Return whether keys and values may come to some bytes."""
         return self._room.may_take(self._weight_bytes + n_bytes)
 
-    def _request(
+    async def _requests(
         self,
         messages: Sequence[ChatMessage],
         parameters: GenerationParameters,
         tools: Sequence[Tool],
-    ) -> Request:
+    ) -> list[Request]:
+        """Return a request for each answer that is asked for."""
+        form = form_of(parameters, tools)
         prompt = self._prompt(messages, tools, enable_thinking=parameters.enable_thinking)
+        thinking = prompt.rstrip().endswith(THINK)
+        calling = form is not None and form.is_call
+        if calling and CALL in self._markers and not thinking:
+            prompt += f"{CALL}\n"
         input_ids = self._encode(prompt)
         room = self.context_length - len(input_ids)
         if room < 1:
             raise ContextLengthError(len(input_ids), self.context_length)
-        return Request(
-            input_ids=input_ids,
-            max_new_tokens=min(parameters.max_new_tokens or room, room),
-            eos_ids=self._eos_ids,
-            sampler=Sampler.of(parameters),
-            detokeniser=Detokeniser(self._decode, self._hidden_ids),
-            stops=StopMatcher(parameters.stop),
-            splitter=Splitter(self._markers, thinking=prompt.rstrip().endswith(THINK)),
-            deliver=self.engine.deliver,
-        )
+        self._check_bias(parameters)
+        constraints = await self._constraints(form, parameters.n, thinking=thinking)
+        return [
+            Request(
+                input_ids=input_ids,
+                max_new_tokens=min(parameters.max_new_tokens or room, room),
+                eos_ids=self._eos_ids,
+                sampler=Sampler.of(parameters, input_ids, index, constraint),
+                detokeniser=Detokeniser(self._decode, self._hidden_ids),
+                stops=StopMatcher(parameters.stop),
+                splitter=Splitter(
+                    () if form else self._markers, thinking=thinking, calling=calling
+                ),
+                deliver=self.engine.deliver,
+                describe=self._vocabulary.describe,
+                index=index,
+            )
+            for index, constraint in enumerate(constraints)
+        ]
+
+    async def _constraints(
+        self, form: Form | None, n: int, *, thinking: bool
+    ) -> Sequence[Constraint | None]:
+        """Return what each of `n` answers is held to."""
+        if form is None:
+            return [None] * n
+        matchers = [await asyncio.to_thread(self._grammars.matcher, form.schema) for _ in range(n)]
+        if not thinking:
+            return [Constraint(matcher) for matcher in matchers]
+        width, ends = self._n_tokens, self._eos_ids
+        return [AfterThinking(m, END_THINK, self._vocabulary, width, ends) for m in matchers]
+
+    def _check_bias(self, parameters: GenerationParameters) -> None:
+        """Raise `InputError` for a bias on what is no token of the model."""
+        for token in parameters.logit_bias:
+            if not (token.isdecimal() and int(token) < self._n_tokens):
+                raise InputError(
+                    f"`logit_bias` names {token!r}, and the tokens of `{self.model.id}` have ids "
+                    f"from 0 to {self._n_tokens - 1}."
+                )
 
     def _prompt(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], *, enable_thinking: bool
@@ -220,6 +269,15 @@ class TransformersChat:
         return tuple(marker for marker in (THINK, CALL) if marker in self._template)
 
     @cached_property
+    def _n_tokens(self) -> int:
+        """Width of the logits, which may be more than the tokenizer's tokens."""
+        return int(self._network.get_output_embeddings().weight.shape[0])
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self._tokenizer, self._n_tokens, self._eos_ids)
+
+    @cached_property
     def _eos_ids(self) -> frozenset[int]:
         ids = self._network.generation_config.eos_token_id
         own = ids if isinstance(ids, list) else [ids]
@@ -237,7 +295,10 @@ def merged(outcomes: Sequence[Outcome]) -> Iterator[ChatDelta]:
     for outcome in outcomes:
         if held is not None and isinstance(outcome, ChatDelta) and joinable(held, outcome):
             held = ChatDelta(
-                content=held.content + outcome.content, thinking=held.thinking + outcome.thinking
+                index=held.index,
+                content=held.content + outcome.content,
+                thinking=held.thinking + outcome.thinking,
+                logprobs=[*held.logprobs, *outcome.logprobs],
             )
             continue
         if held is not None:
@@ -250,9 +311,24 @@ def merged(outcomes: Sequence[Outcome]) -> Iterator[ChatDelta]:
 
 
 def joinable(first: ChatDelta, second: ChatDelta) -> bool:
-    """Return True for two deltas of plain text of the same kind."""
+    """Return True for two deltas of plain text of the same kind and answer."""
     plain = not (first.tool_call or second.tool_call or first.finish_reason or second.finish_reason)
-    return plain and bool(first.content) == bool(second.content)
+    return plain and bool(first.content) == bool(second.content) and first.index == second.index
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """Return what several answers to one prompt cost: the prompt counts once."""
+    prompt_tokens = usages[0].prompt_tokens
+    completion_tokens = sum(usage.completion_tokens for usage in usages)
+    first = min(usages, key=lambda usage: usage.queue_ms + usage.first_token_ms)
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        total_tokens=prompt_tokens + completion_tokens,
+        queue_ms=first.queue_ms,
+        first_token_ms=first.first_token_ms,
+        total_ms=max(usage.total_ms for usage in usages),
+    )
 
 
 def template_message(message: ChatMessage) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from lab.errors import LabError
 from lab.pipelines.sampling import Sampler
 from lab.pipelines.split import Splitter
 from lab.pipelines.text import Detokeniser, StopMatcher
+from lab.pipelines.vocabulary import Likelihood
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.prompt_tokens_details import PromptTokensDetails
+from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.usage import Usage
 
 Outcome = ChatDelta | LabError
@@ -31,7 +33,8 @@ class Request:
     """
     A prompt and the answer that grows from it.
 
-    `deliver` takes what the reader gets; it is called on the engine's thread.
+    `deliver` takes what the reader gets, and `describe` writes out how likely a token was; both are
+    called on the engine's thread. Of several answers to one prompt, `index` says which it is.
     """
 
     input_ids: list[int]
@@ -42,6 +45,8 @@ class Request:
     stops: StopMatcher
     splitter: Splitter
     deliver: Callable[["Request", Outcome], None]
+    describe: Callable[[Likelihood], TokenLogprob] | None = None
+    index: int = 0
     times: Times = field(default_factory=Times)
     tokens: list[int] = field(init=False)
     """The prompt, and the answer so far."""
@@ -51,6 +56,7 @@ class Request:
     """Tokens of the prompt that were in the cache before it came."""
     cancelled: bool = False
     finished: bool = False
+    logprobs: list[TokenLogprob] = field(default_factory=list)  # not delivered yet
 
     def __post_init__(self) -> None:
         self.tokens = list(self.input_ids)
@@ -60,7 +66,7 @@ class Request:
         """Tokens of the answer."""
         return len(self.tokens) - len(self.input_ids)
 
-    def accept(self, token: int) -> None:
+    def accept(self, token: int, likelihood: Likelihood | None = None) -> None:
         """Take the next token: deliver its text, and finish where the answer ends."""
         if not self.n_new:
             self.times.first_token = time.perf_counter()
@@ -68,8 +74,11 @@ class Request:
         if token in self.eos_ids:
             self._finish(FinishReason.stop)
             return
+        if likelihood and self.describe:
+            self.logprobs.append(self.describe(likelihood))
         self._split(self.stops.push(self.detokeniser.push(token)))
-        if self.stops.stopped:
+        constraint = self.sampler.constraint
+        if self.stops.stopped or (constraint and constraint.complete):
             self._finish(FinishReason.stop)
         elif self.n_new >= self.max_new_tokens:
             self._finish(FinishReason.length)
@@ -83,7 +92,7 @@ class Request:
     def _split(self, text: str) -> None:
         if text:
             for delta in self.splitter.push(text):
-                self.deliver(self, delta)
+                self._deliver(delta)
 
     def _finish(self, reason: FinishReason) -> None:
         self.finished = True
@@ -91,10 +100,16 @@ class Request:
             self._split(self.stops.push(self.detokeniser.finish()))
             self._split(self.stops.finish())
         for delta in self.splitter.finish():
-            self.deliver(self, delta)
+            self._deliver(delta)
         if self.splitter.n_calls and reason == FinishReason.stop:
             reason = FinishReason.tool_calls
-        self.deliver(self, ChatDelta(finish_reason=reason, usage=self._usage()))
+        self._deliver(ChatDelta(finish_reason=reason, usage=self._usage()))
+
+    def _deliver(self, delta: ChatDelta) -> None:
+        if self.index or self.logprobs:
+            changes = {"index": self.index, "logprobs": self.logprobs}
+            delta, self.logprobs = delta.model_copy(update=changes), []
+        self.deliver(self, delta)
 
     def _usage(self) -> Usage:
         now, times = time.perf_counter(), self.times

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import chat_completion_message
+from . import chat_completion_message, choice_logprobs
 from . import finish_reason as finish_reason_1
+from . import guard as guard_1
 
 
 class ChatCompletionChoice(BaseModel):
@@ -20,11 +21,20 @@ class ChatCompletionChoice(BaseModel):
         extra='forbid',
         frozen=True,
     )
-    index: Annotated[Literal[0], Field(description='Place of the answer.')] = 0
+    index: Annotated[int, Field(description='Place of the answer.', ge=0)] = 0
     message: Annotated[
         chat_completion_message.ChatCompletionMessage, Field(description='What the model said.')
     ]
-    logprobs: Annotated[None, Field(description='This lab gives none.')] = None
+    logprobs: Annotated[
+        choice_logprobs.ChoiceLogprobs | None,
+        Field(description='How likely the model held what it wrote; null where nobody asked.'),
+    ] = None
     finish_reason: Annotated[
         finish_reason_1.FinishReason, Field(description='Why the model stopped.')
     ]
+    guard: Annotated[
+        guard_1.Guard | None,
+        Field(
+            description="The lab's own: the guard that stopped the answer, with the finish reason `content_filter`."
+        ),
+    ] = None

@@ -9,12 +9,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import openai_message, openai_tool
+from . import response_format as response_format_1
 from . import stream_options as stream_options_1
 
 
 class ChatCompletionRequest(BaseModel):
     """
-    What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `settings`, `top_k` and `enable_thinking`.
+    What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `settings`, `top_k`, `min_p`, `repetition_penalty` and `enable_thinking`.
     """
 
     model_config = ConfigDict(
@@ -41,6 +42,55 @@ class ChatCompletionRequest(BaseModel):
     top_k: Annotated[
         int | None, Field(description='Sample from this many most likely tokens; 0 for all.', ge=0)
     ] = None
+    min_p: Annotated[
+        float | None,
+        Field(
+            description='Leave out tokens less likely than this share of the likeliest; 0 keeps all.',
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = None
+    frequency_penalty: Annotated[
+        float | None,
+        Field(
+            description="Taken off a token's logit for every time that the answer has it already.",
+            ge=-2.0,
+            le=2.0,
+        ),
+    ] = None
+    presence_penalty: Annotated[
+        float | None,
+        Field(
+            description="Taken off a token's logit where the answer has it already.",
+            ge=-2.0,
+            le=2.0,
+        ),
+    ] = None
+    repetition_penalty: Annotated[
+        float | None,
+        Field(
+            description='Divides a positive and multiplies a negative logit of a token that prompt or answer has; 1 = none.',
+            gt=0.0,
+            le=10.0,
+        ),
+    ] = None
+    logit_bias: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description='Added to the logit of a token, by token id; -100 forbids it, 100 forces it.'
+        ),
+    ] = None
+    logprobs: Annotated[
+        bool | None, Field(description='Say how likely the model held each token of its answer.')
+    ] = None
+    top_logprobs: Annotated[
+        int | None,
+        Field(
+            description='With `logprobs`: name this many of the most likely tokens at each place.',
+            ge=0,
+            le=20,
+        ),
+    ] = None
     max_tokens: Annotated[int | None, Field(description='Most tokens to generate.', ge=1)] = None
     max_completion_tokens: Annotated[
         int | None, Field(description='Most tokens to generate.', ge=1)
@@ -52,16 +102,25 @@ class ChatCompletionRequest(BaseModel):
         int | None, Field(description='Seed of the sampler.', ge=0, le=9223372036854775807)
     ] = None
     n: Annotated[
-        int | None, Field(description='Answers to generate; this lab gives one.', ge=1, le=1)
+        int | None,
+        Field(
+            description='Answers to generate; the i-th, from 0, is that of seed + i. A conversation keeps the first.',
+            ge=1,
+            le=128,
+        ),
     ] = None
     tools: Annotated[
         list[openai_tool.OpenAITool] | None, Field(description='Tools the model may call.')
     ] = None
     tool_choice: Annotated[
-        str | dict[str, Any] | None, Field(description='Only `auto` and `none` are supported.')
+        str | dict[str, Any] | None,
+        Field(
+            description='`auto`, `none`, `required`, or {"type": "function", "function": {"name": ...}} for one that must be called.'
+        ),
     ] = None
     response_format: Annotated[
-        dict[str, Any] | None, Field(description='Only `{"type": "text"}` is supported.')
+        response_format_1.ResponseFormat | None,
+        Field(description='The form that the answer must have.'),
     ] = None
     enable_thinking: Annotated[
         bool | None, Field(description='Ask a model that can to think before it answers.')
@@ -104,10 +163,3 @@ class ChatCompletionRequest(BaseModel):
     prompt_cache_key: Annotated[
         str | None, Field(description="Accepted for OpenAI's clients; has no effect here.")
     ] = None
-    frequency_penalty: Annotated[
-        float | None, Field(description='Only 0 is supported.', ge=-2.0, le=2.0)
-    ] = None
-    presence_penalty: Annotated[
-        float | None, Field(description='Only 0 is supported.', ge=-2.0, le=2.0)
-    ] = None
-    logprobs: Annotated[bool | None, Field(description='Only false is supported.')] = None

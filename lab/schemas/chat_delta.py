@@ -8,25 +8,44 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import finish_reason as finish_reason_1
+from . import guard as guard_1
+from . import token_logprob
 from . import tool_call as tool_call_1
+from . import tool_call_delta as tool_call_delta_1
 from . import usage as usage_1
 
 
 class ChatDelta(BaseModel):
     """
-    A piece of an answer as it is generated; the last one has a finish reason and usage.
+    A piece of an answer as it is generated; the last one has a finish reason. Of `n` answers the last to end has the usage of all.
     """
 
     model_config = ConfigDict(
         extra='forbid',
         frozen=True,
     )
+    index: Annotated[int, Field(description='Which of `n` answers it belongs to.', ge=0)] = 0
     content: Annotated[str, Field(description='Text of the answer.')] = ''
     thinking: Annotated[str, Field(description='Text of the reasoning.')] = ''
     tool_call: Annotated[
         tool_call_1.ToolCall | None, Field(description='A complete tool call.')
     ] = None
+    tool_call_delta: Annotated[
+        tool_call_delta_1.ToolCallDelta | None,
+        Field(description='A piece of a tool call that is still being written.'),
+    ] = None
+    logprobs: Annotated[
+        list[token_logprob.TokenLogprob],
+        Field(
+            description='Tokens sampled since the delta before, where the request asked for them.',
+            validate_default=True,
+        ),
+    ] = []
     finish_reason: Annotated[
         finish_reason_1.FinishReason | None, Field(description='Set on the last delta.')
+    ] = None
+    guard: Annotated[
+        guard_1.Guard | None,
+        Field(description='The guard that stopped the answer; on the last delta.'),
     ] = None
     usage: Annotated[usage_1.Usage | None, Field(description='Set on the last delta.')] = None

@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import finish_reason as finish_reason_1
-from . import tool_call
+from . import guard as guard_1
+from . import token_logprob, tool_call
 from . import usage as usage_1
 
 
@@ -26,7 +27,27 @@ class ChatResult(BaseModel):
     tool_calls: Annotated[
         list[tool_call.ToolCall], Field(description='Tools the model calls.', validate_default=True)
     ] = []
+    logprobs: Annotated[
+        list[token_logprob.TokenLogprob],
+        Field(
+            description='Every token of the answer, where the request asked for them.',
+            validate_default=True,
+        ),
+    ] = []
+    guard: Annotated[
+        guard_1.Guard | None, Field(description='The guard that stopped the answer.')
+    ] = None
+    alternatives: Annotated[
+        list[ChatResult],
+        Field(
+            description='The further answers, where `n` asked for several; `usage` is that of all.',
+            validate_default=True,
+        ),
+    ] = []
     finish_reason: Annotated[
         finish_reason_1.FinishReason, Field(description='Why the model stopped.')
     ]
     usage: Annotated[usage_1.Usage, Field(description='What it cost.')]
+
+
+ChatResult.model_rebuild()

@@ -15,6 +15,7 @@ class EventType(StrEnum):
     receipt = 'receipt'
     content = 'content'
     thinking = 'thinking'
+    tool_call_delta = 'tool_call_delta'
     tool_call = 'tool_call'
     usage = 'usage'
     message_stored = 'message_stored'

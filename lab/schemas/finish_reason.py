@@ -8,10 +8,11 @@ from enum import StrEnum
 
 class FinishReason(StrEnum):
     """
-    Why the model stopped, in OpenAI's words.
+    Why the model stopped, in OpenAI's words; `content_filter` = a guard of the lab stopped it, and `guard` says which.
     """
 
     stop = 'stop'
     length = 'length'
     tool_calls = 'tool_calls'
+    content_filter = 'content_filter'
     cancelled = 'cancelled'

@@ -6,6 +6,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
+
+from . import response_format as response_format_1
+from . import tool_choice as tool_choice_1
+
+LogitBiasAdditionalProperty = TypeAliasType(
+    "LogitBiasAdditionalProperty", Annotated[float, Field(ge=-100.0, le=100.0)]
+)
 
 
 class GenerationParameters(BaseModel):
@@ -35,6 +43,63 @@ class GenerationParameters(BaseModel):
     top_k: Annotated[
         int, Field(description='Sample from this many most likely tokens; 0 for all.', ge=0)
     ] = 0
+    min_p: Annotated[
+        float,
+        Field(
+            description='Leave out tokens less likely than this share of the likeliest; 0 keeps all.',
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0
+    frequency_penalty: Annotated[
+        float,
+        Field(
+            description="Taken off a token's logit for every time that the answer has it already.",
+            ge=-2.0,
+            le=2.0,
+        ),
+    ] = 0
+    presence_penalty: Annotated[
+        float,
+        Field(
+            description="Taken off a token's logit where the answer has it already.",
+            ge=-2.0,
+            le=2.0,
+        ),
+    ] = 0
+    repetition_penalty: Annotated[
+        float,
+        Field(
+            description='Divides a positive and multiplies a negative logit of a token that prompt or answer has; 1 = none.',
+            gt=0.0,
+            le=10.0,
+        ),
+    ] = 1
+    logit_bias: Annotated[
+        dict[str, LogitBiasAdditionalProperty],
+        Field(
+            description='Added to the logit of a token, by token id; -100 forbids it, 100 forces it.'
+        ),
+    ] = {}
+    logprobs: Annotated[
+        bool, Field(description='Say how likely the model held each token of its answer.')
+    ] = False
+    top_logprobs: Annotated[
+        int,
+        Field(
+            description='With `logprobs`: name this many of the most likely tokens at each place.',
+            ge=0,
+            le=20,
+        ),
+    ] = 0
+    n: Annotated[
+        int,
+        Field(
+            description='Answers to generate; the i-th, from 0, is that of seed + i. A conversation keeps the first.',
+            ge=1,
+            le=128,
+        ),
+    ] = 1
     stop: Annotated[
         list[str], Field(description='Texts that end the answer; not part of it.', max_length=16)
     ] = []
@@ -49,3 +114,11 @@ class GenerationParameters(BaseModel):
     enable_thinking: Annotated[
         bool, Field(description='Ask a model that can to think before it answers.')
     ] = False
+    response_format: Annotated[
+        response_format_1.ResponseFormat | None,
+        Field(description='The form that the answer must have; null for free text.'),
+    ] = None
+    tool_choice: Annotated[
+        tool_choice_1.ToolChoice | None,
+        Field(description='Whether the model calls the tools it is given; null for `auto`.'),
+    ] = None
