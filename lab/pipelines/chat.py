@@ -325,6 +325,7 @@ def total(usages: Sequence[Usage]) -> Usage:
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         total_tokens=prompt_tokens + completion_tokens,
+        prompt_tokens_details=first.prompt_tokens_details,
         queue_ms=first.queue_ms,
         first_token_ms=first.first_token_ms,
         total_ms=max(usage.total_ms for usage in usages),
