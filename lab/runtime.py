@@ -423,7 +423,14 @@ async def open_runtime(
         database = await stack.enter_async_context(open_database(settings))
         await stack.enter_async_context(database.attended())
         cache = await stack.enter_async_context(open_cache(config.cache, database))
-        pipelines = pipeline_factory(config.chat, config.embedding, config.residency, on_import)
+        pipelines = pipeline_factory(
+            config.chat,
+            config.embedding,
+            config.residency,
+            on_import,
+            remotes=config.remotes,
+            vllm=config.vllm,
+        )
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, cache, pipelines, composer)

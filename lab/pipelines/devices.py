@@ -18,3 +18,10 @@ def free_bytes(device: torch.device) -> int:
     free, _ = torch.accelerator.get_memory_info(device)
     held = torch.accelerator.memory_reserved(device) - torch.accelerator.memory_allocated(device)
     return free + held
+
+
+def memory_of(device: torch.device) -> int:
+    """Return all the memory of a device."""
+    if device.type == "cpu":
+        return psutil.virtual_memory().total
+    return torch.accelerator.get_memory_info(device)[1]
