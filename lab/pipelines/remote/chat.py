@@ -123,9 +123,10 @@ class RemoteChat:
         if not messages:
             raise InputError("There is nothing to answer; send at least one message with a text.")
         server = self._client.endpoint.name
-        if self._dialect.needs_length and parameters.max_new_tokens is None:
+        if not self._dialect.heeds_window:
             room = self._room(messages, tools)
-            parameters = parameters.model_copy(update={"max_new_tokens": room})
+            most = min(parameters.max_new_tokens or room, room)
+            parameters = parameters.model_copy(update={"max_new_tokens": most})
         body = {
             "model": self._name,
             "messages": [wire_message(message) for message in messages],

@@ -35,6 +35,9 @@ LEAST_BYTES: Final = 400
 TEMPLATE_TOKENS: Final = 8
 """What a chat template adds to a message, and once to a prompt, until an answer said more."""
 
+TOOLS_TOKENS: Final = 256
+"""What a chat template says of tools besides naming them, until an answer said more."""
+
 KEPT_TEXTS: Final = 4096
 
 
@@ -74,20 +77,28 @@ class Exact:
             return len(tokenizer.encode(text, add_special_tokens=False))
 
         self.text: Callable[[str], int] = lru_cache(KEPT_TEXTS)(count)
-        self._seen: deque[int] = deque(maxlen=KEPT)
+        self._for_each: deque[int] = deque(maxlen=KEPT)
+        self._for_tools: deque[int] = deque(maxlen=KEPT)
 
     def prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of the texts, and the most that a template added to such a prompt."""
-        each = max(self._seen, default=TEMPLATE_TOKENS)
-        return self._texts(messages, tools) + each * _n_parts(messages, tools)
+        n_tokens = self._without_tools(messages, tools)
+        return n_tokens + max(self._for_tools, default=TOOLS_TOKENS) if tools else n_tokens
 
     def learn(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], prompt_tokens: int
     ) -> None:
-        """Take what a template added; with tools it writes much that prompts without have not."""
-        if not tools:
+        """Take what a template added: to each message, and of tools once."""
+        if tools:
+            added = prompt_tokens - self._without_tools(messages, tools)
+            self._for_tools.append(max(added, 0))
+        else:
             added = prompt_tokens - self._texts(messages, tools)
-            self._seen.append(max(ceil(added / _n_parts(messages, tools)), 0))
+            self._for_each.append(max(ceil(added / _n_parts(messages)), 0))
+
+    def _without_tools(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
+        each = max(self._for_each, default=TEMPLATE_TOKENS)
+        return self._texts(messages, tools) + each * _n_parts(messages)
 
     def _texts(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
         return sum(map(self.text, texts_of(messages, tools)))
@@ -111,7 +122,7 @@ class Estimate:
     def prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of a prompt, rather too many than too few."""
         texts = sum(map(self.text, texts_of(messages, tools)))
-        return texts + TEMPLATE_TOKENS * _n_parts(messages, tools)
+        return texts + TEMPLATE_TOKENS * _n_parts(messages) + (TOOLS_TOKENS if tools else 0)
 
     def learn(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], prompt_tokens: int
@@ -149,5 +160,6 @@ def counter_of(endpoint: RemoteEndpoint) -> Counter:
         ) from error
 
 
-def _n_parts(messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
-    return len(messages) + len(tools) + 1
+def _n_parts(messages: Sequence[ChatMessage]) -> int:
+    """Return how often a template frames something: each message, and the prompt."""
+    return len(messages) + 1

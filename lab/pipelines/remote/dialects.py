@@ -24,6 +24,10 @@ UINT32: Final = 2**32
 """Seeds of llama.cpp are below; its last one means none."""
 
 
+LOOK_BACK: Final = 2**17
+"""Tokens before, of which llama.cpp's penalties look at most at so many."""
+
+
 def named(name: str) -> Wire:
     """Return what sends a value under a name."""
     return lambda value: {name: value}
@@ -42,8 +46,8 @@ class Dialect:
         What is sent where it changes something.
     stops_here : bool
         Whether its answers have to be cut at stop texts by us: it leaves them standing.
-    needs_length : bool
-        Whether it ends answers early that have no `max_tokens`.
+    heeds_window : bool
+        Whether it refuses prompts that are too long and lets answers take what is left; else we do.
     tells_usage : bool
         Whether it tells the usage of a stream without being asked, and refuses to be.
     """
@@ -51,7 +55,7 @@ class Dialect:
     always: Mapping[str, Wire]
     wanted: Mapping[str, Wire] = field(default_factory=dict)
     stops_here: bool = False
-    needs_length: bool = False
+    heeds_window: bool = True
     tells_usage: bool = False
 
     def wire(self, parameters: GenerationParameters, *, server: str) -> dict[str, Any]:
@@ -111,6 +115,12 @@ def _seed_below_uint32(seed: int | None) -> dict[str, Any]:
     return {"seed": seed}
 
 
+def _penalty_of_llama_cpp(name: str, *, nothing: float = 0) -> Wire:
+    """Return what sends a penalty for all tokens before, not for the last 64 alone."""
+    far = {"repeat_last_n": LOOK_BACK}
+    return lambda value: {name: value} if value == nothing else {name: value, **far}
+
+
 def _template(value: bool) -> dict[str, Any]:
     return {"chat_template_kwargs": {"enable_thinking": value}}
 
@@ -163,11 +173,15 @@ DIALECTS: Final[Mapping[RemoteKind, Dialect]] = {
             **SAMPLING,
             **OWN_SAMPLING,
             "seed": _seed_below_uint32,
-            # Of all tokens, not of its last 64.
-            "repetition_penalty": lambda p: {"repeat_penalty": p, "repeat_last_n": -1},
+            "repetition_penalty": _penalty_of_llama_cpp("repeat_penalty", nothing=1),
             "enable_thinking": _template,
         },
-        {**FORMS, **CHOICE},
+        {
+            **FORMS,
+            **CHOICE,
+            "frequency_penalty": _penalty_of_llama_cpp("frequency_penalty"),
+            "presence_penalty": _penalty_of_llama_cpp("presence_penalty"),
+        },
     ),
     RemoteKind.transformers: Dialect(
         {
@@ -180,7 +194,7 @@ DIALECTS: Final[Mapping[RemoteKind, Dialect]] = {
         },
         {"min_p": _in_generation_config("min_p"), "logit_bias": named("logit_bias")},
         stops_here=True,
-        needs_length=True,
+        heeds_window=False,
         tells_usage=True,
     ),
 }
