@@ -205,9 +205,12 @@ class Child:
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
         """Keep the last lines that the process says; it would wait for a full pipe for ever."""
-        for line in process.stdout or ():
-            self._said.append(line.rstrip())
-            log.debug("said", server=self.spec.name, line=line.rstrip())
+        if process.stdout is None:
+            raise TypeError("The process's standard output must be a pipe.")
+        with process.stdout as said:
+            for line in said:
+                self._said.append(line.rstrip())
+                log.debug("said", server=self.spec.name, line=line.rstrip())
 
     def _end(self, process: "subprocess.Popen[str]") -> None:
         """Have the guard end the process, and kill what is left of its group."""

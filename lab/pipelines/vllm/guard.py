@@ -19,15 +19,20 @@ def main(stop_timeout_s: float, command: list[str]) -> int:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which we send to the whole group
 
+    closed = threading.Event()
+
     def end_with_input() -> None:
         while os.read(0, 1024):
             pass
+        closed.set()
         os.killpg(0, signal.SIGTERM)
         time.sleep(stop_timeout_s)
-        os.killpg(0, signal.SIGKILL)
+        process.kill()
 
     threading.Thread(target=end_with_input, daemon=True).start()
     code = process.wait()
+    if closed.is_set():
+        os.killpg(0, signal.SIGKILL)  # what it left, and ourselves
     return code if code >= 0 else 128 - code
 
 
