@@ -53,15 +53,6 @@ def _refuse_unsupported(request: ChatCompletionRequest) -> None:
     """Refuse what would change the answer and is not done here; its default is what is done."""
     wanted_format = request.response_format
     wanted = {
-        "logprobs": request.logprobs and "gives no probabilities",
-        "top_logprobs": request.top_logprobs and "gives no probabilities",
-        "frequency_penalty": request.frequency_penalty and "applies no penalties",
-        "presence_penalty": request.presence_penalty and "applies no penalties",
-        "repetition_penalty": request.repetition_penalty not in (None, 1)
-        and "applies no penalties",
-        "min_p": request.min_p and "samples without it",
-        "logit_bias": request.logit_bias and "applies no bias",
-        "n": (request.n or 1) > 1 and "gives one answer",
         "response_format": wanted_format is not None
         and wanted_format.type is not ResponseKind.text
         and "holds no answer to a format other than `text`",
@@ -73,16 +64,31 @@ def _refuse_unsupported(request: ChatCompletionRequest) -> None:
             raise InputError(f"`{name}`: this lab {why}; leave it out.")
 
 
+SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "n",
+    "seed",
+    "enable_thinking",
+)
+"""What OpenAI's request and the lab's parameters call by the same name."""
+
+
 def _parameters(request: ChatCompletionRequest) -> GenerationParameters:
+    if request.top_logprobs and not request.logprobs:
+        raise InputError("`top_logprobs` needs `logprobs`: true; set it, or leave both out.")
     stop = [request.stop] if isinstance(request.stop, str) else request.stop
-    values = {
+    values = {name: getattr(request, name) for name in SAMPLING} | {
         "max_new_tokens": request.max_completion_tokens or request.max_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "top_k": request.top_k,
         "stop": [text for text in stop or [] if text] or None,
-        "seed": request.seed,
-        "enable_thinking": request.enable_thinking,
     }
     try:
         return GenerationParameters.model_validate(
@@ -132,33 +138,20 @@ def _call(call: OpenAIToolCall) -> ToolCall:
     return ToolCall(id=call.id, name=call.function.name, arguments=arguments)
 
 
-class Completion:
-    """
-    A chat completion as it grows, in OpenAI's shapes.
+class Choice:
+    """One answer of a completion as it grows."""
 
-    Parameters
-    ----------
-    model : str
-        What the request asked for.
-    """
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._created = int(time.time())
+    def __init__(self, index: int) -> None:
+        self._index = index
         self._n_calls = 0
         self._message: dict[str, Any] = {"role": "assistant", "content": ""}
-        self.id = ""
-        self.lab: dict[str, Any] = {}
-        self.usage: dict[str, Any] = {}
-        self.finish_reason: str | None = None
+        self._logprobs: list[dict[str, Any]] = []
+        self._end: dict[str, Any] = {"finish_reason": None}
 
-    def take(self, event: Event) -> dict[str, Any] | None:
-        """Take an event; return the delta of the message that it brings, if any."""
+    def take(self, event: Event) -> dict[str, Any]:
+        """Take an event of this answer; return the delta of the message that it brings."""
+        self._logprobs.extend(event.data.get("logprobs", []))
         match event.type:
-            case EventType.run_started:
-                self.id = f"chatcmpl-{event.run_id}"
-                self.lab = {"run_id": str(event.run_id), **event.data}
-                return {"role": "assistant", "content": ""}
             case EventType.content:
                 self._message["content"] += event.data["text"]
                 return {"content": event.data["text"]}
@@ -166,54 +159,29 @@ class Completion:
                 text = self._message.get("reasoning_content", "") + event.data["text"]
                 self._message["reasoning_content"] = text
                 return {"reasoning_content": event.data["text"]}
-            case EventType.tool_call:
-                return self._tool_call(ToolCall.model_validate(event.data["tool_call"]))
-            case EventType.usage:
-                self.usage, self.finish_reason = event.data["usage"], event.data["finish_reason"]
-            case EventType.message_stored:
-                self.lab[f"{event.data['role']}_message_id"] = event.data["message_id"]
             case _:
-                pass
-        return None
+                return self._tool_call(ToolCall.model_validate(event.data["tool_call"]))
 
-    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-        """Return a chunk of a streamed completion."""
-        choice = {
-            "index": 0,
-            "delta": delta,
-            "logprobs": None,
-            "finish_reason": finish_reason,
-        }
-        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+    def finish(self, data: dict[str, Any]) -> None:
+        """Take why it ended, and the guard that ended it."""
+        self._end = {key: data[key] for key in ("finish_reason", "guard") if key in data}
 
-    def last_chunk(self, *, include_usage: bool) -> list[dict[str, Any]]:
-        """Return the chunk with the finish reason, and the one with the usage if asked for."""
-        chunks = [{**self.chunk({}, self.finish_reason), "lab": self.lab}]
-        if include_usage:
-            head = self._head("chat.completion.chunk")
-            chunks.append({**head, "choices": [], "usage": self.usage})
-        return chunks
+    def part(self, delta: dict[str, Any], logprobs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the choice of a chunk."""
+        written = _logprobs(logprobs)
+        return {"index": self._index, "delta": delta, "logprobs": written, "finish_reason": None}
+
+    def last(self) -> dict[str, Any]:
+        """Return the choice of the chunk that says why it ended."""
+        return {"index": self._index, "delta": {}, "logprobs": None, **self._end}
 
     def whole(self) -> dict[str, Any]:
-        """Return the completion once all events were taken."""
+        """Return the choice of a completion that is not streamed."""
         message = {"refusal": None, **self._message}
         if self._n_calls and not message["content"]:
             message["content"] = None
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": self.finish_reason,
-        }
-        return {
-            **self._head("chat.completion"),
-            "choices": [choice],
-            "usage": self.usage,
-            "lab": self.lab,
-        }
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self._created, "model": self._model}
+        logprobs = _logprobs(self._logprobs)
+        return {"index": self._index, "message": message, "logprobs": logprobs, **self._end}
 
     def _tool_call(self, call: ToolCall) -> dict[str, Any]:
         written = {
@@ -224,3 +192,74 @@ class Completion:
         self._message.setdefault("tool_calls", []).append(written)
         index, self._n_calls = self._n_calls, self._n_calls + 1
         return {"tool_calls": [{"index": index, **written}]}
+
+
+def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return {"content": tokens, "refusal": None} if tokens else None
+
+
+class Completion:
+    """
+    A chat completion as it grows, in OpenAI's shapes.
+
+    Parameters
+    ----------
+    model : str
+        What the request asked for.
+    n_choices : int
+        How many answers it asked for.
+    """
+
+    def __init__(self, model: str, n_choices: int = 1) -> None:
+        self._model = model
+        self._created = int(time.time())
+        self._choices = [Choice(index) for index in range(n_choices)]
+        self.id = ""
+        self.lab: dict[str, Any] = {}
+        self.usage: dict[str, Any] = {}
+
+    def take(self, event: Event) -> list[dict[str, Any]]:
+        """Take an event; return the chunks of a streamed completion that it brings."""
+        match event.type:
+            case EventType.run_started:
+                self.id = f"chatcmpl-{event.run_id}"
+                self.lab = {"run_id": str(event.run_id), **event.data}
+                opening = {"role": "assistant", "content": ""}
+                return [self._chunk(choice.part(opening, [])) for choice in self._choices]
+            case EventType.content | EventType.thinking | EventType.tool_call:
+                choice = self._choices[event.data.get("index", 0)]
+                logprobs = event.data.get("logprobs", [])
+                return [self._chunk(choice.part(choice.take(event), logprobs))]
+            case EventType.usage:
+                self.usage = event.data["usage"]
+                ends = [event.data, *event.data.get("alternatives", [])]
+                for choice, end in zip(self._choices, ends, strict=True):
+                    choice.finish(end)
+            case EventType.message_stored:
+                self.lab[f"{event.data['role']}_message_id"] = event.data["message_id"]
+            case _:
+                pass
+        return []
+
+    def last_chunks(self, *, include_usage: bool) -> list[dict[str, Any]]:
+        """Return the chunks with the finish reasons, and the one with the usage if asked for."""
+        chunks = [{**self._chunk(choice.last()), "lab": self.lab} for choice in self._choices]
+        if include_usage:
+            head = self._head("chat.completion.chunk")
+            chunks.append({**head, "choices": [], "usage": self.usage})
+        return chunks
+
+    def whole(self) -> dict[str, Any]:
+        """Return the completion once all events were taken."""
+        return {
+            **self._head("chat.completion"),
+            "choices": [choice.whole() for choice in self._choices],
+            "usage": self.usage,
+            "lab": self.lab,
+        }
+
+    def _chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
+        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self._created, "model": self._model}

@@ -29,7 +29,7 @@ async def create_chat_completion(
     request: ChatCompletionRequest, http: Request, runtime: RuntimeDep, caller: CallerDep
 ) -> Any:
     """Answer one turn; with `stream` as Server-Sent Events while it is generated."""
-    completion = Completion(request.model)
+    completion = Completion(request.model, request.n or 1)
     turn = turn_of(request)
     events = runtime.chat(require_for(turn, caller), turn)
     if not request.stream:
@@ -59,14 +59,14 @@ async def _stream(
     """Yield chunks; a client that goes away closes this, and with it the run."""
     async with aclosing(events):
         for event in begun:
-            if delta := completion.take(event):
-                yield _sse(completion.chunk(delta))
+            for chunk in completion.take(event):
+                yield _sse(chunk)
         try:
             async for event in events:
                 raise_failure(event)
-                if delta := completion.take(event):
-                    yield _sse(completion.chunk(delta))
-            for chunk in completion.last_chunk(include_usage=include_usage):
+                for chunk in completion.take(event):
+                    yield _sse(chunk)
+            for chunk in completion.last_chunks(include_usage=include_usage):
                 yield _sse(chunk)
         except LabError as error:
             yield _sse(error_body(str(error), error.status, error.code))

@@ -1,7 +1,7 @@
 """A whole answer, put together from the events of its run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +9,9 @@ from lab.errors import rebuild
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
+from lab.schemas.guard import Guard
 from lab.schemas.receipt import Receipt
+from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.usage import Usage
 
@@ -37,6 +39,12 @@ class Answer:
         The model's reasoning.
     tool_calls : tuple of ToolCall
         Tools the model calls; the caller runs them.
+    logprobs : tuple of TokenLogprob
+        How likely the model held each token, where the question asked.
+    guard : Guard or None
+        The guard that stopped the answer.
+    alternatives : tuple of Answer
+        The further answers, where the question asked for several; the first is stored.
     conversation_id, message_id : UUID or None
         Where the answer is stored.
     """
@@ -49,6 +57,9 @@ class Answer:
     receipt: Receipt
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    guard: Guard | None = None
+    alternatives: tuple["Answer", ...] = ()
     conversation_id: UUID | None = None
     message_id: UUID | None = None
 
@@ -58,26 +69,46 @@ class Answer:
     @classmethod
     def of(cls, events: Sequence[Event]) -> "Answer":
         """Return the answer that the events of a whole run tell."""
-        started = _last(events, EventType.run_started)
-        cost = _last(events, EventType.usage)
         stored = [e for e in events if e.type is EventType.message_stored]
-        return cls(
-            text=_joined(events, EventType.content),
-            run_id=events[0].run_id,
-            seed=started["seed"],
-            usage=Usage.model_validate(cost["usage"]),
-            finish_reason=FinishReason(cost["finish_reason"]),
-            receipt=Receipt.model_validate(_last(events, EventType.receipt)["receipt"]),
-            thinking=_joined(events, EventType.thinking),
-            tool_calls=tuple(
-                ToolCall.model_validate(event.data["tool_call"])
-                for event in events
-                if event.type is EventType.tool_call
-            ),
-            conversation_id=_uuid(started["conversation_id"]),
+        told = _last(events, EventType.usage)
+        first, *others = [
+            cls._choice([e for e in events if e.data.get("index", 0) == index], events, end)
+            for index, end in enumerate([told, *told.get("alternatives", [])])
+        ]
+        return replace(
+            first,
+            alternatives=tuple(others),
             message_id=next(
                 (_uuid(e.data["message_id"]) for e in stored if e.data["role"] == "assistant"), None
             ),
+        )
+
+    @classmethod
+    def _choice(
+        cls, written: Sequence[Event], events: Sequence[Event], end: dict[str, Any]
+    ) -> "Answer":
+        """Return one answer of a run: its own events, those of the run, and how it ended."""
+        started = _last(events, EventType.run_started)
+        return cls(
+            text=_joined(written, EventType.content),
+            run_id=events[0].run_id,
+            seed=started["seed"],
+            usage=Usage.model_validate(_last(events, EventType.usage)["usage"]),
+            finish_reason=FinishReason(end["finish_reason"]),
+            guard=Guard(end["guard"]) if "guard" in end else None,
+            receipt=Receipt.model_validate(_last(events, EventType.receipt)["receipt"]),
+            thinking=_joined(written, EventType.thinking),
+            tool_calls=tuple(
+                ToolCall.model_validate(event.data["tool_call"])
+                for event in written
+                if event.type is EventType.tool_call
+            ),
+            logprobs=tuple(
+                TokenLogprob.model_validate(token)
+                for event in written
+                for token in event.data.get("logprobs", [])
+            ),
+            conversation_id=_uuid(started["conversation_id"]),
         )
 
 

@@ -20,7 +20,7 @@ from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.cache import SlotCache
 from lab.pipelines.decoding import decoding_step
 from lab.pipelines.request import Request
-from lab.pipelines.sampling import choose
+from lab.pipelines.sampling import choose, likelihoods
 
 
 class Batch:
@@ -166,13 +166,15 @@ class Batch:
         """Give the last rows the tokens that their (B, V) logits yield; ended rows leave."""
         first = len(self._rows) - logits.shape[0]
         rows = self._rows[first:]
-        tokens = choose(logits, [request.sampler for request in rows])
-        for row, (request, token) in enumerate(zip(rows, tokens, strict=True), start=first):
+        samplers = [request.sampler for request in rows]
+        tokens = choose(logits, samplers)
+        found = zip(rows, tokens, likelihoods(logits, tokens, samplers), strict=True)
+        for row, (request, token, likelihood) in enumerate(found, start=first):
             if token < 0:
                 self._cache.wipe(row)
                 request.fail(UnavailableError("The model gave no finite score for a next token."))
             else:
-                request.accept(token)
+                request.accept(token, likelihood)
         self._remove([i for i, request in enumerate(self._rows) if request.finished])
 
     def _remove(self, places: Sequence[int]) -> None:

@@ -17,12 +17,14 @@ from lab.pipelines.sampling import Sampler
 from lab.pipelines.split import CALL, MARKERS, THINK, Splitter
 from lab.pipelines.tally import Tally
 from lab.pipelines.text import Detokeniser, StopMatcher
+from lab.pipelines.vocabulary import Vocabulary
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
 from lab.schemas.tool import Tool
+from lab.schemas.usage import Usage
 
 KEPT_PROMPTS = 16
 """Token ids of this many recent texts are kept."""
@@ -68,6 +70,7 @@ class TransformersChat:
         self._network = network
         self._weight_bytes = network_bytes(network)
         self._tokenizer = tokenizer
+        self._vocabulary = Vocabulary(tokenizer)
         self._config = config
         # The prompt of an answer was counted while its window was built.
         self._encode = lru_cache(KEPT_PROMPTS)(self._encoded)
@@ -99,17 +102,22 @@ class TransformersChat:
         tools: Sequence[Tool] = (),
     ) -> AsyncIterator[ChatDelta]:
         """Yield the answer as it is generated; closing the iterator frees its place at once."""
-        request = self._request(messages, parameters, tools)
-        mailbox = Mailbox()
-        self.engine.submit(request, mailbox)
+        requests = self._requests(messages, parameters, tools)
+        mailbox, usages = Mailbox(), list[Usage]()
         try:
-            while True:
+            for request in requests:
+                self.engine.submit(request, mailbox)
+            while len(usages) < len(requests):
                 for delta in merged(await mailbox.take()):
-                    yield delta
-                    if delta.finish_reason:
-                        return
+                    if delta.usage is None:
+                        yield delta
+                        continue
+                    usages.append(delta.usage)
+                    usage = total(usages) if len(usages) == len(requests) else None
+                    yield delta.model_copy(update={"usage": usage})
         finally:
-            self.engine.cancel(request)
+            for request in requests:
+                self.engine.cancel(request)
 
     def close(self) -> None:
         """End the engine's thread, and give the memory back."""
@@ -127,27 +135,45 @@ class TransformersChat:
             flush=flush,
         )
 
-    def _request(
+    def _requests(
         self,
         messages: Sequence[ChatMessage],
         parameters: GenerationParameters,
         tools: Sequence[Tool],
-    ) -> Request:
+    ) -> list[Request]:
+        """Return a request for each answer that is asked for."""
         prompt = self._prompt(messages, tools, enable_thinking=parameters.enable_thinking)
         input_ids = self._encode(prompt)
         room = self.context_length - len(input_ids)
         if room < 1:
             raise ContextLengthError(len(input_ids), self.context_length)
-        return Request(
-            input_ids=input_ids,
-            max_new_tokens=min(parameters.max_new_tokens or room, room),
-            eos_ids=self._eos_ids,
-            sampler=Sampler.of(parameters),
-            detokeniser=Detokeniser(self._decode, self._hidden_ids),
-            stops=StopMatcher(parameters.stop),
-            splitter=Splitter(self._markers, thinking=prompt.rstrip().endswith(THINK)),
-            deliver=self.engine.deliver,
-        )
+        self._check_bias(parameters)
+        thinking = prompt.rstrip().endswith(THINK)
+        return [
+            Request(
+                input_ids=input_ids,
+                max_new_tokens=min(parameters.max_new_tokens or room, room),
+                eos_ids=self._eos_ids,
+                sampler=Sampler.of(parameters, input_ids, index),
+                detokeniser=Detokeniser(self._decode, self._hidden_ids),
+                stops=StopMatcher(parameters.stop),
+                splitter=Splitter(self._markers, thinking=thinking),
+                deliver=self.engine.deliver,
+                describe=self._vocabulary.describe,
+                index=index,
+            )
+            for index in range(parameters.n)
+        ]
+
+    def _check_bias(self, parameters: GenerationParameters) -> None:
+        """Raise `InputError` for a bias on what is no token of the model."""
+        n_tokens = self._network.get_input_embeddings().num_embeddings
+        for token in parameters.logit_bias:
+            if not (token.isdecimal() and int(token) < n_tokens):
+                raise InputError(
+                    f"`logit_bias` names {token!r}, and the tokens of `{self.model.id}` have ids "
+                    f"from 0 to {n_tokens - 1}."
+                )
 
     def _prompt(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], *, enable_thinking: bool
@@ -219,7 +245,10 @@ def merged(outcomes: Sequence[Outcome]) -> Iterator[ChatDelta]:
     for outcome in outcomes:
         if held is not None and isinstance(outcome, ChatDelta) and joinable(held, outcome):
             held = ChatDelta(
-                content=held.content + outcome.content, thinking=held.thinking + outcome.thinking
+                index=held.index,
+                content=held.content + outcome.content,
+                thinking=held.thinking + outcome.thinking,
+                logprobs=[*held.logprobs, *outcome.logprobs],
             )
             continue
         if held is not None:
@@ -232,9 +261,24 @@ def merged(outcomes: Sequence[Outcome]) -> Iterator[ChatDelta]:
 
 
 def joinable(first: ChatDelta, second: ChatDelta) -> bool:
-    """Return True for two deltas of plain text of the same kind."""
+    """Return True for two deltas of plain text of the same kind and answer."""
     plain = not (first.tool_call or second.tool_call or first.finish_reason or second.finish_reason)
-    return plain and bool(first.content) == bool(second.content)
+    return plain and bool(first.content) == bool(second.content) and first.index == second.index
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """Return what several answers to one prompt cost: the prompt counts once."""
+    prompt_tokens = usages[0].prompt_tokens
+    completion_tokens = sum(usage.completion_tokens for usage in usages)
+    first = min(usages, key=lambda usage: usage.queue_ms + usage.first_token_ms)
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        total_tokens=prompt_tokens + completion_tokens,
+        queue_ms=first.queue_ms,
+        first_token_ms=first.first_token_ms,
+        total_ms=max(usage.total_ms for usage in usages),
+    )
 
 
 def template_message(message: ChatMessage) -> dict[str, Any]:

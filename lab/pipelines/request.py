@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.errors import LabError
-from lab.pipelines.sampling import Sampler
+from lab.pipelines.sampling import Likelihood, Sampler
 from lab.pipelines.split import Splitter
 from lab.pipelines.text import Detokeniser, StopMatcher
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.finish_reason import FinishReason
+from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.usage import Usage
 
 Outcome = ChatDelta | LabError
@@ -30,7 +31,8 @@ class Request:
     """
     A prompt and the answer that grows from it.
 
-    `deliver` takes what the reader gets; it is called on the engine's thread.
+    `deliver` takes what the reader gets, and `describe` writes out how likely a token was; both are
+    called on the engine's thread. Of several answers to one prompt, `index` says which it is.
     """
 
     input_ids: list[int]
@@ -41,19 +43,22 @@ class Request:
     stops: StopMatcher
     splitter: Splitter
     deliver: Callable[["Request", Outcome], None]
+    describe: Callable[[Likelihood], TokenLogprob] | None = None
+    index: int = 0
     times: Times = field(default_factory=Times)
     n_filled: int = 0  # prompt tokens in the cache
     n_new: int = 0
     last_token: int = -1
     cancelled: bool = False
     finished: bool = False
+    logprobs: list[TokenLogprob] = field(default_factory=list)  # not delivered yet
 
     @property
     def n_cached(self) -> int:
         """Tokens in the cache: the prompt and all new tokens but the last."""
         return self.n_filled + max(self.n_new - 1, 0)
 
-    def accept(self, token: int) -> None:
+    def accept(self, token: int, likelihood: Likelihood | None = None) -> None:
         """Take the next token: deliver its text, and finish where the answer ends."""
         if not self.n_new:
             self.times.first_token = time.perf_counter()
@@ -62,6 +67,8 @@ class Request:
         if token in self.eos_ids:
             self._finish(FinishReason.stop)
             return
+        if likelihood and self.describe:
+            self.logprobs.append(self.describe(likelihood))
         self._split(self.stops.push(self.detokeniser.push(token)))
         if self.stops.stopped:
             self._finish(FinishReason.stop)
@@ -77,7 +84,7 @@ class Request:
     def _split(self, text: str) -> None:
         if text:
             for delta in self.splitter.push(text):
-                self.deliver(self, delta)
+                self._deliver(delta)
 
     def _finish(self, reason: FinishReason) -> None:
         self.finished = True
@@ -85,10 +92,16 @@ class Request:
             self._split(self.stops.push(self.detokeniser.finish()))
             self._split(self.stops.finish())
         for delta in self.splitter.finish():
-            self.deliver(self, delta)
+            self._deliver(delta)
         if self.splitter.n_calls and reason == FinishReason.stop:
             reason = FinishReason.tool_calls
-        self.deliver(self, ChatDelta(finish_reason=reason, usage=self._usage()))
+        self._deliver(ChatDelta(finish_reason=reason, usage=self._usage()))
+
+    def _deliver(self, delta: ChatDelta) -> None:
+        if self.index or self.logprobs:
+            changes = {"index": self.index, "logprobs": self.logprobs}
+            delta, self.logprobs = delta.model_copy(update=changes), []
+        self.deliver(self, delta)
 
     def _usage(self) -> Usage:
         now, times = time.perf_counter(), self.times

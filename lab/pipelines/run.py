@@ -4,14 +4,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import cast
 
+from lab.pipelines.answer import Answer
 from lab.protocols import ChatPipeline, EmbeddingKind, EmbeddingPipeline, FloatArray
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
-from lab.schemas.finish_reason import FinishReason
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.tool import Tool
-from lab.schemas.usage import Usage
 
 
 async def stream_pipeline(
@@ -34,15 +33,10 @@ async def run_pipeline(
     tools: Sequence[Tool] = (),
 ) -> ChatResult:
     """Return the whole answer."""
-    deltas = [delta async for delta in stream_pipeline(pipeline, messages, parameters, tools)]
-    last = deltas[-1]
-    return ChatResult(
-        content="".join(delta.content for delta in deltas),
-        thinking="".join(delta.thinking for delta in deltas),
-        tool_calls=[delta.tool_call for delta in deltas if delta.tool_call],
-        finish_reason=cast("FinishReason", last.finish_reason),
-        usage=cast("Usage", last.usage),
-    )
+    answer = Answer()
+    async for delta in stream_pipeline(pipeline, messages, parameters, tools):
+        answer.add(delta)
+    return answer.result()
 
 
 async def embed_pipeline(

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lab.pipelines.shaping import Shaping
 from lab.schemas.generation_parameters import GenerationParameters
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """A token's log probability by the model alone, and the likeliest tokens at its place."""
+
+    token: int
+    logprob: float
+    top: list[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +32,40 @@ class Sampler:
     temperature: float
     top_p: float
     top_k: int
+    min_p: float
     numbers: random.Random
+    shaping: Shaping | None = None
+    """What changes logits before a token is chosen."""
+
+    n_top: int | None = None
+    """Likeliest tokens to name beside the log probability of each; None for neither."""
 
     @classmethod
-    def of(cls, parameters: GenerationParameters) -> "Sampler":
-        """Return the sampler of a request; without a seed it draws one."""
-        numbers = random.Random(parameters.seed)
-        return cls(parameters.temperature, parameters.top_p, parameters.top_k, numbers)
+    def of(
+        cls, parameters: GenerationParameters, prompt: Sequence[int] = (), index: int = 0
+    ) -> "Sampler":
+        """
+        Return the sampler of a request; without a seed it draws one.
+
+        Parameters
+        ----------
+        parameters : GenerationParameters
+            What was asked for.
+        prompt : sequence of int
+            Token ids that repetition is penalised for, beside those of the answer.
+        index : int
+            Which of several answers: the i-th has the random numbers of seed + i.
+        """
+        seed = None if parameters.seed is None else parameters.seed + index
+        return cls(
+            temperature=parameters.temperature,
+            top_p=parameters.top_p,
+            top_k=parameters.top_k,
+            min_p=parameters.min_p,
+            numbers=random.Random(seed),
+            shaping=Shaping.of(parameters, prompt),
+            n_top=parameters.top_logprobs if parameters.logprobs else None,
+        )
 
 
 def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
@@ -47,13 +84,44 @@ def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     list of B int
         Token ids; -1 for a row whose logits are not finite.
     """
+    shaped = [(i, s.shaping) for i, s in enumerate(samplers) if s.shaping is not None]
+    if shaped:
+        logits = logits.float() if logits.dtype != torch.float32 else logits.clone()
+    for i, shaping in shaped:
+        shaping.shape(logits[i])
     best, greedy = logits.max(dim=-1)  # a row with a NaN has a NaN maximum
     tokens: list[int] = greedy.where(best.isfinite(), -1).tolist()
     drawn = [i for i, sampler in enumerate(samplers) if sampler.temperature > 0]
     if drawn:
         for i, token in zip(drawn, draw(logits[drawn], [samplers[i] for i in drawn]), strict=True):
             tokens[i] = token if tokens[i] >= 0 else -1
+    for i, shaping in shaped:
+        shaping.take(tokens[i])
     return tokens
+
+
+def likelihoods(
+    logits: Tensor, tokens: Sequence[int], samplers: Sequence[Sampler]
+) -> list[Likelihood | None]:
+    """
+    Return how likely the model held each row's token, where the row's sampler asks for it.
+
+    It is of the softmax of the (B, V) logits as they come from the model: before temperature,
+    penalties, bias and format, which change what is chosen and not what the model believes.
+    """
+    found: list[Likelihood | None] = [None] * len(samplers)
+    asked = [i for i, s in enumerate(samplers) if s.n_top is not None and tokens[i] >= 0]
+    if not asked:
+        return found
+    scores = logits[asked].float().log_softmax(dim=-1)
+    n_top = min(max(samplers[i].n_top or 0 for i in asked), scores.shape[1])
+    values, ids = scores.topk(n_top, dim=-1)
+    for i, row, top_values, top_ids in zip(
+        asked, scores, values.tolist(), ids.tolist(), strict=True
+    ):
+        top = list(zip(top_ids, top_values, strict=True))[: samplers[i].n_top]
+        found[i] = Likelihood(tokens[i], float(row[tokens[i]]), top)
+    return found
 
 
 def draw(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
@@ -68,6 +136,7 @@ def draw(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     scores = below_best / temperature[:, None]
     scores = keep_top_k(scores, [s.top_k for s in samplers])
     probabilities = keep_top_p(scores.softmax(dim=-1), [s.top_p for s in samplers])
+    probabilities = keep_min_p(probabilities, [s.min_p for s in samplers])
     sums = probabilities.double().cumsum(dim=-1)  # (B, V)
     numbers = torch.tensor([s.numbers.random() for s in samplers], dtype=torch.float64)
     targets = numbers.to(logits.device)[:, None] * sums[:, -1:]
@@ -107,6 +176,26 @@ def keep_top_p(probabilities: Tensor, top_p: Sequence[float]) -> Tensor:
     wanted = torch.tensor([top_p[i] for i in limited], device=rows.device, dtype=torch.float64)
     n_kept = (before < wanted[:, None]).sum(dim=-1, keepdim=True)
     threshold = ordered.gather(1, n_kept - 1)
+    probabilities = probabilities.clone()
+    probabilities[limited] = rows.masked_fill(rows < threshold, 0)
+    return probabilities
+
+
+def keep_min_p(probabilities: Tensor, min_p: Sequence[float]) -> Tensor:
+    """
+    Zero the tokens of (B, V) whose probability is below `min_p` times the largest.
+
+    References
+    ----------
+    .. [1] Nguyen et al., "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM
+       Outputs", ICLR 2025, section 3.
+    """
+    limited = [i for i, p in enumerate(min_p) if p > 0]
+    if not limited:
+        return probabilities
+    rows = probabilities[limited]
+    shares = torch.tensor([min_p[i] for i in limited], device=rows.device)
+    threshold = rows.max(dim=-1, keepdim=True).values * shares[:, None]
     probabilities = probabilities.clone()
     probabilities[limited] = rows.masked_fill(rows < threshold, 0)
     return probabilities

@@ -51,6 +51,8 @@ class Reply:
         """Take the next event."""
         self.run_id = event.run_id
         self.changed = True
+        if event.data.get("index"):  # the page shows the answer that is stored
+            return
         match event.type:
             case EventType.content:
                 self._content += event.data["text"]

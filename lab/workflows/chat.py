@@ -13,12 +13,12 @@ from uuid import UUID
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
+from lab.pipelines.answer import Answer
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.event_type import EventType
 from lab.schemas.message import Message
-from lab.workflows.answer import Answer
 from lab.workflows.context import ChatContext
 from lab.workflows.window import build_window, split_question
 
@@ -66,7 +66,10 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     async for delta in context.chat.stream(messages, context.parameters, tools=context.turn.tools):
         answer.add(delta)
         _tell_delta(context, delta)
-    return {"answer": answer.result().model_dump(mode="json")}
+    result = answer.result()
+    _tell_end(context, result)
+    kept = result.model_dump(mode="json", exclude={"logprobs", "alternatives"})
+    return {"answer": kept}
 
 
 async def record(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -99,15 +102,26 @@ def _tell_stored(context: ChatContext, message: Message) -> None:
 
 
 def _tell_delta(context: ChatContext, delta: ChatDelta) -> None:
+    about: dict[str, Any] = {"index": delta.index} if delta.index else {}
+    if delta.logprobs:
+        about["logprobs"] = [token.model_dump(mode="json") for token in delta.logprobs]
     if delta.thinking:
-        context.tell(EventType.thinking, text=delta.thinking)
-    if delta.content:
-        context.tell(EventType.content, text=delta.content)
-    if delta.tool_call is not None:
-        context.tell(EventType.tool_call, tool_call=delta.tool_call.model_dump(mode="json"))
-    if delta.finish_reason is not None and delta.usage is not None:
+        context.tell(EventType.thinking, text=delta.thinking, **about)
+    elif delta.tool_call is not None:
         context.tell(
-            EventType.usage,
-            usage=delta.usage.model_dump(mode="json"),
-            finish_reason=delta.finish_reason.value,
+            EventType.tool_call, tool_call=delta.tool_call.model_dump(mode="json"), **about
         )
+    elif delta.content or delta.logprobs:
+        context.tell(EventType.content, text=delta.content, **about)
+
+
+def _tell_end(context: ChatContext, result: ChatResult) -> None:
+    """Tell what the answer cost, why it ended, and why the further ones did."""
+    ends = [_end(choice) for choice in [result, *result.alternatives]]
+    further = {"alternatives": ends[1:]} if result.alternatives else {}
+    context.tell(EventType.usage, usage=result.usage.model_dump(mode="json"), **ends[0], **further)
+
+
+def _end(choice: ChatResult) -> dict[str, str]:
+    end = {"finish_reason": choice.finish_reason.value}
+    return end if choice.guard is None else {**end, "guard": choice.guard.value}

@@ -10,13 +10,13 @@ import structlog
 from langchain_core.runnables import RunnableConfig
 
 from lab.errors import LabError
+from lab.pipelines.answer import Answer
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.run_status import RunStatus
 from lab.schemas.usage import Usage
-from lab.workflows.answer import Answer
 from lab.workflows.composer import Graph
 from lab.workflows.context import ChatContext, Told
 
@@ -144,6 +144,9 @@ class _Run:
             log.warning("run not closed", run_id=_text(self._context.run_id), error=str(failure))
 
     def _follow(self, type_: EventType, data: dict[str, Any]) -> None:
+        """Collect the answer that is stored if the run is cancelled: the first of several."""
+        if data.get("index"):
+            return
         match type_:
             case EventType.content:
                 self._answer.add(ChatDelta(content=data["text"]))

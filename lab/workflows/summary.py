@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from lab.pipelines import run_pipeline
 from lab.prompts import (
     NO_FACTS,
     SHORTEN_INSTRUCTION,
@@ -13,12 +14,12 @@ from lab.prompts import (
 )
 from lab.protocols import ChatPipeline
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_result import ChatResult
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.role import Role
 from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.usage import Usage
-from lab.workflows.answer import Answer
 from lab.workflows.window import context_length_of
 
 ANSWER_PART: Final = 4
@@ -122,23 +123,14 @@ async def answered(chat: ChatPipeline, instruction: str, lines: Sequence[str]) -
         return chat.count_tokens(prompt(lines)) + n_answer <= window
 
     parameters = GenerationParameters(max_new_tokens=n_answer, temperature=0, seed=0)
-    answers = [await _answer(chat, prompt(p), parameters) for p in _pieces(lines, fits)]
+    answers = [await run_pipeline(chat, prompt(p), parameters) for p in _pieces(lines, fits)]
     return Written(in_lines(map(_whole_lines, answers)), [answer.usage for answer in answers])
 
 
-async def _answer(
-    chat: ChatPipeline, messages: Sequence[ChatMessage], parameters: GenerationParameters
-) -> Answer:
-    answer = Answer()
-    async for delta in chat.stream(messages, parameters):
-        answer.add(delta)
-    return answer
-
-
-def _whole_lines(answer: Answer) -> str:
+def _whole_lines(answer: ChatResult) -> str:
     """Return the lines of an answer: one that was cut off would tell half a fact."""
     lines = answer.content.strip().splitlines()
-    cut = answer.finish_reason is FinishReason.length
+    cut = answer.finish_reason in {FinishReason.length, FinishReason.content_filter}
     return "\n".join(lines[:-1] if cut and len(lines) > 1 else lines)
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from lab.messages import transcript
+from lab.pipelines import run_pipeline
 from lab.prompts import TITLE_SYSTEM
 from lab.protocols import ChatPipeline
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.role import Role
 from lab.schemas.usage import Usage
-from lab.workflows.answer import Answer
 
 MAX_TITLE = 60
 MAX_TITLE_TOKENS = 24
@@ -31,8 +31,6 @@ async def write_title(
     if n_tokens + MAX_TITLE_TOKENS > (chat.model.context_length or 0):
         return None, None
     parameters = GenerationParameters(max_new_tokens=MAX_TITLE_TOKENS, seed=0)
-    answer = Answer()
-    async for delta in chat.stream(messages, parameters):
-        answer.add(delta)
+    answer = await run_pipeline(chat, messages, parameters)
     title = " ".join(answer.content.split()).strip("\"'. ")
     return title[:MAX_TITLE] or None, answer.usage

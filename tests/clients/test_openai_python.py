@@ -135,3 +135,63 @@ async def test_errors_come_as_the_clients_own(client: AsyncOpenAI) -> None:
         )
     with pytest.raises(openai.AuthenticationError):
         await client.with_options(api_key="sk-foreign").models.list()
+
+
+async def test_several_answers_come_whole_and_streamed(client: AsyncOpenAI) -> None:
+    warm = {**QUESTION, "temperature": 1.0, "n": 3}
+    whole = await client.chat.completions.create(**warm)
+    stream = await client.chat.completions.create(
+        **warm, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+
+    assert [choice.index for choice in whole.choices] == [0, 1, 2]
+    texts = ["", "", ""]
+    reasons: dict[int, str] = {}
+    for choice in (choice for chunk in chunks for choice in chunk.choices):
+        texts[choice.index] += choice.delta.content or ""
+        if choice.finish_reason:
+            reasons[choice.index] = choice.finish_reason
+    assert texts == [choice.message.content for choice in whole.choices]
+    assert reasons == {choice.index: choice.finish_reason for choice in whole.choices}
+    one = await client.chat.completions.create(**{**warm, "n": 1})
+    assert one.choices[0].message.content == texts[0]
+    assert one.usage is not None
+    assert whole.usage is not None
+    assert chunks[-1].usage is not None
+    assert whole.usage.prompt_tokens == one.usage.prompt_tokens
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+async def test_probabilities_of_tokens_come_whole_and_streamed(client: AsyncOpenAI) -> None:
+    asked = {**QUESTION, "logprobs": True, "top_logprobs": 2}
+    whole = (await client.chat.completions.create(**asked)).choices[0]
+    stream = await client.chat.completions.create(**asked, stream=True)
+    streamed = [
+        token
+        async for chunk in stream
+        if chunk.choices[0].logprobs
+        for token in chunk.choices[0].logprobs.content or []
+    ]
+
+    assert whole.logprobs is not None
+    tokens = whole.logprobs.content or []
+    assert "".join(token.token for token in tokens) == whole.message.content
+    assert [token.token for token in streamed] == [token.token for token in tokens]
+    # Greedy: the token that was written is the likeliest.
+    assert all(token.top_logprobs[0].logprob == token.logprob for token in tokens)
+    assert all(len(token.top_logprobs) == 2 for token in tokens)
+
+
+async def test_penalties_and_bias_change_the_answer(client: AsyncOpenAI) -> None:
+    async def text(**options: Any) -> str:
+        answer = await client.chat.completions.create(**{**QUESTION, **options})
+        return answer.choices[0].message.content or ""
+
+    plain = await text()
+
+    assert await text(logit_bias={"300": 100}, max_tokens=3) != plain
+    hot = {"temperature": 2, "max_tokens": 40}
+    assert await text(**hot, frequency_penalty=2) != await text(**hot, frequency_penalty=-2)
+    assert await text(extra_body={"min_p": 1.0}, temperature=1.5) == plain
+    assert await text(extra_body={"repetition_penalty": 5.0}) != plain
