@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
+from lab.pipelines.split import Splitter
 from lab.pipelines.text import NUL, REPLACEMENT, StopMatcher
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.finish_reason import FinishReason
@@ -54,15 +55,19 @@ class Answer:
         Alternatives kept of each token.
     stops : sequence of str
         Texts at which it is cut here; none where the server does it.
+    splitter : Splitter, optional
+        Looks for reasoning and tool calls in its text, where the server leaves them there.
     """
 
     top_logprobs: int = 0
     stops: Sequence[str] = ()
+    splitter: Splitter | None = None
     finish_reason: FinishReason | None = None
     failed: str = ""
     counts: Counts | None = None
     texts: list[str] = field(default_factory=list)
     _calls: dict[int, _Call] = field(default_factory=dict)
+    _n_calls: int = 0
     _matcher: StopMatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,15 +96,16 @@ class Answer:
     def finish(self) -> list[ChatDelta]:
         """Return what is left: text that was held back, and the whole tool calls."""
         deltas = self._content("" if self._matcher.stopped else self._matcher.finish())
-        n_calls = 0
+        if self.splitter is not None:
+            deltas += self.splitter.finish()
         for _, call in sorted(self._calls.items()):
             whole = parsed(call.name, call.arguments, call.id)
-            n_calls += whole is not None
             if whole is None:  # cut off, or no call: shown as the model wrote it
-                deltas += self._content(f"<tool_call>{call.name}\n{call.arguments}")
+                deltas.append(ChatDelta(content=f"<tool_call>{call.name}\n{call.arguments}"))
             else:
                 deltas.append(ChatDelta(tool_call=whole))
-        if n_calls and self.finish_reason is FinishReason.stop:
+        self._n_calls += sum(delta.tool_call is not None for delta in deltas)
+        if self._n_calls and self.finish_reason is FinishReason.stop:
             self.finish_reason = FinishReason.tool_calls
         return deltas
 
@@ -117,8 +123,14 @@ class Answer:
         return deltas
 
     def _content(self, text: str) -> list[ChatDelta]:
-        self.texts += [text] if text else []
-        return [ChatDelta(content=text)] if text else []
+        if not text:
+            return []
+        self.texts.append(text)
+        if self.splitter is None:
+            return [ChatDelta(content=text)]
+        deltas = self.splitter.push(text)
+        self._n_calls += sum(delta.tool_call is not None for delta in deltas)
+        return deltas
 
     def _piece(self, piece: dict[str, Any]) -> ChatDelta:
         """Add a piece to its tool call; servers that send whole calls may give no index."""

@@ -12,12 +12,14 @@ from lab.pipelines.remote.counting import Counter
 from lab.pipelines.remote.dialects import DIALECTS
 from lab.pipelines.remote.messages import wire_message, wire_tools
 from lab.pipelines.remote.several import several
+from lab.pipelines.split import Splitter
 from lab.pipelines.tally import Tally
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
 from lab.schemas.tool import Tool
+from lab.schemas.tool_choice import ToolChoice
 from lab.schemas.tool_choice_mode import ToolChoiceMode
 from lab.schemas.usage import Usage
 
@@ -81,7 +83,8 @@ class RemoteChat:
             )
             for i in range(parameters.n)
         ]
-        return several([self._one(messages, one, tools) for one in each])
+        answers = [self._one(messages, one, tools) for one in each]
+        return several(answers, at_once=len(answers) if self._dialect.own_seeds else 1)
 
     async def _one(
         self,
@@ -90,8 +93,11 @@ class RemoteChat:
         tools: Sequence[Tool],
     ) -> AsyncGenerator[ChatDelta, None]:
         body = self._body(messages, parameters, tools)
-        stops = parameters.stop if self._dialect.stops_here else ()
-        answer = Answer(parameters.top_logprobs, stops)
+        answer = Answer(
+            parameters.top_logprobs,
+            parameters.stop if self._dialect.stops_here else (),
+            Splitter() if self._dialect.splits_here else None,
+        )
         started, first = time.perf_counter(), None
         self.active += 1
         try:
@@ -135,10 +141,25 @@ class RemoteChat:
         }
         if not self._dialect.tells_usage:
             body["stream_options"] = {"include_usage": True}
-        choice = parameters.tool_choice
-        if tools and not (choice and choice.mode is ToolChoiceMode.none):
-            body["tools"] = wire_tools(tools)
+        if given := self._given(tools, parameters.tool_choice):
+            body["tools"] = wire_tools(given)
         return body
+
+    def _given(self, tools: Sequence[Tool], choice: ToolChoice | None) -> Sequence[Tool]:
+        """Return the tools that the server is told of."""
+        if choice is None or choice.mode is ToolChoiceMode.auto:
+            return tools
+        if choice.mode is ToolChoiceMode.none:
+            return ()
+        if not tools or choice.name not in {None, *(tool.name for tool in tools)}:
+            names = ", ".join(tool.name for tool in tools) or "none"
+            raise InputError(
+                f"`tool_choice` wants `{choice.name or 'a tool'}` called, and the tools that came "
+                f"are: {names}."
+            )
+        if choice.name is None or self._dialect.takes_names:
+            return tools
+        return [tool for tool in tools if tool.name == choice.name]
 
     def _room(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
         """Return the tokens that the window leaves for an answer."""

@@ -48,6 +48,13 @@ class Dialect:
         Whether its answers have to be cut at stop texts by us: it leaves them standing.
     heeds_window : bool
         Whether it refuses prompts that are too long and lets answers take what is left; else we do.
+    takes_names : bool
+        Whether it can be told which tool to call; else it is given that one alone.
+    splits_here : bool
+        Whether we look for reasoning and tool calls in its text: it leaves them there, at least of
+        models that it does not know.
+    own_seeds : bool
+        Whether a request's seed is not disturbed by other requests.
     tells_usage : bool
         Whether it tells the usage of a stream without being asked, and refuses to be.
     """
@@ -56,6 +63,9 @@ class Dialect:
     wanted: Mapping[str, Wire] = field(default_factory=dict)
     stops_here: bool = False
     heeds_window: bool = True
+    takes_names: bool = True
+    splits_here: bool = False
+    own_seeds: bool = True
     tells_usage: bool = False
 
     def wire(self, parameters: GenerationParameters, *, server: str) -> dict[str, Any]:
@@ -181,7 +191,9 @@ DIALECTS: Final[Mapping[RemoteKind, Dialect]] = {
             **CHOICE,
             "frequency_penalty": _penalty_of_llama_cpp("frequency_penalty"),
             "presence_penalty": _penalty_of_llama_cpp("presence_penalty"),
+            "tool_choice": lambda _: {"tool_choice": "required"},
         },
+        takes_names=False,
     ),
     RemoteKind.transformers: Dialect(
         {
@@ -194,6 +206,8 @@ DIALECTS: Final[Mapping[RemoteKind, Dialect]] = {
         },
         {"min_p": _in_generation_config("min_p"), "logit_bias": named("logit_bias")},
         stops_here=True,
+        splits_here=True,
+        own_seeds=False,
         heeds_window=False,
         tells_usage=True,
     ),

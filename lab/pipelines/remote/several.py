@@ -11,11 +11,12 @@ Got = tuple[int, ChatDelta | Exception]
 
 
 async def several(
-    answers: Sequence[AsyncGenerator[ChatDelta, None]],
+    answers: Sequence[AsyncGenerator[ChatDelta, None]], *, at_once: int
 ) -> AsyncGenerator[ChatDelta, None]:
     """Yield deltas of answers as they come, by `index`; the last to end has the usage of all."""
     got: asyncio.Queue[Got] = asyncio.Queue()
-    readers = [asyncio.create_task(_read(i, one, got)) for i, one in enumerate(answers)]
+    places = asyncio.Semaphore(at_once)
+    readers = [asyncio.create_task(_read(i, one, got, places)) for i, one in enumerate(answers)]
     usages: list[Usage] = []
     try:
         while len(usages) < len(answers):
@@ -34,10 +35,13 @@ async def several(
 
 
 async def _read(
-    index: int, answer: AsyncGenerator[ChatDelta, None], got: "asyncio.Queue[Got]"
+    index: int,
+    answer: AsyncGenerator[ChatDelta, None],
+    got: "asyncio.Queue[Got]",
+    places: asyncio.Semaphore,
 ) -> None:
     try:
-        async with aclosing(answer):
+        async with aclosing(answer), places:
             async for delta in answer:
                 await got.put((index, delta))
     except Exception as error:
