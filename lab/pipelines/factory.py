@@ -4,6 +4,7 @@ Where pipelines come from: each model is loaded once, when first asked for, and 
 Importing this module imports no torch; the first load does.
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
@@ -86,6 +87,7 @@ class PipelineFactory:
         self._chat_config = chat
         self._embedding_config = embedding
         self._vllm_config = vllm
+        self._closes = threading.Event()
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
@@ -177,6 +179,7 @@ class PipelineFactory:
 
     async def aclose(self) -> None:
         """Unload everything; answers under way end with an error."""
+        self._closes.set()
         await self.residents.aclose()
         await self.endpoints.aclose()
 
@@ -202,7 +205,8 @@ class PipelineFactory:
         from lab.pipelines.load import load_chat, load_vllm  # noqa: PLC0415 - imports torch
 
         if model.engine is Engine.vllm:
-            return load_vllm(model, self._vllm_config, self._tallies[model.id])
+            tally = self._tallies[model.id]
+            return load_vllm(model, self._vllm_config, tally, self._closes)
         return load_chat(model, self._chat_config, form, self._tallies[model.id])
 
     def _foretell_embedding(self, model: Model) -> Prospect:

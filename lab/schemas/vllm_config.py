@@ -21,7 +21,10 @@ class VllmConfig(BaseModel):
     )
     command: Annotated[
         list[str],
-        Field(description="How vLLM's server is started; the model and its arguments follow."),
+        Field(
+            description="How vLLM's server is started; the model and its arguments follow.",
+            min_length=1,
+        ),
     ] = ['vllm', 'serve']
     models: Annotated[
         list[vllm_model.VllmModel],

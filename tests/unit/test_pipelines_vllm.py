@@ -214,6 +214,17 @@ async def test_one_that_takes_too_long_is_given_up(llama_folder: Path) -> None:
     assert not [one for one in below(psutil.Process().pid) if "--late" in one.cmdline()]
 
 
+async def test_a_lab_that_closes_waits_for_no_start(llama_folder: Path) -> None:
+    config = vllm(llama_folder, arguments=["--late", "60"])
+
+    async with running(config) as factory, asyncio.timeout(10):
+        loading = asyncio.create_task(factory.load("big"))
+        await until(lambda: bool(factory.residency().models))
+        await factory.aclose()
+        with pytest.raises(ModelLoadError, match="was closed with the lab"):
+            await loading
+
+
 async def test_it_ends_with_all_that_it_started_even_against_its_will(llama_folder: Path) -> None:
     config = vllm(llama_folder, arguments=["--stubborn"], stop_timeout_s=0.5)
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -117,10 +118,24 @@ def load_vllm(
     model: Model,
     config: VllmConfig,
     tally: Tally | None = None,
+    lab_closes: threading.Event | None = None,
     environ: Mapping[str, str] = os.environ,  # noqa: TID251 - handed on, not read
 ) -> VllmChat:
     """
     Start vLLM with a model; blocks until it answers.
+
+    Parameters
+    ----------
+    model : Model
+        Its entry in the catalog.
+    config : VllmConfig
+        How it is started.
+    tally : Tally, optional
+        Where its tokens are counted.
+    lab_closes : threading.Event, optional
+        When it is set, the start is given up.
+    environ : mapping
+        The variables of this process.
 
     Raises
     ------
@@ -145,7 +160,8 @@ def load_vllm(
             health_url=f"{url}/health",
             start_timeout_s=config.start_timeout_s,
             stop_timeout_s=config.stop_timeout_s,
-        )
+        ),
+        lab_closes,
     )
     child.start()
     endpoint = RemoteEndpoint(

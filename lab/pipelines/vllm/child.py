@@ -84,10 +84,13 @@ class Child:
     ----------
     spec : ChildSpec
         What to run.
+    lab_closes : threading.Event, optional
+        When it is set, nothing is started or waited for any more.
     """
 
-    def __init__(self, spec: ChildSpec) -> None:
+    def __init__(self, spec: ChildSpec, lab_closes: threading.Event | None = None) -> None:
         self.spec = spec
+        self._lab_closes = lab_closes or threading.Event()
         self.state = State.STARTING
         self.restarts = 0
         self.ended = ""
@@ -125,10 +128,10 @@ class Child:
     def _keep(self) -> None:
         """Run the process again and again until it is closed, or fails to start at first."""
         try:
-            while not self._closing.is_set():
+            while not self._closes():
                 began = time.monotonic()
                 self._run_once()
-                if self._failure or self._closing.is_set():
+                if self._failure or self._closes():
                     return
                 delay = self._backoff.next_delay_s(time.monotonic() - began)
                 self.state = State.WAITING
@@ -139,7 +142,7 @@ class Child:
                     in_s=delay,
                     said=self._last_words(),
                 )
-                self._closing.wait(delay)
+                self._pause(delay)
                 self.restarts += 1
         finally:
             self._settled.set()
@@ -156,7 +159,7 @@ class Child:
         finally:
             self._end(process)
             reader.join()
-        if not self._settled.is_set() and not self._closing.is_set():
+        if not self._settled.is_set():
             self._failure = ModelLoadError(
                 f"`{self.spec.name}` could not be started: its server {self.ended}. It said: "
                 f"{self._last_words()}"
@@ -179,7 +182,7 @@ class Child:
         """Wait until the process is ready, and then until it is not; return why it has to end."""
         deadline = time.monotonic() + self.spec.start_timeout_s
         next_look, missed = 0.0, 0
-        while not self._closing.wait(POLL_S):
+        while not self._pause(POLL_S):
             if (code := process.poll()) is not None:
                 return f"ended with code {code}"
             if self.state is not State.READY:
@@ -194,7 +197,17 @@ class Child:
                 missed = 0 if self._answers() else missed + 1
                 if missed >= MOST_MISSED:
                     return f"did not answer {missed} times"
-        return "was closed"
+        return "was closed with the lab"
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait; return at once, and True, where all comes to its end."""
+        deadline = time.monotonic() + seconds
+        while not self._closes() and (left := deadline - time.monotonic()) > 0:
+            self._closing.wait(min(left, POLL_S))
+        return self._closes()
+
+    def _closes(self) -> bool:
+        return self._closing.is_set() or self._lab_closes.is_set()
 
     def _answers(self) -> bool:
         try:
