@@ -92,6 +92,7 @@ class PipelineFactory:
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
         self._chats = Loader(self._foretell_chat, self._load_chat)
+        self._under_vllm = Loader(self._foretell_vllm, self._load_vllm)
         self._embeddings = Loader(self._foretell_embedding, self._load_embedding)
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.endpoints = Endpoints(self.catalog.remotes, self._tallies.__getitem__)
@@ -103,6 +104,8 @@ class PipelineFactory:
         model = self.catalog.chat_model(model_id)
         if model.engine is Engine.remote:
             return self.endpoints.lease(model)
+        if model.engine is Engine.vllm:
+            return self.residents.lease(model, self._under_vllm, purpose=purpose, owner=owner)
         return self.residents.lease(model, self._chats, purpose=purpose, owner=owner)
 
     def embedding(self) -> AbstractAsyncContextManager[EmbeddingPipeline]:
@@ -112,8 +115,7 @@ class PipelineFactory:
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
         model = self._known(model_id)
-        loader: Loader[Pipeline] = self._chats if model.task is Task.chat else self._embeddings
-        async with self.residents.lease(model, loader, purpose="load"):
+        async with self.residents.lease(model, self._loader(model), purpose="load"):
             pass
 
     async def unload(self, model_id: str) -> None:
@@ -194,20 +196,30 @@ class PipelineFactory:
             )
         return model
 
-    def _foretell_chat(self, model: Model) -> Prospect:
-        from lab.pipelines.load import foretell_chat, foretell_vllm  # noqa: PLC0415 - imports torch
+    def _loader(self, model: Model) -> Loader[Pipeline]:
+        if model.task is not Task.chat:
+            return self._embeddings
+        return self._under_vllm if model.engine is Engine.vllm else self._chats
 
-        if model.engine is Engine.vllm:
-            return foretell_vllm(model, self._vllm_config)
+    def _foretell_chat(self, model: Model) -> Prospect:
+        from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
+
         return foretell_chat(model, self._chat_config)
 
-    def _load_chat(self, model: Model, form: Quantization) -> "TransformersChat | VllmChat":
-        from lab.pipelines.load import load_chat, load_vllm  # noqa: PLC0415 - imports torch
+    def _load_chat(self, model: Model, form: Quantization) -> "TransformersChat":
+        from lab.pipelines.load import load_chat  # noqa: PLC0415 - imports torch
 
-        if model.engine is Engine.vllm:
-            tally = self._tallies[model.id]
-            return load_vllm(model, self._vllm_config, tally, self._closes)
         return load_chat(model, self._chat_config, form, self._tallies[model.id])
+
+    def _foretell_vllm(self, model: Model) -> Prospect:
+        from lab.pipelines.vllm.chat import foretell_vllm  # noqa: PLC0415 - imports torch
+
+        return foretell_vllm(model, self._vllm_config)
+
+    def _load_vllm(self, model: Model, form: Quantization) -> "VllmChat":
+        from lab.pipelines.vllm.chat import load_vllm  # noqa: PLC0415 - imports torch
+
+        return load_vllm(model, self._vllm_config, self._tallies[model.id], self._closes)
 
     def _foretell_embedding(self, model: Model) -> Prospect:
         from lab.pipelines.load import foretell_embedding  # noqa: PLC0415 - imports torch

@@ -4,19 +4,11 @@ from lab.pipelines.chat import TransformersChat
 from lab.pipelines.embedding import SentenceEmbedding
 from lab.pipelines.loading import foretell_chat, load_causal
 from lab.pipelines.tally import Tally
-from lab.pipelines.vllm.chat import foretell_vllm, load_vllm
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
 
-__all__ = [
-    "foretell_chat",
-    "foretell_embedding",
-    "foretell_vllm",
-    "load_chat",
-    "load_embedding",
-    "load_vllm",
-]
+__all__ = ["foretell_chat", "foretell_embedding", "load_chat", "load_embedding"]
 
 foretell_embedding = SentenceEmbedding.foretell
 
