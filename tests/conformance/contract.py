@@ -166,7 +166,7 @@ class EngineContract:
 
     async def test_a_seed_decides_the_answer(self, engine: Engine) -> None:
         def sampled(seed: int) -> Awaitable[ChatResult]:
-            options = {"temperature": 1.5, "max_new_tokens": 24, "seed": seed}
+            options: dict[str, Any] = {"temperature": 1.5, "max_new_tokens": 24, "seed": seed}
             return ask(engine.endless, "Hello.", **options)
 
         first, again, other = [(await sampled(seed)).content for seed in (11, 11, 12)]
@@ -307,7 +307,7 @@ class EngineContract:
         form = OPTIONAL["response_format"]
 
         for seed in range(4):
-            options = {"temperature": 1.0, "seed": seed, "max_new_tokens": 200}
+            options: dict[str, Any] = {"temperature": 1, "seed": seed, "max_new_tokens": 200}
             answer = await ask(engine.endless, "Weather?", response_format=form, **options)
             found = json.loads(answer.content)
             assert found["city"] in {"Rome", "Oslo"}
@@ -331,7 +331,7 @@ class EngineContract:
         return None
 
     async def test_several_answers_are_those_of_seeds_in_turn(self, engine: Engine) -> None:
-        options = {"temperature": 1.5, "max_new_tokens": 12}
+        options: dict[str, Any] = {"temperature": 1.5, "max_new_tokens": 12}
         alone = [await ask(engine.endless, "Hello.", seed=seed, **options) for seed in (5, 6)]
 
         both = await ask(engine.endless, "Hello.", seed=5, n=2, **options)

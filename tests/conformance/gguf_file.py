@@ -43,7 +43,10 @@ def save_gguf(folder: Path, file: Path) -> Path:
         for part, n_heads in heads.items():
             if f".{part}.weight" in name:
                 values = _interleaved(values, n_heads)
-        writer.add_tensor(names.get_name(name, (".weight", ".bias")), np.ascontiguousarray(values))
+        place = names.get_name(name, (".weight", ".bias"))
+        if place is None:
+            raise KeyError(f"A Llama in GGUF has no tensor for `{name}`.")
+        writer.add_tensor(place, np.ascontiguousarray(values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -15,14 +15,14 @@ from tests.conformance.contract import LAB_TINY, Engine, EngineContract
 
 @pytest.fixture(scope="module")
 async def engine(endless_folder: Path) -> AsyncIterator[Engine]:
-    chats = [loaded(LAB_TINY), loaded(endless_folder)]
+    tiny, endless = loaded(LAB_TINY), loaded(endless_folder)
 
     async def active() -> int:
-        return sum(chat.engine.stats.active for chat in chats)
+        return sum(chat.engine.stats.active for chat in (tiny, endless))
 
-    yield Engine(*chats, active=active)
-    for chat in chats:
-        chat.close()
+    yield Engine(tiny, endless, active=active)
+    tiny.close()
+    endless.close()
 
 
 class TestLab(EngineContract):

@@ -60,8 +60,9 @@ async def engine(
             return sum(slot["is_processing"] for each in slots for slot in each)
 
         names = LAB_TINY.name, endless_folder.name
+        tiny, endless = endpoints
         yield await stack.enter_async_context(
-            engine_at(*endpoints, names, active=active, calls_at_once=False)
+            engine_at(tiny, endless, names, active=active, calls_at_once=False)
         )
 
 

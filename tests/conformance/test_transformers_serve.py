@@ -21,8 +21,10 @@ async def engine(endless_folder: Path) -> AsyncIterator[Engine]:
     url = f"http://127.0.0.1:{port}"
     server = {"url": f"{url}/v1", "kind": "transformers"}
     names = str(LAB_TINY), str(endless_folder)
-    tiny, endless = (server | {"models": [name], "tokenizer": name} for name in names)
-    tiny["context_length"], endless["context_length"] = 1024, 16_384
+    tiny, endless = (
+        {**server, "models": [name], "tokenizer": name, "context_length": length}
+        for name, length in zip(names, (1024, 16_384), strict=True)
+    )
     command += ["--device", "cpu", "--dtype", "float32"]
     async with (
         running(command, f"{url}/health"),

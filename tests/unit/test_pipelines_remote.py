@@ -219,8 +219,9 @@ async def test_several_answers_are_several_requests(peer: Peer) -> None:
 async def test_what_a_server_would_overlook_is_refused_by_name(
     peer: Peer, kind: str, parameter: str, value: object
 ) -> None:
+    asked: dict[str, Any] = {parameter: value}
     with pytest.raises(InputError, match=f"`{parameter}`.*`there`"):
-        await ask(peer, kind=kind, **{parameter: value})
+        await ask(peer, kind=kind, **asked)
 
     assert not peer.requests
 
