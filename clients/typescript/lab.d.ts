@@ -1291,8 +1291,10 @@ export interface RemoteEndpoint {
 export interface VllmConfig {
   /**
    * How vLLM's server is started; the model and its arguments follow.
+   *
+   * @minItems 1
    */
-  command?: string[];
+  command?: [string, ...string[]];
   /**
    * The models: tables in a file, a JSON list in the environment (docs/models.md).
    */
