@@ -18,17 +18,17 @@ from lab.schemas.openai_message import OpenAIMessage
 from lab.schemas.openai_role import OpenAIRole
 from lab.schemas.openai_text_content import OpenAITextContent
 from lab.schemas.openai_tool_call import OpenAIToolCall
-from lab.schemas.response_kind import ResponseKind
 from lab.schemas.role import Role
 from lab.schemas.tool import Tool
 from lab.schemas.tool_call import ToolCall
+from lab.schemas.tool_choice import ToolChoice
+from lab.schemas.tool_choice_mode import ToolChoiceMode
 
 NO_TOOLS = "none"
 
 
 def turn_of(request: ChatCompletionRequest) -> ChatTurn:
     """Return the request as a chat turn; only what it sets overrides profile and user."""
-    _refuse_unsupported(request)
     tools = [] if request.tool_choice == NO_TOOLS else request.tools or []
     return ChatTurn(
         profile=request.model,
@@ -49,19 +49,21 @@ def turn_of(request: ChatCompletionRequest) -> ChatTurn:
     )
 
 
-def _refuse_unsupported(request: ChatCompletionRequest) -> None:
-    """Refuse what would change the answer and is not done here; its default is what is done."""
-    wanted_format = request.response_format
-    wanted = {
-        "response_format": wanted_format is not None
-        and wanted_format.type is not ResponseKind.text
-        and "holds no answer to a format other than `text`",
-        "tool_choice": request.tool_choice not in (None, "auto", NO_TOOLS)
-        and "lets the model choose its tools: `auto` or `none`",
-    }
-    for name, why in wanted.items():
-        if why:
-            raise InputError(f"`{name}`: this lab {why}; leave it out.")
+def _tool_choice(request: ChatCompletionRequest) -> ToolChoice | None:
+    """Return whether tools are called, from OpenAI's word or named function."""
+    asked = request.tool_choice
+    match asked:
+        case None:
+            return None
+        case "auto" | "none" | "required":
+            return ToolChoice(mode=ToolChoiceMode(asked))
+        case {"type": "function", "function": {"name": str(name)}}:
+            return ToolChoice(mode=ToolChoiceMode.required, name=name)
+        case _:
+            raise InputError(
+                '`tool_choice` must be "auto", "none", "required", or {"type": "function", '
+                f'"function": {{"name": ...}}}}, got {json.dumps(asked)[:80]}.'
+            )
 
 
 SAMPLING = (
@@ -78,6 +80,7 @@ SAMPLING = (
     "n",
     "seed",
     "enable_thinking",
+    "response_format",
 )
 """What OpenAI's request and the lab's parameters call by the same name."""
 
@@ -89,6 +92,7 @@ def _parameters(request: ChatCompletionRequest) -> GenerationParameters:
     values = {name: getattr(request, name) for name in SAMPLING} | {
         "max_new_tokens": request.max_completion_tokens or request.max_tokens,
         "stop": [text for text in stop or [] if text] or None,
+        "tool_choice": _tool_choice(request),
     }
     try:
         return GenerationParameters.model_validate(

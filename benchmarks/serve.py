@@ -3,9 +3,10 @@ How fast the lab's endpoint serves: `python -m benchmarks.serve`.
 
 The same random Llama of about 30 M parameters behind `lab serve`, behind `transformers serve` with
 and without continuous batching, and in plain batched `generate`: prompts of about 240 tokens,
-64 new ones, 1, 8 and 32 streams. Each server with its database is pinned to the same one core; the
-client runs on another where there is one. The servers answer in turn, so that what else the machine
-does meets all alike; the median of some rounds counts.
+64 new ones, 1, 8 and 32 streams; and conversations of ten turns, whose history grows. Each server
+with its database is pinned to the same one core; the client runs on another where there is one.
+The servers answer in turn, so that what else the machine does meets all alike; the median of some
+rounds counts.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,24 @@ from benchmarks.random_llama import save_random_llama, words
 from benchmarks.report import Row, report
 from benchmarks.start import LAB, answers, free_port, has_text
 
-STREAMS = (1, 8, 32)
 ROUNDS = {1: 9, 8: 3, 32: 3}
+STREAMS = tuple(ROUNDS)
+TALKS = 3
 NEW_TOKENS = 64
 PROMPT_TOKENS = 232
+TURNS = 10
+TURN_TOKENS, TURN_NEW_TOKENS = 60, 24
+"""Of a conversation: ten turns of a question and an answer fill most of the window."""
 MODEL = "random-llama"
 PEERS = ("transformers serve", "transformers serve --continuous-batching")
-SPEED_AIMS = {1: 1.0, 8: 1.2, 32: 2.0}
-FIRST_TOKEN_AIMS = {1: 1.0, 8: 0.7, 32: 0.5}
+CONVERSATION = f"a conversation of {TURNS} turns"
+AIMS = {
+    "1 streams": (1.0, 1.0),
+    "8 streams": (1.4, 0.5),
+    "32 streams": (3.0, 0.3),
+    CONVERSATION: (2.0, 0.5),
+}
+"""By what is asked: at least so many times the tokens/s, at most so many times the first token."""
 
 CORES = sorted(os.sched_getaffinity(0))
 PINNED = ["taskset", "-c", str(CORES[0])]
@@ -77,11 +88,11 @@ def llama_config() -> LlamaConfig:
     )
 
 
-def prompts(folder: Path, n_prompts: int, seed: int) -> list[str]:
-    """Return prompts of about 240 tokens, none the beginning of another."""
+def prompts(folder: Path, n_prompts: int, seed: int, n_tokens: int = PROMPT_TOKENS) -> list[str]:
+    """Return prompts of about some tokens, none the beginning of another."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    texts = (" ".join(words(PROMPT_TOKENS, seed + i)) for i in range(n_prompts))
-    return [tokenizer.decode(tokenizer.encode(text).ids[:PROMPT_TOKENS]) for text in texts]
+    texts = (" ".join(words(n_tokens, seed + i)) for i in range(n_prompts))
+    return [tokenizer.decode(tokenizer.encode(text).ids[:n_tokens]) for text in texts]
 
 
 @contextmanager
@@ -103,45 +114,92 @@ def running(command: list[str], environment: dict[str, str], ready: str) -> Iter
             process.terminate()
 
 
-async def one_stream(client: httpx.AsyncClient, model: str, prompt: str) -> tuple[float, float]:
-    """Return the seconds to the first text of an answer, and to its end."""
+@dataclass(frozen=True)
+class Streamed:
+    """An answer: seconds to its first text and to its end, and what it said."""
+
+    first_s: float
+    total_s: float
+    text: str
+
+
+async def one_stream(
+    client: httpx.AsyncClient, model: str, messages: list[dict[str, str]], n_tokens: int
+) -> Streamed:
+    """Return an answer of some tokens."""
     request = {
         "model": model,
-        "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": NEW_TOKENS,
+        "messages": messages,
+        "max_tokens": n_tokens,
         "temperature": 0,
         "stream": True,
     }
-    started, first = time.perf_counter(), 0.0
+    started, first, text = time.perf_counter(), 0.0, ""
     async with client.stream("POST", "/v1/chat/completions", json=request) as response:
         if response.status_code != 200:
             raise SystemExit(f"{response.url} answered {response.status_code}.")
         async for line in response.aiter_lines():
             data = line.removeprefix("data: ")
-            if not first and data.startswith("{") and has_text(json.loads(data)):
-                first = time.perf_counter() - started
-    return first, time.perf_counter() - started
+            if data.startswith("{") and has_text(chunk := json.loads(data)):
+                first = first or time.perf_counter() - started
+                text += chunk["choices"][0]["delta"]["content"]
+    return Streamed(first, time.perf_counter() - started, text)
 
 
-async def measure(servers: dict[str, Server], folder: Path) -> dict[str, dict[int, Speed]]:
-    """Return the speed of each server at each number of streams, after an answer to warm up."""
+async def conversation(client: httpx.AsyncClient, model: str, questions: list[str]) -> Speed:
+    """Return the speed of a conversation, each turn of which sends all that was said."""
+    messages: list[dict[str, str]] = []
+    answers = []
+    for question in questions:
+        messages.append({"role": "user", "content": question})
+        answers.append(await one_stream(client, model, messages, TURN_NEW_TOKENS))
+        messages.append({"role": "assistant", "content": answers[-1].text})
+    total = sum(one.total_s for one in answers)
+    first = statistics.median(one.first_s for one in answers)
+    return Speed(len(answers) * TURN_NEW_TOKENS / total, first)
+
+
+Speeds = dict[str, dict[str, Speed]]
+"""By who serves, and by what is asked of it."""
+
+
+async def measure(servers: dict[str, Server], folder: Path) -> Speeds:
+    """Return the speed of each server, after an answer to warm up."""
     async with AsyncExitStack() as stack:
         clients = {
             name: await stack.enter_async_context(client_of(server))
             for name, server in servers.items()
         }
         for name, client in clients.items():
-            await one_stream(client, servers[name].model, prompts(folder, 1, 999)[0])
-        speeds: dict[str, dict[int, Speed]] = {name: {} for name in servers}
+            await speed(client, servers[name].model, prompts(folder, 1, 999))
+        speeds: Speeds = {name: {} for name in servers}
         for n, n_rounds in ROUNDS.items():
-            rounds: dict[str, list[Speed]] = {name: [] for name in servers}
-            for i in range(n_rounds):
-                texts = prompts(folder, n, 1000 * n + 100 * i)
-                for name, client in clients.items():
-                    rounds[name].append(await speed(client, servers[name].model, texts))
-            for name in servers:
-                speeds[name][n] = median(rounds[name])
+            asked = [prompts(folder, n, 1000 * n + 100 * i) for i in range(n_rounds)]
+            for name, one in (await in_turn(clients, servers, speed, asked)).items():
+                speeds[name][streams(n)] = one
+        asked = [prompts(folder, TURNS, 50_000 + 100 * i, TURN_TOKENS) for i in range(TALKS)]
+        for name, one in (await in_turn(clients, servers, conversation, asked)).items():
+            speeds[name][CONVERSATION] = one
         return speeds
+
+
+async def in_turn(
+    clients: dict[str, httpx.AsyncClient],
+    servers: dict[str, Server],
+    ask: Callable[[httpx.AsyncClient, str, list[str]], Awaitable[Speed]],
+    rounds: list[list[str]],
+) -> dict[str, Speed]:
+    """Return the median speed of each server over rounds in which each is asked the same."""
+    found: dict[str, list[Speed]] = {name: [] for name in servers}
+    for texts in rounds:
+        for name, client in clients.items():
+            found[name].append(await ask(client, servers[name].model, texts))
+    return {name: median(speeds) for name, speeds in found.items()}
+
+
+def streams(n: int) -> str:
+    """Return what some streams at once are called."""
+    return f"{n} streams"
 
 
 def client_of(server: Server) -> httpx.AsyncClient:
@@ -158,9 +216,13 @@ def client_of(server: Server) -> httpx.AsyncClient:
 async def speed(client: httpx.AsyncClient, model: str, texts: list[str]) -> Speed:
     """Return the speed of a stream for each text, all at once."""
     started = time.perf_counter()
-    firsts = await asyncio.gather(*(one_stream(client, model, text) for text in texts))
+    asked = ([{"role": "user", "content": text}] for text in texts)
+    answers = await asyncio.gather(
+        *(one_stream(client, model, messages, NEW_TOKENS) for messages in asked)
+    )
     total = time.perf_counter() - started
-    return Speed(len(texts) * NEW_TOKENS / total, statistics.median(f for f, _ in firsts))
+    first = statistics.median(one.first_s for one in answers)
+    return Speed(len(texts) * NEW_TOKENS / total, first)
 
 
 def median(speeds: list[Speed]) -> Speed:
@@ -206,7 +268,7 @@ def peer_server(folder: Path, flags: list[str]) -> Iterator[Server]:
         yield Server(url, "none", str(folder))
 
 
-def server_speeds(folder: Path) -> dict[str, dict[int, Speed]]:
+def server_speeds(folder: Path) -> Speeds:
     """Return the speed of the lab and of each mode of its peer."""
     with (
         lab_server(folder) as lab,
@@ -217,52 +279,52 @@ def server_speeds(folder: Path) -> dict[str, dict[int, Speed]]:
         return asyncio.run(measure(servers, folder))
 
 
-def generate_speed(folder: Path) -> dict[int, Speed]:
+def generate_speed(folder: Path) -> dict[str, Speed]:
     """Return the speed of batched `generate`, measured in a process of its own."""
     command = [*PINNED, sys.executable, "-m", "benchmarks.generate", str(folder)]
     run = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    return {int(n): Speed(rate, 0) for n, rate in json.loads(run.stdout).items()}
+    return {streams(int(n)): Speed(rate, 0) for n, rate in json.loads(run.stdout).items()}
 
 
-def rows(results: dict[str, dict[int, Speed]]) -> list[Row]:
+def rows(results: Speeds) -> list[Row]:
     """Return the ratios that are judged."""
     lab, generate = results["lab serve"], results["generate"]
     judged = []
-    for n in STREAMS:
-        peers = [results[name][n] for name in PEERS]
+    for asked, (speed_aim, first_aim) in AIMS.items():
+        peers = [results[name][asked] for name in PEERS]
         fastest = max(peer.tokens_per_s for peer in peers)
         soonest = min(peer.first_token_s for peer in peers)
         judged += [
             Row(
-                f"tokens/s, {n} streams, to the better peer mode",
-                lab[n].tokens_per_s / fastest,
-                SPEED_AIMS[n],
+                f"tokens/s, {asked}, to the better peer mode",
+                lab[asked].tokens_per_s / fastest,
+                speed_aim,
                 "×",
                 more_is_better=True,
             ),
             Row(
-                f"first token, {n} streams, to the better peer mode",
-                lab[n].first_token_s / soonest,
-                FIRST_TOKEN_AIMS[n],
+                f"first token, {asked}, to the better peer mode",
+                lab[asked].first_token_s / soonest,
+                first_aim,
                 "×",
             ),
         ]
     for n in (8, 32):
-        ratio = lab[n].tokens_per_s / generate[n].tokens_per_s
-        name = f"tokens/s, {n} streams, to batched generate"
-        judged.append(Row(name, ratio, 0.75, "×", more_is_better=True))
-    scaling = lab[32].tokens_per_s / lab[1].tokens_per_s
+        ratio = lab[streams(n)].tokens_per_s / generate[streams(n)].tokens_per_s
+        name = f"tokens/s, {streams(n)}, to batched generate"
+        judged.append(Row(name, ratio, 0.9, "×", more_is_better=True))
+    scaling = lab[streams(32)].tokens_per_s / lab[streams(1)].tokens_per_s
     judged.append(Row("tokens/s, 32 streams to one", scaling, 2.5, "×", more_is_better=True))
     return judged
 
 
-def figures(results: dict[str, dict[int, Speed]]) -> dict[str, dict[str, str]]:
+def figures(results: Speeds) -> dict[str, dict[str, str]]:
     """Return what was measured, as a table."""
     return {
         name: {
-            f"{n} streams": f"{one.tokens_per_s:.1f} tokens/s"
+            asked: f"{one.tokens_per_s:.1f} tokens/s"
             + (f", first after {one.first_token_s:.2f} s" if one.first_token_s else "")
-            for n, one in speeds.items()
+            for asked, one in speeds.items()
         }
         for name, speeds in results.items()
     }

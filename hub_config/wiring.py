@@ -13,7 +13,7 @@ from lab.supervisor.environment import untrusted_environment
 JUPYTER_CONFIG = Path(__file__).parent / "jupyter"
 """What JupyterLab leaves out here: news and updates, for which it would ask the internet."""
 
-CHAT = "/services/dashboards/voila/render/chat.ipynb"
+PAGES = "/services/dashboards/voila/render"
 
 
 def database_url(settings: Settings) -> str:
@@ -37,7 +37,11 @@ def server_environment(settings: Settings) -> dict[str, str]:
 
 def template_vars() -> dict[str, Any]:
     """Return what the hub's pages show beside their own: the ways into the lab."""
-    return {"lab_chat_url": CHAT, "lab_api_url": "/services/api/docs"}
+    return {
+        "lab_chat_url": f"{PAGES}/chat.ipynb",
+        "lab_memory_url": f"{PAGES}/memory.ipynb",
+        "lab_api_url": "/services/api/docs",
+    }
 
 
 def _lab_url(settings: Settings) -> str:

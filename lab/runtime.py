@@ -60,6 +60,9 @@ READERS = 2
 NEW_CHAT = "New chat"
 """Title of a conversation that nobody named yet."""
 
+LEARNED_FILE = "learned_limits.json"
+"""In the data folder: what devices that ran out of memory were found to bear."""
+
 RESUMED = timedelta(days=1)
 """How long after its last message a lab that starts looks at a conversation again."""
 
@@ -427,7 +430,8 @@ async def open_runtime(
             config.chat,
             config.embedding,
             config.residency,
-            on_import,
+            on_import=on_import,
+            learned_file=settings.data_folder / LEARNED_FILE,
             remotes=config.remotes,
             vllm=config.vllm,
         )

@@ -21,9 +21,9 @@ export type OpenAIRole = "system" | "developer" | "user" | "assistant" | "tool";
  */
 export type ResponseKind = "text" | "json_object" | "json_schema";
 /**
- * Form of the linear layers' weights; `auto` = the first of none, int8 and nf4 that fits the memory.
+ * Form of the weights: linear layers in 8 or 4 bits, or, with `offload`, the decoder layers that do not fit in the CPU's memory (for a CPU: on disk), from where each step fetches them; `auto` = the first of none, int8, nf4 and offload that fits.
  */
-export type Quantization = "none" | "int8" | "nf4" | "auto";
+export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
 /**
  * Who speaks in a message.
  */
@@ -43,7 +43,7 @@ export type SummaryStyle = "key_points" | "summary" | "brief" | "master";
 /**
  * What was decided about a model's memory.
  */
-export type DecisionKind = "loaded" | "evicted" | "unloaded" | "waiting" | "refused" | "failed";
+export type DecisionKind = "loaded" | "evicted" | "unloaded" | "waiting" | "refused" | "failed" | "learned";
 /**
  * How a vector is written.
  */
@@ -425,6 +425,10 @@ export interface Usage {
    */
   total_tokens: number;
   /**
+   * Of the prompt's tokens, those that were not run again; null where that is not known.
+   */
+  prompt_tokens_details?: PromptTokensDetails | null;
+  /**
    * Milliseconds the request waited for a place in the batch.
    */
   queue_ms?: number;
@@ -440,6 +444,15 @@ export interface Usage {
    * True where the engine told no counts, and they are the lab's.
    */
   estimated?: boolean;
+}
+/**
+ * What the tokens of a prompt cost.
+ */
+export interface PromptTokensDetails {
+  /**
+   * Those that did not have to be run, since an earlier prompt or answer began with them.
+   */
+  cached_tokens?: number;
 }
 /**
  * What OpenAI's clients send to /v1/chat/completions, and the lab's own `conversation_id`, `store`, `memory`, `settings`, `top_k`, `min_p`, `repetition_penalty` and `enable_thinking`.
@@ -688,7 +701,7 @@ export interface OpenAIFunction {
     [k: string]: unknown;
   } | null;
   /**
-   * Accepted; arguments are not constrained.
+   * Accepted for OpenAI's clients; arguments are held to the schema where `tool_choice` forces a call.
    */
   strict?: boolean | null;
 }
@@ -721,7 +734,7 @@ export interface ChatConfig {
    */
   models?: string[];
   /**
-   * `auto`, or a torch device such as `cpu` or `cuda:0`.
+   * `auto` (an accelerator, else the CPU), or a torch device such as `cpu`, `cuda` or `cuda:0`; of several a model goes where it fits best.
    */
   device?: string;
   /**
@@ -741,6 +754,10 @@ export interface ChatConfig {
    * Prompt tokens admitted in one step while others decode.
    */
   prefill_tokens?: number;
+  /**
+   * Ended answers whose keys and values stay in memory, so that a prompt that begins like one runs only what is new; 0 = none.
+   */
+  kept_prompts?: number;
   /**
    * CPU threads of torch; unset = all cores.
    */
@@ -2383,6 +2400,27 @@ export interface Lease {
   since: string;
 }
 /**
+ * Memory of a device that a program wants for its own use.
+ */
+export interface LeaseRequest {
+  /**
+   * How much, in GB (powers of ten).
+   */
+  gb: number;
+  /**
+   * Of which device, as torch names it; null = where chat models run.
+   */
+  device?: string | null;
+  /**
+   * What it is for, for those who wonder where the memory went.
+   */
+  purpose?: string;
+  /**
+   * Number of the program's process; what it takes of the lease already is then known. Null where it runs on another machine.
+   */
+  pid?: number | null;
+}
+/**
  * A turn that can be found again.
  */
 export interface Memory {
@@ -2433,6 +2471,23 @@ export interface MemoryHit {
    * Cosine similarity in [-1, 1], higher is closer; null for a memory of another embedding model, which waits for `lab db reembed`.
    */
   similarity: number | null;
+}
+/**
+ * Memory of a device that a program has for its own use, as long as it keeps the connection open.
+ */
+export interface MemoryLease {
+  /**
+   * Under which the account shows it.
+   */
+  name: string;
+  /**
+   * Of which device, as torch names it.
+   */
+  device: string;
+  /**
+   * How much.
+   */
+  n_bytes: number;
 }
 /**
  * Corrects a memory.
@@ -2920,6 +2975,10 @@ export interface ResidencyUpdate {
    * Among models that may leave, those of the lowest leave first.
    */
   priority?: number | null;
+  /**
+   * Forget at the next load what its device was found to bear when it ran out of memory.
+   */
+  relearn?: boolean;
 }
 /**
  * One execution: a chat turn or an evaluation.

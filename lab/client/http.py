@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import IO, Any, TypeVar
 
 import httpx
@@ -15,6 +15,7 @@ from lab.errors import InputError, LabError, RateLimitError, ServiceError, rebui
 from lab.schemas.event import Event
 
 T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 # An answer may wait in the queue and take long; a connection that opens does so at once.
 TIMEOUT = httpx.Timeout(None, connect=10)
@@ -74,6 +75,19 @@ class Http:
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
                     yield Event.model_validate_json(line.removeprefix("data: "))
+
+    @asynccontextmanager
+    async def held(self, path: str, kind: type[ModelT], body: BaseModel) -> AsyncIterator[ModelT]:
+        """Yield what the API answers first; it holds until the block ends."""
+        async with AsyncExitStack() as stack:
+            response = await stack.enter_async_context(self._answer("POST", path, body))
+            lines = (one async for one in response.aiter_lines() if one.startswith("data: "))
+            found = kind.model_validate_json((await anext(lines)).removeprefix("data: "))
+            closing = stack.pop_all()
+        try:
+            yield found
+        finally:  # apart from what fails in the block, which is not the API's
+            await closing.aclose()
 
     async def aclose(self) -> None:
         """Close the connections."""

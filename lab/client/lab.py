@@ -55,6 +55,8 @@ class Lab:
         What the user owns.
     residents
         The models in memory, and who uses them.
+    lease
+        Memory of a device for this program's own use: `Residents.lease`.
 
     Examples
     --------
@@ -78,6 +80,7 @@ class Lab:
         self.evals = Evals(http)
         self.schedules = Schedules(http)
         self.residents = Residents(http)
+        self.lease = self.residents.lease
 
     async def chat(
         self, message: str | Sequence[ChatMessage], *, model: str | None = None, **options: Any

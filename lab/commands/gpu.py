@@ -7,9 +7,9 @@ import typer
 
 from lab.commands.client import open_client
 from lab.commands.printing import notes, print_json, print_table
-from lab.pipelines.need import sized
 from lab.schemas.residency import Residency
 from lab.schemas.resident import Resident
+from lab.units import sized
 
 SHOWN_DECISIONS = 10
 

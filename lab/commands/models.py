@@ -12,10 +12,10 @@ from lab.config import load_settings
 from lab.errors import InputError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
-from lab.pipelines.need import sized
 from lab.schemas.engine import Engine
 from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
+from lab.units import sized
 
 app = typer.Typer(help="The models of this lab.", no_args_is_help=True, add_completion=False)
 
@@ -76,13 +76,14 @@ def show(
         raise InputError(f"`{name}` does {model.task}; what is shown is of models that chat.")
     ahead = foretell_chat(model, config.chat, download=False)
     ledger = ledger_of(config.residency)
-    limit = ledger.capacity(ahead.device)
+    device = max(ahead.devices, key=ledger.capacity)
+    limit = ledger.capacity(device)
     chosen = ahead.choose(limit)
     if as_json:
         print_json(
             {
                 "model": model.id,
-                "device": ahead.device,
+                "device": device,
                 "limit": limit,
                 "needs": {form: asdict(need) for form, need in ahead.needs.items()},
                 "chosen": chosen,
@@ -101,10 +102,10 @@ def show(
         ],
     )
     notes.print(
-        f"Needed {ahead.step}; {sized(limit)} of {ahead.device} may be taken.",
+        f"Needed {ahead.step}; {sized(limit)} of {device} may be taken.",
         f"It would be loaded as {chosen}."
         if chosen is not None
-        else ahead.refusal(limit, ledger.limits(ahead.device)),
+        else ahead.refusal(device, limit, ledger.limits(device)),
         soft_wrap=True,
     )
 
@@ -141,6 +142,12 @@ def share(
         int | None,
         typer.Option(min=-100, max=100, help="Models of the lowest leave first; 0 at the start."),
     ] = None,
+    relearn: Annotated[
+        bool,
+        typer.Option(
+            "--relearn", help="Forget the limits found when the device ran out of memory."
+        ),
+    ] = False,
 ) -> None:
     """
     Say how a model shares the memory of the running lab, until that ends.
@@ -148,9 +155,9 @@ def share(
     For administrators. Examples: `lab models share lab-tiny --pin` ·
     `lab models share lab-tiny --no-pin --priority -10`
     """
-    if pinned is None and priority is None:
-        raise InputError("Nothing to change: give --pin, --no-pin or --priority.")
-    asyncio.run(_share(name, pinned, priority))
+    if pinned is None and priority is None and not relearn:
+        raise InputError("Nothing to change: give --pin, --no-pin, --priority or --relearn.")
+    asyncio.run(_share(name, pinned, priority, relearn=relearn))
     notes.print(f"`{name}` shares the memory as asked for.")
 
 
@@ -170,6 +177,6 @@ async def _unload(name: str) -> None:
         await lab.residents.unload(name)
 
 
-async def _share(name: str, pinned: bool | None, priority: int | None) -> None:
+async def _share(name: str, pinned: bool | None, priority: int | None, *, relearn: bool) -> None:
     async with open_client() as lab:
-        await lab.residents.share(name, pinned=pinned, priority=priority)
+        await lab.residents.share(name, pinned=pinned, priority=priority, relearn=relearn)

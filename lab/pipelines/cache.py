@@ -4,6 +4,7 @@ Keys and values of every running answer, in one buffer per layer.
 Shape letters: R rows (running answers), T tokens, H key-value heads, D head size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -52,8 +53,7 @@ class SlotLayer(CacheLayerMixin):
         focus = self._focus
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        if self.keys.shape[0] != focus.n_rows or self.keys.shape[2] != focus.n_tokens:
-            self.keys, self.values = self._grown(self.keys), self._grown(self.values)
+        self.resize()
         if focus.write_rows is None:
             self.keys[focus.rows, :, focus.start : focus.end] = key_states
             self.values[focus.rows, :, focus.start : focus.end] = value_states
@@ -63,10 +63,22 @@ class SlotLayer(CacheLayerMixin):
         kept = (focus.rows, slice(None), slice(0, focus.length))
         return self.keys[kept], self.values[kept]
 
+    def resize(self) -> None:
+        """Have the rows and tokens that are wanted; what lies beyond is lost."""
+        focus = self._focus
+        if self.keys.shape[0] != focus.n_rows or self.keys.shape[2] != focus.n_tokens:
+            self.keys, self.values = self._resized(self.keys), self._resized(self.values)
+
     def move(self, source: int, target: int, n_tokens: int) -> None:
         """Copy the first tokens of a row onto another."""
         self.keys[target, :, :n_tokens] = self.keys[source, :, :n_tokens]
         self.values[target, :, :n_tokens] = self.values[source, :, :n_tokens]
+
+    @property
+    def n_elements(self) -> int:
+        """Numbers that the layer keeps of one token."""
+        n_heads = self.keys.shape[1]
+        return n_heads * (self.keys.shape[3] + self.values.shape[3])
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return keys seen by the pass and their offset."""
@@ -80,10 +92,17 @@ class SlotLayer(CacheLayerMixin):
         """Return -1: the buffer grows."""
         return -1
 
-    def _grown(self, old: Tensor) -> Tensor:
+    def swap(self, first: int, second: int, n_tokens: int) -> None:
+        """Exchange the first tokens of two rows."""
+        for buffer in (self.keys, self.values):
+            held = buffer[first, :, :n_tokens].clone()
+            buffer[first, :, :n_tokens] = buffer[second, :, :n_tokens]
+            buffer[second, :, :n_tokens] = held
+
+    def _resized(self, old: Tensor) -> Tensor:
         n_rows, n_tokens = self._focus.n_rows, self._focus.n_tokens
         new = old.new_zeros((n_rows, old.shape[1], n_tokens, old.shape[3]))
-        new[: old.shape[0], :, : old.shape[2]] = old
+        new[: old.shape[0], :, : old.shape[2]] = old[:n_rows, :, :n_tokens]
         return new
 
 
@@ -95,12 +114,20 @@ class SlotCache(Cache):
     ----------
     n_layers : int
         Layers of the model.
+    may_take : callable
+        Takes bytes; returns whether the buffers may come to that.
     """
 
-    def __init__(self, n_layers: int) -> None:
+    def __init__(self, n_layers: int, may_take: Callable[[int], bool] = lambda _: True) -> None:
         self.focus = Focus()
+        self._may_take = may_take
         self._slots = [SlotLayer(self.focus) for _ in range(n_layers)]
         super().__init__(layers=[*self._slots])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and tokens of the buffers."""
+        return self.focus.n_rows, self.focus.n_tokens
 
     @property
     def n_bytes(self) -> int:
@@ -109,8 +136,7 @@ class SlotCache(Cache):
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in there)
 
     def focus_row(self, row: int, start: int, length: int) -> None:
-        """Aim the next pass at tokens `start` to `length` of one row."""
-        self.reserve(row + 1, length)
+        """Aim the next pass at tokens `start` to `length` of one row; `make_room` comes first."""
         focus = self.focus
         focus.rows, focus.start, focus.end = slice(row, row + 1), start, length
         focus.length = length
@@ -118,7 +144,7 @@ class SlotCache(Cache):
 
     def focus_rows(self, positions: Tensor, longest: int) -> int:
         """
-        Aim the next pass at one new token of each of the first rows.
+        Aim the next pass at one new token of each of the first rows; `make_room` comes first.
 
         Parameters
         ----------
@@ -135,7 +161,6 @@ class SlotCache(Cache):
         """
         n_rows = positions.shape[0]
         n_tokens = -(-(longest + 1) // GRAIN) * GRAIN
-        self.reserve(n_rows, n_tokens)
         focus = self.focus
         focus.rows, focus.start, focus.end = slice(0, n_rows), longest, longest + 1
         focus.length = n_tokens
@@ -164,11 +189,15 @@ class SlotCache(Cache):
 
     def move(self, source: int, target: int, n_tokens: int) -> None:
         """Move a row onto the place of another."""
-        if source == target:
-            return
         for layer in self._slots:
-            if layer.is_initialized:
-                layer.move(source, target, n_tokens)
+            layer.resize()
+            layer.move(source, target, n_tokens)
+
+    def swap(self, first: int, second: int, n_tokens: int) -> None:
+        """Exchange the first tokens of two rows."""
+        for layer in self._slots:
+            layer.resize()
+            layer.swap(first, second, n_tokens)
 
     def wipe(self, row: int) -> None:
         """Zero a row: what is masked must be finite still, or it spoils those after it."""
@@ -176,16 +205,45 @@ class SlotCache(Cache):
             layer.keys[row] = 0
             layer.values[row] = 0
 
-    def reserve(self, n_rows: int, n_tokens: int) -> tuple[int, int]:
+    def make_room(self, n_rows: int, n_tokens: int) -> bool:
         """
-        Make room at the next pass, and return the rows and tokens that there will be.
+        Have at least some rows and tokens at the next pass; return whether they may be taken.
 
-        Buffers grow by at least half, so that growing costs little in sum.
+        Buffers grow by at least half, so that growing costs little in sum; where that may not be
+        taken, by as much as is needed.
         """
         focus = self.focus
-        if n_rows > focus.n_rows:
-            focus.n_rows = max(n_rows, focus.n_rows * 2)
-        if n_tokens > focus.n_tokens:
-            wanted = max(n_tokens, focus.n_tokens * 3 // 2)
-            focus.n_tokens = -(-wanted // GRAIN) * GRAIN
-        return focus.n_rows, focus.n_tokens
+        if n_rows <= focus.n_rows and n_tokens <= focus.n_tokens:
+            return True
+        least = -(-n_tokens // GRAIN) * GRAIN
+        rows, tokens = max(n_rows, focus.n_rows), max(least, focus.n_tokens)
+        ample = (
+            max(n_rows, focus.n_rows * 2) if n_rows > focus.n_rows else rows,
+            -(-max(n_tokens, focus.n_tokens * 3 // 2) // GRAIN) * GRAIN
+            if n_tokens > focus.n_tokens
+            else tokens,
+        )
+        return self._take(ample) or self._take((rows, tokens))
+
+    def fit(self, n_rows: int, n_tokens: int) -> bool:
+        """
+        Have no more than some rows and tokens at the next pass; return whether they may be taken.
+
+        What lies beyond is lost.
+        """
+        return self._take((n_rows, -(-n_tokens // GRAIN) * GRAIN))
+
+    def _take(self, size: tuple[int, int]) -> bool:
+        is_free = self._may_take(self.bytes_of(*size))
+        if is_free:
+            self.focus.n_rows, self.focus.n_tokens = size
+        return is_free
+
+    def bytes_of(self, n_rows: int, n_tokens: int) -> int:
+        """Return the bytes that buffers of a size take, and one of a layer before that."""
+        there = [layer for layer in self._slots if layer.is_initialized]
+        if not there:  # the first pass, which was foretold
+            return 0
+        elements = sum(layer.n_elements for layer in there)  # of one token of one row
+        itemsize = there[0].keys.element_size()
+        return elements * n_rows * n_tokens * itemsize + self.n_bytes // len(there)

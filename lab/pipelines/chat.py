@@ -1,6 +1,8 @@
 """The chat pipeline: messages in, deltas out, over a model of transformers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -10,11 +12,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lab.errors import ContextLengthError, InputError, LabError, ModelLoadError
 from lab.pipelines.batch import Batch
+from lab.pipelines.constraint import AfterThinking, Constraint
 from lab.pipelines.engine import Engine, Mailbox
+from lab.pipelines.form import Form, form_of, shown_tools
+from lab.pipelines.grammar import Grammars
 from lab.pipelines.memory import network_bytes
 from lab.pipelines.request import Outcome, Request
+from lab.pipelines.room import Room
 from lab.pipelines.sampling import Sampler
-from lab.pipelines.split import CALL, MARKERS, THINK, Splitter
+from lab.pipelines.split import CALL, END_THINK, MARKERS, THINK, Splitter
 from lab.pipelines.tally import Tally
 from lab.pipelines.text import Detokeniser, StopMatcher
 from lab.pipelines.vocabulary import Vocabulary
@@ -46,6 +52,8 @@ class TransformersChat:
         Sizes of the batch and its queue.
     tally : Tally, optional
         Where its tokens are counted.
+    room : Room, optional
+        What weights, keys and values together may take.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class TransformersChat:
         *,
         config: ChatConfig,
         tally: Tally | None = None,
+        room: Room | None = None,
     ) -> None:
         if not tokenizer.chat_template:
             raise ModelLoadError(
@@ -72,6 +81,7 @@ class TransformersChat:
         self._tokenizer = tokenizer
         self._vocabulary = Vocabulary(tokenizer)
         self._config = config
+        self._room = room or Room()
         # The prompt of an answer was counted while its window was built.
         self._encode = lru_cache(KEPT_PROMPTS)(self._encoded)
         self.engine = Engine(
@@ -102,7 +112,8 @@ class TransformersChat:
         tools: Sequence[Tool] = (),
     ) -> AsyncIterator[ChatDelta]:
         """Yield the answer as it is generated; closing the iterator frees its place at once."""
-        requests = self._requests(messages, parameters, tools)
+        tools = shown_tools(parameters, tools)
+        requests = await self._requests(messages, parameters, tools)
         mailbox, usages = Mailbox(), list[Usage]()
         try:
             for request in requests:
@@ -119,6 +130,10 @@ class TransformersChat:
             for request in requests:
                 self.engine.cancel(request)
 
+    def rest(self) -> None:
+        """Give back the memory of keys and values, unless answers are under way."""
+        self.engine.rest()
+
     def close(self) -> None:
         """End the engine's thread, and give the memory back."""
         self.engine.close()
@@ -128,51 +143,77 @@ class TransformersChat:
     def _new_batch(self, flush: Callable[[], None]) -> Batch:
         if self._config.threads:
             torch.set_num_threads(self._config.threads)
+        if self._network.device.index is not None:
+            torch.accelerator.set_device_index(self._network.device.index)  # of this thread
         return Batch(
             self._network,
             max_streams=self._config.max_streams,
             prefill_tokens=self._config.prefill_tokens,
+            kept_prompts=self._config.kept_prompts,
+            room=replace(self._room, may_take=self._may_take),
             flush=flush,
         )
 
-    def _requests(
+    def _may_take(self, n_bytes: int) -> bool:
+        """Return whether keys and values may come to some bytes."""
+        return self._room.may_take(self._weight_bytes + n_bytes)
+
+    async def _requests(
         self,
         messages: Sequence[ChatMessage],
         parameters: GenerationParameters,
         tools: Sequence[Tool],
     ) -> list[Request]:
         """Return a request for each answer that is asked for."""
+        form = form_of(parameters, tools)
         prompt = self._prompt(messages, tools, enable_thinking=parameters.enable_thinking)
+        thinking = prompt.rstrip().endswith(THINK)
+        calling = form is not None and form.is_call
+        if calling and CALL in self._markers and not thinking:
+            prompt += f"{CALL}\n"
         input_ids = self._encode(prompt)
         room = self.context_length - len(input_ids)
         if room < 1:
             raise ContextLengthError(len(input_ids), self.context_length)
         self._check_bias(parameters)
-        thinking = prompt.rstrip().endswith(THINK)
+        constraints = await self._constraints(form, parameters.n, thinking=thinking)
         return [
             Request(
                 input_ids=input_ids,
                 max_new_tokens=min(parameters.max_new_tokens or room, room),
                 eos_ids=self._eos_ids,
-                sampler=Sampler.of(parameters, input_ids, index),
+                sampler=Sampler.of(parameters, input_ids, index, constraint),
                 detokeniser=Detokeniser(self._decode, self._hidden_ids),
                 stops=StopMatcher(parameters.stop),
-                splitter=Splitter(self._markers, thinking=thinking),
+                splitter=Splitter(
+                    () if form else self._markers, thinking=thinking, calling=calling
+                ),
                 deliver=self.engine.deliver,
                 describe=self._vocabulary.describe,
                 index=index,
             )
-            for index in range(parameters.n)
+            for index, constraint in enumerate(constraints)
         ]
+
+    async def _constraints(
+        self, form: Form | None, n: int, *, thinking: bool
+    ) -> Sequence[Constraint | None]:
+        """Return what each of `n` answers is held to."""
+        if form is None:
+            return [None] * n
+        matchers = [await asyncio.to_thread(self._grammars.matcher, form.schema) for _ in range(n)]
+        if not thinking:
+            return [Constraint(matcher) for matcher in matchers]
+        width, ends = self._n_tokens, self._eos_ids
+        return [AfterThinking(m, END_THINK, self._vocabulary, width, ends) for m in matchers]
 
     def _check_bias(self, parameters: GenerationParameters) -> None:
         """Raise `InputError` for a bias on what is no token of the model."""
-        n_tokens = self._network.get_input_embeddings().num_embeddings
         for token in parameters.logit_bias:
-            if not (token.isdecimal() and int(token) < n_tokens):
+            if not (token.isdecimal() and int(token) < self._n_tokens):
                 raise InputError(
                     f"`logit_bias` names {token!r}, and the tokens of `{self.model.id}` have ids "
-                    f"from 0 to {n_tokens - 1}."
+                    f"from 0 to {self._n_tokens - 1}."
                 )
 
     def _prompt(
@@ -226,6 +267,15 @@ class TransformersChat:
     @cached_property
     def _markers(self) -> tuple[str, ...]:
         return tuple(marker for marker in (THINK, CALL) if marker in self._template)
+
+    @cached_property
+    def _n_tokens(self) -> int:
+        """Width of the logits, which may be more than the tokenizer's tokens."""
+        return int(self._network.get_output_embeddings().weight.shape[0])
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self._tokenizer, self._n_tokens, self._eos_ids)
 
     @cached_property
     def _eos_ids(self) -> frozenset[int]:

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.cache import GRAIN, SlotCache
+from lab.pipelines.offload import is_offloaded
 
 ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """What a recording may use; cuDNN, the fastest for one token a row, plans each size once."""
@@ -29,6 +30,15 @@ log = structlog.get_logger(__name__)
 
 class DecodingStep(Protocol):
     """Runs a model on the last token of every row."""
+
+    n_spare: int
+    """Rows at the end of the cache that no answer may have."""
+
+    def size(self, n_rows: int, n_tokens: int) -> tuple[int, int]:
+        """Return the rows and tokens of the cache that answers of that size need."""
+
+    def forget(self) -> None:
+        """Give back what was kept from earlier steps."""
 
     def logits(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
         """
@@ -51,10 +61,19 @@ class DecodingStep(Protocol):
 class EagerStep:
     """Launch the model's operations one by one."""
 
+    n_spare = 0
+
     def __init__(self, model: PreTrainedModel, masks: AttentionMasks, cache: SlotCache) -> None:
         self._model = model
         self._masks = masks
         self._cache = cache
+
+    def size(self, n_rows: int, n_tokens: int) -> tuple[int, int]:
+        """Return what answers of a size need of the cache; see `DecodingStep`."""
+        return n_rows, n_tokens
+
+    def forget(self) -> None:
+        """Give nothing back: nothing is kept."""
 
     def logits(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
         """Run one token of each row; see `DecodingStep`."""
@@ -83,6 +102,8 @@ class RecordedStep:
     waits for the device within a step, is launched instead; the log says so.
     """
 
+    n_spare = 1
+
     def __init__(self, model: PreTrainedModel, masks: AttentionMasks, cache: SlotCache) -> None:
         self._model = model
         self._masks = masks
@@ -93,15 +114,18 @@ class RecordedStep:
         self._pool = torch.cuda.graph_pool_handle()
         self._buffers = (0, 0)  # sizes of the cache that the recordings write to
 
+    def size(self, n_rows: int, n_tokens: int) -> tuple[int, int]:
+        """Return what answers of a size need of the cache; see `DecodingStep`."""
+        return row_size(n_rows) + self.n_spare, view_size(n_tokens)
+
     def logits(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
         """Run one token of each row; see `DecodingStep`."""
         if not self._is_recordable:
             return self._eager.logits(tokens, positions)
         n_rows, n_tokens = row_size(len(tokens)), view_size(max(positions) + 1)
-        buffers = self._cache.reserve(max(n_rows, len(tokens) + 1) + 1, n_tokens)
+        buffers = self._cache.size
         if buffers != self._buffers:
-            self._recordings.clear()
-            self._pool = torch.cuda.graph_pool_handle()  # a pool ends with the last of its graphs
+            self.forget()
             self._buffers = buffers
         spare = [buffers[0] - 1] * (n_rows - len(tokens))
         inputs = torch.tensor(
@@ -120,6 +144,11 @@ class RecordedStep:
         recording.inputs.copy_(inputs)
         recording.graph.replay()
         return recording.logits[: len(tokens)]
+
+    def forget(self) -> None:
+        """Give the recordings back."""
+        self._recordings.clear()
+        self._pool = torch.cuda.graph_pool_handle()  # a pool ends with the last of its graphs
 
     def _record(self, inputs: Tensor, n_tokens: int) -> Recording | None:
         """Return a recording, or None for a model that cannot be recorded."""
@@ -146,7 +175,8 @@ class RecordedStep:
 
 def decoding_step(model: PreTrainedModel, masks: AttentionMasks, cache: SlotCache) -> DecodingStep:
     """Return how a model decodes on its device."""
-    kind = RecordedStep if model.device.type == "cuda" else EagerStep
+    is_recorded = model.device.type == "cuda" and not is_offloaded(model)
+    kind = RecordedStep if is_recorded else EagerStep
     return kind(model, masks, cache)
 
 

@@ -1,6 +1,10 @@
 """Where models run, and how much memory is free there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psutil
+import pynvml
 import torch
 
 
@@ -9,6 +13,18 @@ def torch_device(name: str) -> torch.device:
     if name != "auto":
         return torch.device(name)
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def candidates(name: str) -> list[torch.device]:
+    """
+    Return the devices that a name stands for, of which one is chosen.
+
+    `auto` is every accelerator, else the CPU; a type such as `cuda` is every device of it.
+    """
+    found = torch_device(name)
+    if found.type == "cpu" or found.index is not None:
+        return [found]
+    return [torch.device(found.type, i) for i in range(torch.accelerator.device_count())]
 
 
 def free_bytes(device: torch.device) -> int:
@@ -25,3 +41,30 @@ def memory_of(device: torch.device) -> int:
     if device.type == "cpu":
         return psutil.virtual_memory().total
     return torch.accelerator.get_memory_info(device)[1]
+
+
+def process_bytes(device: torch.device, pid: int) -> int:
+    """Return the memory of a device that a process of this machine takes; 0 where none is seen."""
+    if device.type == "cpu":
+        try:
+            return psutil.Process(pid).memory_info().rss
+        except psutil.Error:
+            return 0
+    return _cuda_process_bytes(device.index or 0, pid)
+
+
+def _cuda_process_bytes(index: int, pid: int) -> int:
+    with _nvml():
+        uuid = torch.cuda.get_device_properties(index).uuid  # NVML counts hidden devices too
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    return sum(one.usedGpuMemory or 0 for one in running if one.pid == pid)
+
+
+@contextmanager
+def _nvml() -> Iterator[None]:
+    pynvml.nvmlInit()
+    try:
+        yield
+    finally:
+        pynvml.nvmlShutdown()

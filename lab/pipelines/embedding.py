@@ -20,11 +20,11 @@ from transformers import AutoConfig, PretrainedConfig
 from lab.errors import ModelLoadError, UnavailableError
 from lab.pipelines.building import BUILDING
 from lab.pipelines.catalog import WEIGHTS_SHA256
-from lab.pipelines.devices import torch_device
+from lab.pipelines.devices import candidates, torch_device
 from lab.pipelines.files import check_sha256, local_folder, signature
 from lab.pipelines.loading import clear_errors
 from lab.pipelines.memory import encoder_need, network_bytes
-from lab.pipelines.need import Prospect
+from lab.pipelines.need import Prospect, smaller
 from lab.protocols import EMBEDDING_DIM, EmbeddingKind, FloatArray
 from lab.schemas.chat_config import Quantization
 from lab.schemas.embedding_config import EmbeddingConfig
@@ -143,7 +143,7 @@ class SentenceEmbedding:
     @staticmethod
     def foretell(model: Model, config: EmbeddingConfig) -> Prospect:
         """Return what an embedding model will need for a batch, from its configuration alone."""
-        device = torch_device(config.device)
+        devices = candidates(config.device)
         with clear_errors(model):
             folder = local_folder(model)
             network_config = AutoConfig.from_pretrained(folder)
@@ -151,8 +151,9 @@ class SentenceEmbedding:
             dtype = network_config.dtype or torch.float32
             need = encoder_need(network_config, dtype, n_texts=config.batch_size, n_tokens=n_tokens)
         step = f"to embed {config.batch_size} texts of {n_tokens} tokens at once"
-        setting = "LAB_EMBEDDING_BATCH_SIZE"
-        return Prospect(model.id, str(device), step, setting, {Quantization.none: need})
+        advice = smaller("LAB_EMBEDDING_BATCH_SIZE")
+        places = [str(device) for device in devices]
+        return Prospect(model.id, places, step, advice, {Quantization.none: need})
 
     @property
     def n_bytes(self) -> int:
@@ -178,6 +179,9 @@ class SentenceEmbedding:
         for window, owner in zip(*self._windows(texts), strict=True):
             counts[owner] += len(window)
         return counts
+
+    def rest(self) -> None:
+        """Give nothing back: it keeps nothing between calls."""
 
     def close(self) -> None:
         """End the thread after the calls under way, and give the memory back."""

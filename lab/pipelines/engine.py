@@ -9,11 +9,15 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from lab.errors import RateLimitError, UnavailableError
 from lab.pipelines.batch import Batch
 from lab.pipelines.request import Outcome, Request
 from lab.pipelines.tally import Tally
+
+STALLED_S: Final = 0.02
+"""Between two looks for the memory that an answer waits for."""
 
 
 class Mailbox:
@@ -77,6 +81,7 @@ class Engine:
         self._requests: dict[Request, Mailbox] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._resting = False
         self._batch: Batch | None = None
         self._outbox: list[tuple[Request, Outcome]] = []  # the thread's own
         self._tally = tally
@@ -114,6 +119,13 @@ class Engine:
         if thread is not None:
             thread.join()
 
+    def rest(self) -> None:
+        """Give back the memory of keys and values, unless answers are under way."""
+        with self._work:
+            self._resting = self._thread is not None
+            self._work.notify_all()
+            self._work.wait_for(lambda: not self._resting)
+
     @property
     def stats(self) -> EngineStats:
         """Load now."""
@@ -144,18 +156,30 @@ class Engine:
             self._end()
 
     def _admit(self, batch: Batch) -> bool:
-        """Wait for work and hand arrivals to the batch; return False when the engine closes."""
+        """Wait for work and hand arrivals to the batch; return False when the thread is to end."""
         with self._work:
-            while not (self._closed or self._arrivals or batch.requests):
+            if batch.is_stalled:
+                self._work.wait(STALLED_S)
+            while not (self._closed or self._resting or self._arrivals or batch.requests):
                 self._work.wait()
             batch.waiting.extend(self._arrivals)
             self._arrivals.clear()
-            return not self._closed
+            is_over = self._closed or (self._resting and not batch.requests)
+            if self._resting:
+                if is_over:
+                    self._thread = self._batch = None
+                self._resting = False
+                self._work.notify_all()
+            return not is_over
 
     def _end(self) -> None:
         reason = "was unloaded" if self._closed else "engine stopped; it starts again"
         error = UnavailableError(f"The model's {reason} while this answer ran; send it again.")
         with self._work:
+            if self._thread is not threading.current_thread():  # it rested, and nothing is lost
+                return
+            self._resting = False
+            self._work.notify_all()
             for request in self._requests:
                 request.fail(error)
             self._arrivals.clear()
@@ -180,7 +204,7 @@ class Engine:
     def _forget(self, request: Request) -> None:
         """Drop a request from the account and count what it did; safe to repeat."""
         if self._requests.pop(request, None):
-            self._tally.prompt_tokens += request.n_filled
+            self._tally.prompt_tokens += min(request.n_cached, len(request.input_ids))
             self._tally.generated_tokens += request.n_new
 
 

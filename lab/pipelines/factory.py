@@ -6,23 +6,30 @@ Importing this module imports no torch; the first load does.
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from lab.errors import InputError
+from lab.errors import ConflictError, InputError
 from lab.pipelines.catalog import Catalog
-from lab.pipelines.ledger import Ledger, Pipeline
+from lab.pipelines.learned import LearnedLimits
+from lab.pipelines.ledger import Ledger, Occupant
 from lab.pipelines.need import Prospect
 from lab.pipelines.remote.endpoints import Endpoints
-from lab.pipelines.residency import Loader, Residents
+from lab.pipelines.residency import Growth, Loader, Residents
+from lab.pipelines.room import Limits, Room
 from lab.pipelines.tally import Tally
 from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.schemas.chat_config import ChatConfig, Quantization
+from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.engine import Engine
+from lab.schemas.lease_request import LeaseRequest
+from lab.schemas.memory_lease import MemoryLease
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.remotes_config import RemotesConfig
@@ -35,6 +42,7 @@ from lab.schemas.vllm_config import VllmConfig
 if TYPE_CHECKING:
     from lab.pipelines.chat import TransformersChat
     from lab.pipelines.embedding import SentenceEmbedding
+    from lab.pipelines.reservation import Reservation
     from lab.pipelines.vllm.chat import VllmChat
 
 
@@ -71,6 +79,8 @@ class PipelineFactory:
         Chat models that vLLM runs, in memory of ours.
     on_import : callable
         Called in a thread after a model's libraries were imported.
+    learned : LearnedLimits
+        What devices were found to bear.
     """
 
     def __init__(
@@ -82,6 +92,7 @@ class PipelineFactory:
         remotes: RemotesConfig,
         vllm: VllmConfig,
         on_import: Callable[[], object],
+        learned: LearnedLimits,
     ) -> None:
         self.catalog = Catalog(chat, embedding, remotes, vllm)
         self._chat_config = chat
@@ -91,9 +102,7 @@ class PipelineFactory:
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
-        self._chats = Loader(self._foretell_chat, self._load_chat)
-        self._under_vllm = Loader(self._foretell_vllm, self._load_vllm)
-        self._embeddings = Loader(self._foretell_embedding, self._load_embedding)
+        self._learned = learned
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.endpoints = Endpoints(self.catalog.remotes, self._tallies.__getitem__)
 
@@ -105,30 +114,64 @@ class PipelineFactory:
         if model.engine is Engine.remote:
             return self.endpoints.lease(model)
         if model.engine is Engine.vllm:
-            return self.residents.lease(model, self._under_vllm, purpose=purpose, owner=owner)
-        return self.residents.lease(model, self._chats, purpose=purpose, owner=owner)
+            under_vllm = self._vllm_loader(model)
+            return self.residents.lease(model.id, under_vllm, purpose=purpose, owner=owner)
+        return self.residents.lease(
+            model.id, self._chat_loader(model), purpose=purpose, owner=owner
+        )
 
     def embedding(self) -> AbstractAsyncContextManager[EmbeddingPipeline]:
         """Lease the embedding model; loads it when nobody has."""
-        return self.residents.lease(self.catalog.embedding, self._embeddings, purpose="embedding")
+        model = self.catalog.embedding
+        return self.residents.lease(model.id, self._embedding_loader(model), purpose="embedding")
 
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
         model = self._known(model_id)
-        async with self.residents.lease(model, self._loader(model), purpose="load"):
+        async with self.residents.lease(model.id, self._loader(model), purpose="load"):
             pass
 
     async def unload(self, model_id: str) -> None:
         """Take a model out of memory; raise `ConflictError` while it is used."""
-        await self.residents.unload(self._known(model_id).id)
+        await self.residents.unload(self._known(model_id).id, "asked for by an administrator")
 
     def share(self, model_id: str, update: ResidencyUpdate) -> None:
-        """Pin a model or end that, and say how early it leaves; holds for later loads too."""
+        """
+        Pin a model or end that, and say how early it leaves; holds for later loads too.
+
+        `relearn` forgets at the next load what the device was found to bear.
+        """
         model = self._known(model_id)
         if update.pinned is not None:
             self.residents.ledger.pin(model.id, pinned=update.pinned)
         if update.priority is not None:
             self.residents.ledger.prioritise(model.id, update.priority)
+        if update.relearn:
+            self._learned.forget(f"{model.id} as ")
+
+    async def reserve(
+        self, request: LeaseRequest, owner: UUID
+    ) -> AsyncGenerator[MemoryLease, None]:
+        """
+        Yield memory that somebody has for their own use, until the generator is closed.
+
+        Raises
+        ------
+        InputError
+            If there is no such device.
+        NoRoomError
+            If it does not fit, or models in use did not leave in time.
+        """
+        name = f"{request.purpose}-{uuid4().hex[:8]}"
+        loader = self._reservation_loader(name, request)
+        lease = self.residents.lease(name, loader, purpose=request.purpose, owner=owner)
+        try:
+            async with lease:
+                holding = self.residents.ledger.holdings[name]
+                yield MemoryLease(name=name, device=holding.device, n_bytes=holding.need.total)
+        finally:
+            with suppress(ConflictError):  # another already has it leave
+                await self.residents.unload(name, "its lease ended")
 
     def residency(self) -> Residency:
         """Return who holds which memory, and why."""
@@ -140,8 +183,13 @@ class PipelineFactory:
 
     def models(self) -> list[Model]:
         """Return every model of the catalog; a loaded one says so and has its real lengths."""
-        loaded = {name: pipeline.model for name, pipeline in self.residents.loaded.items()}
-        return [loaded.get(model.id, model) for model in self.catalog.models()]
+        loaded = self.residents.loaded
+        return [
+            cast("ChatPipeline | EmbeddingPipeline", loaded[model.id]).model
+            if model.id in loaded
+            else model
+            for model in self.catalog.models()
+        ]
 
     def profiles(self) -> list[ModelProfile]:
         """Return the profiles that come with the lab."""
@@ -154,18 +202,24 @@ class PipelineFactory:
     def stats(self) -> PipelineStats:
         """Return the load now and tokens since the start."""
         loaded = self.residents.loaded
-        chats = [one for one in loaded.values() if one.model.task is Task.chat]
+        chats = [
+            model
+            for model in self.catalog.models()
+            if model.task is Task.chat and model.id in loaded
+        ]
         engines = [
-            cast("TransformersChat", one).engine.stats
-            for one in chats
-            if one.model.engine is Engine.lab
+            cast("TransformersChat", loaded[model.id]).engine.stats
+            for model in chats
+            if model.engine is Engine.lab
         ]
         under_vllm = [
-            cast("VllmChat", one).active for one in chats if one.model.engine is Engine.vllm
+            cast("VllmChat", loaded[model.id]).active
+            for model in chats
+            if model.engine is Engine.vllm
         ]
         elsewhere = self.endpoints.active
         ledger = self.residents.ledger
-        leases = sum(len(holding.leases) for holding in ledger.holdings.values())
+        leases = sum(len(holding.uses) for holding in ledger.holdings.values())
         return PipelineStats(
             active_streams=sum(
                 [*(stats.active for stats in engines), *under_vllm, *elsewhere.values()]
@@ -196,40 +250,89 @@ class PipelineFactory:
             )
         return model
 
-    def _loader(self, model: Model) -> Loader[Pipeline]:
+    def _loader(self, model: Model) -> Loader[Occupant]:
         if model.task is not Task.chat:
-            return self._embeddings
-        return self._under_vllm if model.engine is Engine.vllm else self._chats
+            return self._embedding_loader(model)
+        is_vllm = model.engine is Engine.vllm
+        return self._vllm_loader(model) if is_vllm else self._chat_loader(model)
 
-    def _foretell_chat(self, model: Model) -> Prospect:
-        from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
+    def _chat_loader(self, model: Model) -> "Loader[TransformersChat]":
+        def foretell() -> Prospect:
+            from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
 
-        return foretell_chat(model, self._chat_config)
+            return foretell_chat(model, self._chat_config)
 
-    def _load_chat(self, model: Model, form: Quantization) -> "TransformersChat":
-        from lab.pipelines.load import load_chat  # noqa: PLC0415 - imports torch
+        def load(form: Quantization, growth: Growth) -> "TransformersChat":
+            from lab.pipelines.load import load_chat  # noqa: PLC0415 - imports torch
 
-        return load_chat(model, self._chat_config, form, self._tallies[model.id])
+            key = f"{model.id} as {form} on {growth.device}"
+            wanted = Limits(self._chat_config.max_streams, self._chat_config.prefill_tokens)
+            limits = self._learned.within(key, wanted)
+            config = self._chat_config.model_copy(
+                update={
+                    "device": growth.device,
+                    "max_streams": limits.streams,
+                    "prefill_tokens": limits.prefill_tokens,
+                }
+            )
+            room = Room(growth, growth.wait_s, partial(self._learn, model, growth.device, key))
+            tally = self._tallies[model.id]
+            return load_chat(model, config, form, tally, room, growth.weight_bytes)
 
-    def _foretell_vllm(self, model: Model) -> Prospect:
-        from lab.pipelines.vllm.chat import foretell_vllm  # noqa: PLC0415 - imports torch
+        return Loader(foretell, load)
 
-        return foretell_vllm(model, self._vllm_config)
+    def _vllm_loader(self, model: Model) -> "Loader[VllmChat]":
+        def foretell() -> Prospect:
+            from lab.pipelines.vllm.chat import foretell_vllm  # noqa: PLC0415 - imports torch
 
-    def _load_vllm(self, model: Model, form: Quantization) -> "VllmChat":
-        from lab.pipelines.vllm.chat import load_vllm  # noqa: PLC0415 - imports torch
+            return foretell_vllm(model, self._vllm_config)
 
-        return load_vllm(model, self._vllm_config, self._tallies[model.id], self._closes)
+        def load(form: Quantization, growth: Growth) -> "VllmChat":
+            from lab.pipelines.vllm.chat import load_vllm  # noqa: PLC0415 - imports torch
 
-    def _foretell_embedding(self, model: Model) -> Prospect:
-        from lab.pipelines.load import foretell_embedding  # noqa: PLC0415 - imports torch
+            tally = self._tallies[model.id]
+            return load_vllm(model, self._vllm_config, growth.device, tally, self._closes)
 
-        return foretell_embedding(model, self._embedding_config)
+        return Loader(foretell, load)
 
-    def _load_embedding(self, model: Model, form: Quantization) -> "SentenceEmbedding":
-        from lab.pipelines.load import load_embedding  # noqa: PLC0415 - imports torch
+    def _reservation_loader(self, name: str, request: LeaseRequest) -> "Loader[Reservation]":
+        n_bytes = int(request.gb * 1e9)
+        device = request.device or self._chat_config.device
 
-        return load_embedding(model, self._embedding_config)
+        def foretell() -> Prospect:
+            from lab.pipelines.reservation import foretell_reservation  # noqa: PLC0415 - torch
+
+            return foretell_reservation(name, device, n_bytes)
+
+        def load(form: Quantization, growth: Growth) -> "Reservation":
+            from lab.pipelines.reservation import Reservation  # noqa: PLC0415 - imports torch
+
+            return Reservation(growth.device, n_bytes, request.pid)
+
+        return Loader(foretell, load)
+
+    def _learn(self, model: Model, device: str, key: str, limits: Limits) -> None:
+        """Keep what a device that ran out of memory bears; on the engine's thread."""
+        self._learned.learn(key, limits)
+        reason = (
+            f"{device} ran out of memory: from now on at most {limits.streams} answers at a time, "
+            f"and {limits.prefill_tokens:,} tokens of a prompt"
+        )
+        self.residents.ledger.note(DecisionKind.learned, model.id, device, reason)
+
+    def _embedding_loader(self, model: Model) -> "Loader[SentenceEmbedding]":
+        def foretell() -> Prospect:
+            from lab.pipelines.load import foretell_embedding  # noqa: PLC0415 - imports torch
+
+            return foretell_embedding(model, self._embedding_config)
+
+        def load(form: Quantization, growth: Growth) -> "SentenceEmbedding":
+            from lab.pipelines.load import load_embedding  # noqa: PLC0415 - imports torch
+
+            config = self._embedding_config.model_copy(update={"device": growth.device})
+            return load_embedding(model, config)
+
+        return Loader(foretell, load)
 
 
 def _free_bytes(device: str) -> int:
@@ -241,15 +344,16 @@ def _free_bytes(device: str) -> int:
 def ledger_of(residency: ResidencyConfig, always: Collection[str] = ()) -> Ledger:
     """Return the account that the settings describe; `always` names models that never leave."""
     budget = None if residency.memory_gb is None else int(residency.memory_gb * 1e9)
-    return Ledger(budget, _free_bytes, pinned={*always, *residency.pinned})
+    return Ledger(budget, _free_bytes, always=always, pinned=residency.pinned)
 
 
 def pipeline_factory(
     chat: ChatConfig,
     embedding: EmbeddingConfig,
     residency: ResidencyConfig | None = None,
-    on_import: Callable[[], object] = lambda: None,
     *,
+    on_import: Callable[[], object] = lambda: None,
+    learned_file: Path | None = None,
     remotes: RemotesConfig | None = None,
     vllm: VllmConfig | None = None,
 ) -> PipelineFactory:
@@ -261,4 +365,5 @@ def pipeline_factory(
         remotes=remotes or RemotesConfig(),
         vllm=vllm or VllmConfig(),
         on_import=on_import,
+        learned=LearnedLimits(learned_file),
     )

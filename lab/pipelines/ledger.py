@@ -4,6 +4,7 @@ The account of device memory: who holds what, what may still be taken, and who l
 Plain arithmetic over what is held; loading, closing and waiting are `lab.pipelines.residency`'s.
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -11,107 +12,100 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Final, Protocol
-from uuid import UUID
 
 import structlog
 
-from lab.errors import NoRoomError
-from lab.pipelines.need import MemoryNeed, Prospect, sized
+from lab.errors import ConflictError, NoRoomError
+from lab.pipelines.need import MemoryNeed, Prospect
 from lab.schemas.chat_config import Quantization
 from lab.schemas.decision import Decision
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.device_account import DeviceAccount
 from lab.schemas.lease import Lease
-from lab.schemas.model import Model
 from lab.schemas.residency import Residency
 from lab.schemas.residency_state import ResidencyState
 from lab.schemas.resident import Resident
+from lab.units import sized
 
 KEPT_DECISIONS: Final = 100
 
 log = structlog.get_logger(__name__)
 
 
-class Pipeline(Protocol):
-    """A model in memory."""
-
-    @property
-    def model(self) -> Model:
-        """The model, with what is known of it once it is loaded."""
-        ...
+class Occupant(Protocol):
+    """What lies in a device's memory."""
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of its device that its weights, keys and values take now; 0 when it is closed."""
+        """Bytes that it takes now, without what is alive for the length of a step."""
+        ...
+
+    def rest(self) -> None:
+        """Give back what it took while it was used and does not need now."""
         ...
 
     def close(self) -> None:
-        """Give its memory back; what it still answers fails."""
+        """Give all its memory back; what it still answers fails."""
         ...
+
+
+@dataclass(slots=True, eq=False)
+class Use:
+    """One use of what lies there; `holder` is the task that has it."""
+
+    lease: Lease
+    holder: object
 
 
 @dataclass(slots=True, eq=False)
 class Holding:
     """
-    A model's share of a device.
+    A share of a device.
 
     Attributes
     ----------
-    model_id, device : str
+    name, device : str
         Whose and where.
     form : Quantization
         In which it is loaded.
     need : MemoryNeed
         What was foretold of that form.
-    pinned : bool
-        True for a model that is never evicted.
-    priority : int
-        Among models that may leave, those of the lowest leave first.
-    pipeline : Pipeline or None
-        What answers; None while the weights are read.
+    idle_since : float
+        When the last use ended, on the ledger's clock.
+    grown : int
+        Bytes that were promised to its keys and values beyond what was foretold.
+    occupant : Occupant or None
+        What lies there; None while it is loaded.
     state : ResidencyState
         Where it is between coming and going.
-    leases : set
+    uses : set
         Who uses it now.
-    idle_since : float
-        When the last lease ended, on the ledger's clock.
     """
 
-    model_id: str
+    name: str
     device: str
     form: Quantization
     need: MemoryNeed
-    pinned: bool
-    priority: int
     idle_since: float
-    pipeline: Pipeline | None = None
+    grown: int = 0
+    occupant: Occupant | None = None
     state: ResidencyState = ResidencyState.loading
-    leases: "set[LeaseHeld]" = field(default_factory=set)
+    uses: "set[Use]" = field(default_factory=set)
 
     @property
     def used(self) -> int:
-        """Bytes that its weights, keys and values take now."""
-        return self.pipeline.n_bytes if self.pipeline else 0
+        """Bytes that it takes now."""
+        return self.occupant.n_bytes if self.occupant else 0
 
     @property
     def taken(self) -> int:
         """Bytes that nobody else may take: what it needs, or what it uses where that is more."""
-        return max(self.need.total, self.used + self.need.activations)
+        return max(self.need.total + self.grown, self.used + self.need.activations)
 
     @property
-    def may_leave(self) -> bool:
-        """True where nobody uses it and nobody pinned it."""
-        return self.state is ResidencyState.resident and not (self.leases or self.pinned)
-
-
-@dataclass(slots=True, eq=False)
-class LeaseHeld:
-    """One use of a model; `holder` is the task that has it."""
-
-    purpose: str
-    owner: UUID | None
-    holder: object
-    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    def is_idle(self) -> bool:
+        """True where it is there and nobody uses it."""
+        return self.state is ResidencyState.resident and not self.uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +115,15 @@ class Plan:
 
     Attributes
     ----------
+    device : str
+        Where to.
     form : Quantization
         To load it in.
+    need : MemoryNeed
+        What it takes then.
+    resting : collection of Holding
+        Unused models that give back what they grew by; where there are any, nothing else is done
+        before.
     leavers : collection of Holding
         Models that leave for it now.
     waits_for : collection of Holding
@@ -131,10 +132,13 @@ class Plan:
         All of it, in words and numbers.
     """
 
+    device: str
     form: Quantization
-    leavers: Collection[Holding]
-    waits_for: Collection[Holding]
+    need: MemoryNeed
     reason: str
+    resting: Collection[Holding] = ()
+    leavers: Collection[Holding] = ()
+    waits_for: Collection[Holding] = ()
 
 
 class Ledger:
@@ -147,10 +151,17 @@ class Ledger:
         Bytes of each device that models may take; None = what is free.
     free_bytes : callable
         Takes a device's name, returns the bytes that nobody uses there.
+    always : collection of str
+        Models that stay whatever anybody asks for.
     pinned : collection of str
-        Models that are never evicted.
+        Models that are never evicted, until that is ended.
     clock : callable
         Returns seconds, rising.
+
+    Attributes
+    ----------
+    lock : RLock
+        Held while room is looked at and taken; models grow on threads of their own.
     """
 
     def __init__(
@@ -158,124 +169,182 @@ class Ledger:
         budget: int | None,
         free_bytes: Callable[[str], int],
         *,
+        always: Collection[str] = (),
         pinned: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._budget = budget
         self._free_bytes = free_bytes
         self._clock = clock
-        self.pinned = set(pinned)
-        self.priorities: dict[str, int] = {}
+        self._always = frozenset(always)
+        self._pinned = set(pinned)
+        self._priorities: dict[str, int] = {}
+        self.lock = threading.RLock()
         self.holdings: dict[str, Holding] = {}
         self.decisions: deque[Decision] = deque(maxlen=KEPT_DECISIONS)
         self.n_evictions = 0
 
     def room(self, device: str) -> int:
-        """Return the bytes of a device that may be taken without anybody leaving."""
+        """
+        Return the bytes of a device that may be taken without anybody leaving.
+
+        It is negative while more is taken than may be.
+        """
         holdings = list(self._on(device))
         promised = sum(holding.taken - holding.used for holding in holdings)
         room = self._free_bytes(device) - promised
         if self._budget is not None:
             room = min(room, self._budget - sum(holding.taken for holding in holdings))
-        return max(room, 0)
+        return room
 
     def capacity(self, device: str) -> int:
         """Return the bytes that one more model may take once all others left, pinned ones not."""
-        return self.room(device) + sum(h.taken for h in self._on(device) if not h.pinned)
+        leaving = sum(h.taken for h in self._on(device) if not self.is_pinned(h))
+        return max(self.room(device) + leaving, 0)
 
-    def plan(self, prospect: Prospect) -> Plan:
+    def is_pinned(self, holding: Holding) -> bool:
+        """Return whether it is never evicted."""
+        return holding.name in self._always or holding.name in self._pinned
+
+    def plan(self, prospect: Prospect, besides: Collection[str] = ()) -> Plan:
         """
-        Return how a model finds its memory.
+        Return how a model finds its memory: on which device, in which form, and after whom.
+
+        Of its devices the one is taken that gives it the best form; then the one where least has
+        to be done for it; then the one with most room. `besides` names devices that are kept for
+        others.
 
         Raises
         ------
         NoRoomError
-            If it does not fit, even were all models gone that are not pinned.
+            If it fits nowhere, even were all models gone that are not pinned.
         """
-        device = prospect.device
-        room, capacity = self.room(device), self.capacity(device)
-        form = prospect.choose(capacity)
-        if form is None:
-            raise NoRoomError(prospect.refusal(capacity, self.limits(device)))
-        need = prospect.needs[form]
-        idle = sorted((h for h in self._on(device) if h.may_leave), key=self._leaves_before)
-        leavers = fewest(idle, need.total - room)
-        reason = prospect.reason(form, capacity)
-        if room + sum(h.taken for h in leavers) >= need.total:
-            return Plan(form, leavers, [], reason)
-        others = [h for h in self._on(device) if not (h.pinned or h.may_leave)]
-        return Plan(form, [], others, reason)
+        limits = {device: self.capacity(device) for device in prospect.devices}
+        forms = {device: prospect.choose(limit) for device, limit in limits.items()}
+        plans = [
+            self._plan_on(device, prospect, form, limits[device])
+            for device, form in forms.items()
+            if form is not None and device not in besides
+        ]
+        if plans:
+            order = list(prospect.needs)
+            return min(plans, key=lambda plan: (order.index(plan.form), *self._effort(plan)))
+        largest = max(limits, key=lambda device: limits[device])
+        raise NoRoomError(prospect.refusal(largest, limits[largest], self.limits(largest)))
+
+    def _plan_on(self, device: str, prospect: Prospect, form: Quantization, limit: int) -> Plan:
+        need = prospect.need(form, limit)
+        missing = need.total - self.room(device)
+        reason = prospect.reason(form, device, limit)
+        if missing > 0 and (resting := self.resting(device)):
+            return Plan(device, form, need, reason, resting=resting)
+        leavers = self.leavers(device, missing)
+        if sum(h.taken for h in leavers) >= missing:
+            return Plan(device, form, need, reason, leavers=leavers)
+        others = [h for h in self._on(device) if not (self.is_pinned(h) or h.is_idle)]
+        return Plan(device, form, need, reason, waits_for=others)
+
+    def _effort(self, plan: Plan) -> tuple[bool, int, bool, int]:
+        """Order plans: those that wait last, those that move least and have most room first."""
+        moved = sum(holding.taken for holding in plan.leavers)
+        return bool(plan.waits_for), moved, bool(plan.resting), -self.room(plan.device)
+
+    def resting(self, device: str) -> list[Holding]:
+        """Return the unused models of a device that can give back what they grew by."""
+        return [h for h in self._on(device) if h.is_idle and h.grown]
+
+    def leavers(self, device: str, missing: int) -> list[Holding]:
+        """Return who may leave a device for some bytes; all who may, where that is too little."""
+        idle = (h for h in self._on(device) if h.is_idle and not self.is_pinned(h))
+        return fewest(sorted(idle, key=self._leaves_before), missing)
 
     def reserve(self, prospect: Prospect, plan: Plan) -> Holding:
         """Enter a model that is about to be loaded; its leavers stay until they are gone."""
-        model_id = prospect.model_id
-        holding = self.holdings[model_id] = Holding(
-            model_id,
-            prospect.device,
-            plan.form,
-            prospect.needs[plan.form],
-            pinned=model_id in self.pinned,
-            priority=self.priorities.get(model_id, 0),
-            idle_since=self._clock(),
+        holding = self.holdings[prospect.name] = Holding(
+            prospect.name, plan.device, plan.form, plan.need, idle_since=self._clock()
         )
-        for leaver in plan.leavers:
+        self.dismiss(plan.leavers, f"`{prospect.name}`, which needs {sized(plan.need.total)}")
+        return holding
+
+    def dismiss(self, leavers: Collection[Holding], for_whom: str) -> None:
+        """Enter that models leave; their memory stays taken until they are gone."""
+        for leaver in leavers:
             leaver.state = ResidencyState.leaving
             self.n_evictions += 1
             idle_s = self._clock() - leaver.idle_since
             self.note(
                 DecisionKind.evicted,
-                leaver,
-                f"unused for {idle_s:.1f} s, priority {leaver.priority}: its {sized(leaver.taken)} "
-                f"go to `{model_id}`, which needs {sized(holding.need.total)}",
+                leaver.name,
+                leaver.device,
+                f"unused for {idle_s:.1f} s, priority {self._priority(leaver)}: its "
+                f"{sized(leaver.taken)} go to {for_whom}",
             )
-        return holding
 
-    def settle(self, holding: Holding, pipeline: Pipeline, reason: str) -> None:
+    def settle(self, holding: Holding, occupant: Occupant, reason: str) -> None:
         """Enter what a model that is loaded really takes."""
-        holding.pipeline = pipeline
+        holding.occupant = occupant
         holding.state = ResidencyState.resident
         holding.idle_since = self._clock()
-        measured = f"{sized(pipeline.n_bytes)} of weights lie there"
-        self.note(DecisionKind.loaded, holding, f"{reason}; {measured}")
+        measured = f"{sized(occupant.n_bytes)} lie there"
+        self.note(DecisionKind.loaded, holding.name, holding.device, f"{reason}; {measured}")
+
+    def grow(self, holding: Holding, n_bytes: int) -> bool:
+        """
+        Promise a model that it may come to some bytes, if there is room; on any thread.
+
+        Parameters
+        ----------
+        n_bytes : int
+            Of its weights, keys and values.
+        """
+        with self.lock:
+            missing = n_bytes + holding.need.activations - holding.taken
+            if missing > 0 and missing > self.room(holding.device):
+                return False
+            beyond = n_bytes - holding.need.weights - holding.need.cache
+            holding.grown = max(holding.grown, beyond)
+            return True
 
     def strike(self, holding: Holding) -> None:
         """Take out a model that is gone."""
-        if self.holdings.get(holding.model_id) is holding:
-            del self.holdings[holding.model_id]
+        if self.holdings.get(holding.name) is holding:
+            del self.holdings[holding.name]
 
-    def lease(self, holding: Holding, lease: LeaseHeld) -> None:
+    def lease(self, holding: Holding, use: Use) -> None:
         """Enter a use of a model, which keeps it where it is."""
-        holding.leases.add(lease)
+        holding.uses.add(use)
 
-    def release(self, holding: Holding, lease: LeaseHeld) -> None:
+    def release(self, holding: Holding, use: Use) -> None:
         """End a use."""
-        holding.leases.discard(lease)
+        holding.uses.discard(use)
         holding.idle_since = self._clock()
 
-    def pin(self, model_id: str, *, pinned: bool) -> None:
-        """Keep a model from being evicted, or end that; holds for later loads too."""
-        (self.pinned.add if pinned else self.pinned.discard)(model_id)
-        if holding := self.holdings.get(model_id):
-            holding.pinned = pinned
+    def pin(self, name: str, *, pinned: bool) -> None:
+        """
+        Keep a model from being evicted, or end that; holds for later loads too.
 
-    def prioritise(self, model_id: str, priority: int) -> None:
+        Raises
+        ------
+        ConflictError
+            If it always stays.
+        """
+        if not pinned and name in self._always:
+            raise ConflictError(
+                f"`{name}` always stays in memory, since every turn needs it; it cannot be "
+                "unpinned."
+            )
+        (self._pinned.add if pinned else self._pinned.discard)(name)
+
+    def prioritise(self, name: str, priority: int) -> None:
         """Say which models leave first: those of the lowest priority; holds for later loads too."""
-        self.priorities[model_id] = priority
-        if holding := self.holdings.get(model_id):
-            holding.priority = priority
+        self._priorities[name] = priority
 
-    def note(self, kind: DecisionKind, holding: Holding, reason: str) -> None:
+    def note(self, kind: DecisionKind, name: str, device: str, reason: str) -> None:
         """Keep a decision with its reason."""
-        self.note_of(kind, holding.model_id, holding.device, reason)
-
-    def note_of(self, kind: DecisionKind, model_id: str, device: str, reason: str) -> None:
-        """Keep a decision about a model that is not there."""
         at = datetime.now(UTC)
         if kind is not DecisionKind.loaded:  # which is what was asked for
-            log.info(kind.value, model=model_id, device=device, reason=reason)
-        self.decisions.append(
-            Decision(at=at, kind=kind, model=model_id, device=device, reason=reason)
-        )
+            log.info(kind.value, model=name, device=device, reason=reason)
+        self.decisions.append(Decision(at=at, kind=kind, model=name, device=device, reason=reason))
 
     def report(self) -> Residency:
         """Return the account as it stands."""
@@ -285,20 +354,23 @@ class Ledger:
             decisions=list(reversed(self.decisions)),
         )
 
+    def limits(self, device: str) -> str:
+        """Return what limits the memory of a device, in words."""
+        pinned = [h for h in self._on(device) if self.is_pinned(h)]
+        besides = ", ".join(f"`{h.name}` {sized(h.taken)}" for h in pinned)
+        limit = "what is free" if self._budget is None else "LAB_RESIDENCY_MEMORY_GB"
+        return f"{limit} besides {besides}" if besides else limit
+
     def _on(self, device: str) -> Iterable[Holding]:
-        return (h for h in self.holdings.values() if h.device == device)
+        return (h for h in list(self.holdings.values()) if h.device == device)
+
+    def _priority(self, holding: Holding) -> int:
+        return self._priorities.get(holding.name, 0)
 
     def _leaves_before(self, holding: Holding) -> tuple[int, float]:
         """Order those who may leave: lowest priority first, then bytes times seconds unused."""
         idle_s = self._clock() - holding.idle_since
-        return holding.priority, -idle_s * holding.taken
-
-    def limits(self, device: str) -> str:
-        """Return what limits the memory of a device, in words."""
-        pinned = [h for h in self._on(device) if h.pinned]
-        besides = ", ".join(f"`{h.model_id}` {sized(h.taken)}" for h in pinned)
-        limit = "what is free" if self._budget is None else "LAB_RESIDENCY_MEMORY_GB"
-        return f"{limit} besides {besides}" if besides else limit
+        return self._priority(holding), -idle_s * holding.taken
 
     def _account(self, device: str) -> DeviceAccount:
         return DeviceAccount(
@@ -306,25 +378,23 @@ class Ledger:
             budget_bytes=self._budget,
             free_bytes=self._free_bytes(device),
             taken_bytes=sum(h.taken for h in self._on(device)),
-            room_bytes=self.room(device),
+            room_bytes=max(self.room(device), 0),
         )
 
     def _resident(self, holding: Holding) -> Resident:
+        leases = sorted((use.lease for use in holding.uses), key=lambda lease: lease.since)
         return Resident(
-            model=holding.model_id,
+            model=holding.name,
             device=holding.device,
             form=holding.form.value,
             state=holding.state,
             foretold_bytes=holding.need.total,
             used_bytes=holding.used,
             taken_bytes=holding.taken,
-            leases=[
-                Lease(purpose=one.purpose, owner_id=one.owner, since=one.since)
-                for one in sorted(holding.leases, key=lambda one: one.since)
-            ],
-            pinned=holding.pinned,
-            priority=holding.priority,
-            idle_s=0 if holding.leases else max(self._clock() - holding.idle_since, 0),
+            leases=leases,
+            pinned=self.is_pinned(holding),
+            priority=self._priority(holding),
+            idle_s=0 if leases else max(self._clock() - holding.idle_since, 0),
         )
 
 

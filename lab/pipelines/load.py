@@ -3,6 +3,7 @@
 from lab.pipelines.chat import TransformersChat
 from lab.pipelines.embedding import SentenceEmbedding
 from lab.pipelines.loading import foretell_chat, load_causal
+from lab.pipelines.room import Room
 from lab.pipelines.tally import Tally
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.embedding_config import EmbeddingConfig
@@ -18,10 +19,12 @@ def load_chat(
     config: ChatConfig,
     form: Quantization = Quantization.none,
     tally: Tally | None = None,
+    room: Room | None = None,
+    weight_bytes: int = 0,
 ) -> TransformersChat:
     """Load a chat model in a form; blocks, and raises `ModelLoadError` when it cannot be had."""
-    network, tokenizer = load_causal(model, config, form)
-    return TransformersChat(model, network, tokenizer, config=config, tally=tally)
+    network, tokenizer = load_causal(model, config, form, weight_bytes)
+    return TransformersChat(model, network, tokenizer, config=config, tally=tally, room=room)
 
 
 def load_embedding(model: Model, config: EmbeddingConfig) -> SentenceEmbedding:

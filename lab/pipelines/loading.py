@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from logging import ERROR, getLogger
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -22,11 +23,12 @@ from transformers.utils import logging
 
 from lab.errors import ModelLoadError, NoRoomError
 from lab.pipelines.building import BUILDING
-from lab.pipelines.devices import torch_device
+from lab.pipelines.devices import candidates, torch_device
 from lab.pipelines.files import file_bytes, local_folder
 from lab.pipelines.layer import fuse_layers
-from lab.pipelines.memory import memory_needs
-from lab.pipelines.need import Prospect
+from lab.pipelines.memory import layer_sizes, memory_needs, without_storage
+from lab.pipelines.need import Prospect, smaller
+from lab.pipelines.offload import device_map
 from lab.pipelines.packing import pack_linears, packs
 from lab.schemas.chat_config import ChatConfig, Dtype, Quantization
 from lab.schemas.model import Model
@@ -45,7 +47,8 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
         When what is needed cannot be had, is of no causal language model, or is quantized as it is
         published and another form is asked for.
     """
-    device = torch_device(config.device)
+    devices = candidates(config.device)
+    device = devices[0]
     with clear_errors(model):
         if Path(model.source).is_dir():
             local_folder(model)  # which says what a folder lacks
@@ -59,12 +62,26 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
             wanted = as_published(model, wanted)
             weights = file_bytes(local_folder(model, download=download))
             needs = {wanted: replace(needs[Quantization.none], weights=weights)}
+    sizes = layer_sizes(without_storage(network_config, dtype))
     step = f"to take {n_tokens:,} tokens of a prompt"
-    return Prospect(model.id, str(device), step, "LAB_CHAT_PREFILL_TOKENS", needs, wanted)
+    advice = smaller("LAB_CHAT_PREFILL_TOKENS")
+    return Prospect(
+        model.id,
+        [str(one) for one in devices],
+        step,
+        advice,
+        needs,
+        wanted,
+        layer_bytes=max(sizes, default=0),
+        n_layers=len(sizes),
+    )
 
 
 def load_causal(
-    model: Model, config: ChatConfig, form: Quantization = Quantization.none
+    model: Model,
+    config: ChatConfig,
+    form: Quantization = Quantization.none,
+    weight_bytes: int = 0,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     Load a causal language model and its tokenizer.
@@ -76,7 +93,9 @@ def load_causal(
     config : ChatConfig
         Device and number format of the weights.
     form : Quantization
-        Of the linear layers' weights.
+        Of the weights.
+    weight_bytes : int
+        What of them may lie on the device where they are offloaded.
 
     Raises
     ------
@@ -89,12 +108,16 @@ def load_causal(
         tokenizer = AutoTokenizer.from_pretrained(folder)
         network_config = AutoConfig.from_pretrained(folder)
         dtype = torch_dtype(network_config, config.dtype, device)
-        network = built(folder, dtype, form, device)
+        with BUILDING:
+            network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, **placing(network_config, dtype, form, device, weight_bytes)
+            )
         if device.type == "cuda":  # cuDNN plans each new length of a prompt anew, some 80 ms
             torch.backends.cuda.enable_cudnn_sdp(enabled=False)
         network.eval().requires_grad_(False)
-        fuse_layers(network)
-        pack_linears(network)
+        if form is not Quantization.offload:  # whose layers have no weights to take
+            fuse_layers(network)
+            pack_linears(network)
         return network, tokenizer
 
 
@@ -105,7 +128,7 @@ def is_quantized(network_config: PretrainedConfig) -> bool:
 
 def as_published(model: Model, wanted: Quantization) -> Quantization:
     """Return `none` for a model that is quantized as it is published; raise for another wish."""
-    if wanted in {Quantization.int8, Quantization.nf4}:
+    if wanted not in {Quantization.none, Quantization.auto}:
         raise ModelLoadError(
             f"`{model.id}` is quantized as it is published, and {wanted} was asked for: set "
             "LAB_CHAT_QUANTIZATION to none, or choose the model unquantized."
@@ -113,25 +136,30 @@ def as_published(model: Model, wanted: Quantization) -> Quantization:
     return Quantization.none
 
 
-def built(
-    folder: Path, dtype: torch.dtype, quantization: Quantization, device: torch.device
-) -> PreTrainedModel:
-    """Return the network of a folder on a device, its linear layers quantized or not."""
-    place = {} if device.type == "cpu" else {"device_map": {"": device}}
-    with BUILDING:
-        if quantization is Quantization.none:
-            return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **place)
-        return AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            quantization_config=BitsAndBytesConfig(
-                load_in_8bit=quantization is Quantization.int8,
-                load_in_4bit=quantization is Quantization.nf4,
+def placing(
+    network_config: PretrainedConfig,
+    dtype: torch.dtype,
+    form: Quantization,
+    device: torch.device,
+    weight_bytes: int,
+) -> dict[str, Any]:
+    """Return how `from_pretrained` puts a network of a form onto a device."""
+    whole = {"device_map": {"": device}}
+    match form:
+        case Quantization.none:
+            return {} if device.type == "cpu" else whole
+        case Quantization.offload:
+            getLogger("accelerate").setLevel(ERROR)  # that some weights lie elsewhere is meant
+            network = without_storage(network_config, dtype)
+            return {"device_map": device_map(network, device, weight_bytes)}
+        case _:
+            quantization = BitsAndBytesConfig(
+                load_in_8bit=form is Quantization.int8,
+                load_in_4bit=form is Quantization.nf4,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_compute_dtype=dtype,
-            ),
-            device_map={"": device},
-        )
+            )
+            return {"quantization_config": quantization, **whole}
 
 
 def torch_dtype(

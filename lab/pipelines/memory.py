@@ -20,6 +20,7 @@ from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.building import BUILDING
 from lab.pipelines.cache import SlotCache
 from lab.pipelines.need import MemoryNeed
+from lab.pipelines.offload import decoder_layers, module_bytes
 from lab.schemas.chat_config import Quantization
 
 NF4_BLOCK: Final = 64
@@ -60,7 +61,7 @@ def memory_needs(
     # Multiplied by more than one row, a layer in 4 bits is unfolded for the moment.
     unfolded = max((x.weight.numel() * dtype.itemsize for x in layers), default=0)
     copied = tied_head_bytes(network) if packed else 0
-    return {
+    needs = {
         form: MemoryNeed(
             weight_bytes(network, form) + copied,
             cache,
@@ -68,6 +69,17 @@ def memory_needs(
         )
         for form in (Quantization.none, Quantization.int8, Quantization.nf4)
     }
+    if sizes := layer_sizes(network):
+        # Without any layer; the one that is fetched is alive besides.
+        others = module_bytes(network) - sum(sizes)
+        needs[Quantization.offload] = MemoryNeed(others, cache, activations + max(sizes))
+    return needs
+
+
+def layer_sizes(network: PreTrainedModel) -> list[int]:
+    """Return the bytes of each decoder layer; none where a network has no list of them."""
+    found = decoder_layers(network)
+    return [module_bytes(layer) for layer in found[1]] if found else []
 
 
 def encoder_need(
@@ -103,7 +115,8 @@ def network_bytes(network: nn.Module) -> int:
             # bitsandbytes keeps the scales of a quantized weight beside it
             scales = getattr(value, "quant_state", None) or value
             scales = getattr(scales, "absmax", getattr(scales, "SCB", None))
-            found |= {id(t): t for t in (value, scales) if isinstance(t, Tensor)}
+            there = (t for t in (value, scales) if isinstance(t, Tensor) and not t.is_meta)
+            found |= {id(t): t for t in there}
     return sum(tensor.nbytes for tensor in found.values())
 
 
@@ -152,6 +165,7 @@ def rehearse(network: PreTrainedModel, n_tokens: int) -> tuple[int, int]:
     """Return the bytes of keys and values, and of all else that is alive, of a prefill on meta."""
     text_config = network.config.get_text_config(decoder=True)
     cache = SlotCache(text_config.num_hidden_layers)
+    cache.make_room(1, n_tokens)
     cache.focus_row(0, 0, n_tokens)
     alive = Alive(network)
     with torch.inference_mode(), alive:

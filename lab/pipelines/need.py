@@ -1,9 +1,14 @@
 """What a model needs of a device, in each form that it may be loaded in. Imports no torch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from lab.schemas.chat_config import Quantization
+from lab.units import sized
+
+FILLED: Final = 0.8
+"""Part of what it may take that a model which is offloaded fills with its layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,8 @@ class MemoryNeed:
             ("keys and values", self.cache),
             ("activations", self.activations),
         )
-        said = ", ".join(f"{name} {sized(n)}" for name, n in parts)
-        return f"{sized(self.total)} ({said})"
+        said = [f"{name} {sized(n)}" for name, n in parts if n]
+        return f"{sized(self.total)} ({', '.join(said)})" if said[1:] else sized(self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,69 +52,76 @@ class Prospect:
 
     Attributes
     ----------
-    model_id : str
+    name : str
         Its name.
-    device : str
-        Where it is to run, as torch names it.
+    devices : sequence of str
+        Where it may run, as torch names them; one of them is chosen.
     step : str
         The longest step that is counted, in words.
-    step_setting : str
-        The setting that makes this step smaller.
+    advice : str
+        What to do where no form fits.
     needs : mapping
         By form, from the best answers to the least memory.
     wanted : Quantization
         The form that the settings ask for; `auto` = the first that fits.
+    layer_bytes, n_layers : int
+        Of the decoder layers; offloaded, as many of them lie on the device as there is room for.
     """
 
-    model_id: str
-    device: str
+    name: str
+    devices: Sequence[str]
     step: str
-    step_setting: str
+    advice: str
     needs: Mapping[Quantization, MemoryNeed]
     wanted: Quantization = Quantization.none
+    layer_bytes: int = 0
+    n_layers: int = 0
 
     def choose(self, limit: int) -> Quantization | None:
         """Return the wanted form, or of `auto` the first, that fits; None where none does."""
         forms = self.needs if self.wanted is Quantization.auto else (self.wanted,)
         return next((form for form in forms if self.needs[form].total <= limit), None)
 
-    def reason(self, form: Quantization, limit: int) -> str:
-        """Return why a form was chosen, in numbers."""
+    def need(self, form: Quantization, limit: int) -> MemoryNeed:
+        """Return what a form takes where it may take up to a limit."""
+        need = self.needs[form]
+        if form is not Quantization.offload:
+            return need
+        # What is left makes room for keys and values to grow.
+        room = int(limit * FILLED) - need.total
+        n_there = min(max(room // self.layer_bytes, 0), self.n_layers)
+        return replace(need, weights=need.weights + n_there * self.layer_bytes)
+
+    def reason(self, form: Quantization, device: str, limit: int) -> str:
+        """Return why a form and a device were chosen, in numbers."""
         larger = [
             f"{other} would need {sized(need.total)}"
             for other, need in self.needs.items()
             if need.total > limit
         ]
-        may = f"{sized(limit)} of {self.device} may be taken"
-        return "; ".join([f"{form} needs {self.needs[form]}, {may}", *larger])
+        may = f"{sized(limit)} of {device} may be taken"
+        return "; ".join([f"{form} needs {self.need(form, limit)}, {may}", *larger])
 
-    def refusal(self, limit: int, why: str) -> str:
+    def refusal(self, device: str, limit: int, why: str) -> str:
         """Return why no wanted form fits and what would; `why` says what sets the limit."""
         forms = list(self.needs)
-        least = self.needs[forms[-1]]
+        smallest = min(forms, key=lambda form: self.needs[form].total)
+        least = self.needs[smallest]
         need = least if self.wanted is Quantization.auto else self.needs[self.wanted]
         fitting = next((form for form in forms if self.needs[form].total <= limit), None)
         if fitting is not None:
             size = sized(self.needs[fitting].total)
             advice = f"It would fit with LAB_CHAT_QUANTIZATION={fitting} ({size})."
         else:
-            advice = (
-                "Choose a smaller model, a device with more memory, or a smaller "
-                f"{self.step_setting}."
-            )
+            advice = self.advice
             if forms[1:]:
-                advice = f"In 4 bits it would need {sized(least.total)}. {advice}"
+                advice = f"As {smallest} it would need {sized(least.total)}. {advice}"
         return (
-            f"`{self.model_id}` does not fit: it needs {need} {self.step}, and may take "
-            f"{sized(limit)} of {self.device} ({why}). {advice}"
+            f"`{self.name}` does not fit: it needs {need} {self.step}, and may take "
+            f"{sized(limit)} of {device} ({why}). {advice}"
         )
 
 
-def sized(n_bytes: float) -> str:
-    """
-    Return a number of bytes for people, in powers of ten.
-
-    >>> sized(16_060_000_000), sized(1_500_000)
-    ('16.1 GB', '1.5 MB')
-    """
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+def smaller(setting: str) -> str:
+    """Return what to do where a model does not fit; `setting` makes its longest step smaller."""
+    return f"Choose a smaller model, a device with more memory, or a smaller {setting}."

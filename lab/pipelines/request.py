@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.errors import LabError
-from lab.pipelines.sampling import Likelihood, Sampler
+from lab.pipelines.sampling import Sampler
 from lab.pipelines.split import Splitter
 from lab.pipelines.text import Detokeniser, StopMatcher
+from lab.pipelines.vocabulary import Likelihood
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.finish_reason import FinishReason
+from lab.schemas.prompt_tokens_details import PromptTokensDetails
 from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.usage import Usage
 
@@ -46,31 +48,37 @@ class Request:
     describe: Callable[[Likelihood], TokenLogprob] | None = None
     index: int = 0
     times: Times = field(default_factory=Times)
-    n_filled: int = 0  # prompt tokens in the cache
-    n_new: int = 0
-    last_token: int = -1
+    tokens: list[int] = field(init=False)
+    """The prompt, and the answer so far."""
+    n_cached: int = 0
+    """Tokens of these whose keys and values are in the cache."""
+    n_reused: int = 0
+    """Tokens of the prompt that were in the cache before it came."""
     cancelled: bool = False
     finished: bool = False
     logprobs: list[TokenLogprob] = field(default_factory=list)  # not delivered yet
 
+    def __post_init__(self) -> None:
+        self.tokens = list(self.input_ids)
+
     @property
-    def n_cached(self) -> int:
-        """Tokens in the cache: the prompt and all new tokens but the last."""
-        return self.n_filled + max(self.n_new - 1, 0)
+    def n_new(self) -> int:
+        """Tokens of the answer."""
+        return len(self.tokens) - len(self.input_ids)
 
     def accept(self, token: int, likelihood: Likelihood | None = None) -> None:
         """Take the next token: deliver its text, and finish where the answer ends."""
         if not self.n_new:
             self.times.first_token = time.perf_counter()
-        self.n_new += 1
-        self.last_token = token
+        self.tokens.append(token)
         if token in self.eos_ids:
             self._finish(FinishReason.stop)
             return
         if likelihood and self.describe:
             self.logprobs.append(self.describe(likelihood))
         self._split(self.stops.push(self.detokeniser.push(token)))
-        if self.stops.stopped:
+        constraint = self.sampler.constraint
+        if self.stops.stopped or (constraint and constraint.complete):
             self._finish(FinishReason.stop)
         elif self.n_new >= self.max_new_tokens:
             self._finish(FinishReason.length)
@@ -108,7 +116,8 @@ class Request:
         return Usage(
             prompt_tokens=len(self.input_ids),
             completion_tokens=self.n_new,
-            total_tokens=len(self.input_ids) + self.n_new,
+            total_tokens=len(self.tokens),
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=self.n_reused),
             queue_ms=(times.admitted - times.arrived) * 1000,
             first_token_ms=(times.first_token - times.admitted) * 1000,
             total_ms=(now - times.arrived) * 1000,

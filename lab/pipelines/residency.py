@@ -11,47 +11,87 @@ batches of requests. Belongs to one event loop.
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 from lab.errors import ConflictError, NoRoomError, UnavailableError
-from lab.pipelines.ledger import Holding, LeaseHeld, Ledger, Pipeline, Plan
+from lab.pipelines.ledger import Holding, Ledger, Occupant, Plan, Use
 from lab.pipelines.need import Prospect
 from lab.schemas.chat_config import Quantization
 from lab.schemas.decision_kind import DecisionKind
-from lab.schemas.model import Model
+from lab.schemas.lease import Lease
 from lab.schemas.residency_state import ResidencyState
+from lab.units import sized
 
-PipelineT = TypeVar("PipelineT", bound=Pipeline)
-LoadedT = TypeVar("LoadedT", bound=Pipeline, covariant=True)
+OccupantT = TypeVar("OccupantT", bound=Occupant)
+LoadedT = TypeVar("LoadedT", bound=Occupant, covariant=True)
+
+
+class Growth:
+    """
+    What a model may grow by beyond what was foretold of it; asked on any thread.
+
+    Parameters
+    ----------
+    residents : Residents
+        The account, and who could leave for it.
+    holding : Holding
+        The model's.
+
+    Attributes
+    ----------
+    device : str
+        Its name.
+    weight_bytes : int
+        What its weights may take.
+    wait_s : float
+        Seconds after which an answer that found no room is given up.
+    """
+
+    def __init__(self, residents: "Residents", holding: Holding) -> None:
+        self._residents = residents
+        self._holding = holding
+        self._loop = asyncio.get_running_loop()
+        self.device = holding.device
+        self.weight_bytes = holding.need.weights
+        self.wait_s = residents.wait_s
+
+    def __call__(self, n_bytes: int) -> bool:
+        """Return whether weights, keys and values may come to some bytes; if not, make room."""
+        if self._residents.ledger.grow(self._holding, n_bytes):
+            return True
+        with suppress(RuntimeError):  # the loop is closed: so is the lab
+            self._loop.call_soon_threadsafe(self._residents.make_room, self._holding, n_bytes)
+        return False
 
 
 @dataclass(frozen=True)
 class Loader(Generic[LoadedT]):
     """
-    How models of a task are loaded; both functions block, so they run in threads.
+    How a model is loaded; both functions block, so they run in threads.
 
     Attributes
     ----------
     foretell : callable
-        Returns what a model will need of its device.
+        Returns what it will need of its device.
     load : callable
-        Makes the pipeline of a model in a form.
+        Loads it in a form, with what it may grow by.
     """
 
-    foretell: Callable[[Model], Prospect]
-    load: Callable[[Model, Quantization], LoadedT]
+    foretell: Callable[[], Prospect]
+    load: Callable[[Quantization, Growth], LoadedT]
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
     """Someone who waits for a model."""
 
-    model: Model
-    loader: Loader[Pipeline]
-    lease: LeaseHeld
+    name: str
+    loader: Loader[Occupant]
+    use: Use
     granted: "asyncio.Future[Holding]"
     prospect: Prospect | None = None
     said: bool = False
@@ -62,7 +102,6 @@ class Blocked(NamedTuple):
     """The request that a device's memory is kept for, and what it waits for."""
 
     ticket: Ticket
-    prospect: Prospect
     plan: Plan
 
 
@@ -82,7 +121,7 @@ class Residents:
 
     def __init__(self, ledger: Ledger, *, wait_s: float, on_import: Callable[[], object]) -> None:
         self.ledger = ledger
-        self._wait_s = wait_s
+        self.wait_s = wait_s
         self._on_import = on_import
         self._queue: list[Ticket] = []
         self._prospects: dict[str, Prospect] = {}
@@ -91,23 +130,23 @@ class Residents:
         self._closed = False
 
     @property
-    def loaded(self) -> dict[str, Pipeline]:
-        """The pipelines that are there, by model id."""
+    def loaded(self) -> dict[str, Occupant]:
+        """What is there, by name."""
         return {
-            holding.model_id: holding.pipeline
+            holding.name: holding.occupant
             for holding in self.ledger.holdings.values()
-            if holding.pipeline and holding.state is ResidencyState.resident
+            if holding.occupant and holding.state is ResidencyState.resident
         }
 
     @asynccontextmanager
     async def lease(
         self,
-        model: Model,
-        loader: Loader[PipelineT],
+        name: str,
+        loader: Loader[OccupantT],
         *,
         purpose: str,
         owner: UUID | None = None,
-    ) -> AsyncIterator[PipelineT]:
+    ) -> AsyncIterator[OccupantT]:
         """
         Use a model; it is loaded where it is not there, and stays until the block ends.
 
@@ -118,27 +157,44 @@ class Residents:
         NoRoomError
             If it does not fit, or models in use did not leave in time.
         """
-        lease = LeaseHeld(purpose, owner, asyncio.current_task())
-        holding = await self._granted(model, loader, lease)
+        lease = Lease(purpose=purpose, owner_id=owner, since=datetime.now(UTC))
+        use = Use(lease, asyncio.current_task())
+        holding = await self._granted(name, loader, use)
         try:
-            yield cast("PipelineT", holding.pipeline)
+            yield cast("OccupantT", holding.occupant)
         finally:
-            self.ledger.release(holding, lease)
+            self.ledger.release(holding, use)
             self._advance()
 
-    async def unload(self, model_id: str) -> None:
+    async def unload(self, name: str, reason: str) -> None:
         """Take a model out of memory; raise `ConflictError` while it is used or on its way."""
-        holding = self.ledger.holdings.get(model_id)
+        holding = self.ledger.holdings.get(name)
         if holding is None:
             return
-        if holding.leases or holding.state is not ResidencyState.resident:
+        if not holding.is_idle:
             raise ConflictError(
-                f"`{model_id}` is {holding.state} and has {len(holding.leases)} leases; it can be "
+                f"`{name}` is {holding.state} and has {len(holding.uses)} leases; it can be "
                 "unloaded when nobody uses it. Try again later."
             )
         holding.state = ResidencyState.leaving
-        self.ledger.note(DecisionKind.unloaded, holding, "asked for by an administrator")
+        self.ledger.note(DecisionKind.unloaded, name, holding.device, reason)
         await asyncio.shield(self._moving(self._go([holding])))
+
+    def make_room(self, holding: Holding, n_bytes: int) -> None:
+        """Have unused models give back memory, or leave, for one in use that would grow."""
+        device = holding.device
+        if self._closed or self.ledger.grow(holding, n_bytes):
+            return
+        if resting := self.ledger.resting(device):
+            self._moving(self._rest(resting))
+            return
+        missing = n_bytes + holding.need.activations - holding.taken - self.ledger.room(device)
+        leavers = self.ledger.leavers(device, missing)
+        if leavers and sum(leaver.taken for leaver in leavers) >= missing:
+            self.ledger.dismiss(
+                leavers, f"`{holding.name}`, whose answers grow to {sized(n_bytes)}"
+            )
+            self._moving(self._go(leavers))
 
     async def aclose(self) -> None:
         """Close all models, after the loads under way; who waits gets an error."""
@@ -151,12 +207,12 @@ class Residents:
             holding.state = ResidencyState.leaving
         await self._go(holdings)
 
-    async def _granted(self, model: Model, loader: Loader[Pipeline], lease: LeaseHeld) -> Holding:
+    async def _granted(self, name: str, loader: Loader[Occupant], use: Use) -> Holding:
         """Wait for a model and return it with the lease entered."""
         if self._closed:
             raise UnavailableError("The lab is closing; try again when it is up.")
         granted = asyncio.get_running_loop().create_future()
-        ticket = Ticket(model, loader, lease, granted, self._prospects.get(model.id))
+        ticket = Ticket(name, loader, use, granted, self._prospects.get(name))
         self._queue.append(ticket)
         self._advance()
         try:
@@ -171,7 +227,7 @@ class Residents:
             self._queue.remove(ticket)
             ticket.granted.cancel()
         elif not ticket.granted.cancelled() and ticket.granted.exception() is None:
-            self.ledger.release(ticket.granted.result(), ticket.lease)
+            self.ledger.release(ticket.granted.result(), ticket.use)
         self._advance()
 
     def _advance(self) -> None:
@@ -186,104 +242,111 @@ class Residents:
         for ticket in list(self._queue):
             if ticket.granted.done():  # failed with an earlier one
                 continue
-            holding = self.ledger.holdings.get(ticket.model.id)
+            holding = self.ledger.holdings.get(ticket.name)
             if holding is not None:
                 self._take(ticket, holding, blocked)
             elif ticket.prospect is None:
                 self._foretell(ticket)
-            elif (ticket.prospect.device not in blocked or self._holds_any(ticket)) and (
-                plan := self._come_if_room(ticket, ticket.prospect)
-            ):
-                one = Blocked(ticket, ticket.prospect, plan)
-                blocked.setdefault(ticket.prospect.device, one)
+            elif plan := self._come_if_room(ticket, ticket.prospect, blocked):
+                blocked.setdefault(plan.device, Blocked(ticket, plan))
         return blocked
 
     def _take(self, ticket: Ticket, holding: Holding, blocked: Collection[str]) -> None:
         """Give a model that is there, unless somebody waits for it to leave."""
-        is_free = holding.pinned or holding.device not in blocked or self._holds_any(ticket)
-        if holding.state is ResidencyState.resident and is_free:
+        if holding.state is ResidencyState.resident and (
+            self.ledger.is_pinned(holding)
+            or holding.device not in blocked
+            or self._holds_any(ticket)
+        ):
             self._grant(ticket, holding)
 
     def _holds_any(self, ticket: Ticket) -> bool:
         """Return whether who asks has a model that may leave: others may wait for them."""
         return any(
-            lease.holder is ticket.lease.holder
+            use.holder is ticket.use.holder
             for holding in self.ledger.holdings.values()
-            if not holding.pinned
-            for lease in holding.leases
+            if not self.ledger.is_pinned(holding)
+            for use in holding.uses
         )
 
-    def _come_if_room(self, ticket: Ticket, prospect: Prospect) -> Plan | None:
+    def _come_if_room(
+        self, ticket: Ticket, prospect: Prospect, blocked: Collection[str]
+    ) -> Plan | None:
         """Load a model if there is room; return the plan where it waits for models in use."""
-        try:
-            plan = self.ledger.plan(prospect)
-        except NoRoomError as error:
-            self._refuse(self._who_wait_for(ticket.model.id), prospect, error)
+        besides = () if self._holds_any(ticket) else blocked
+        if set(prospect.devices) <= set(besides):
             return None
-        if plan.waits_for:
-            return plan
-        holding = self.ledger.reserve(prospect, plan)
+        with self.ledger.lock:
+            try:
+                plan = self.ledger.plan(prospect, besides)
+            except NoRoomError as error:
+                self._refuse(self._who_wait_for(ticket.name), prospect.devices[0], error)
+                return None
+            if plan.waits_for:
+                return plan
+            if plan.resting:
+                self._moving(self._rest(plan.resting))
+                return None
+            holding = self.ledger.reserve(prospect, plan)
         self._moving(self._come(ticket, holding, plan))
         return None
 
     def _wait(self, blocked: Blocked) -> None:
         """Note why a request waits, and until when; refuse it where it would wait for ever."""
-        ticket, prospect, plan = blocked
+        ticket, plan = blocked
         names = ", ".join(
-            f"`{one.model_id}` ({len(one.leases)} in use)"
-            if one.leases
-            else f"`{one.model_id}` ({one.state})"
+            f"`{one.name}` ({len(one.uses)} in use)" if one.uses else f"`{one.name}` ({one.state})"
             for one in plan.waits_for
         )
         if self._is_stuck(plan):
             vain = NoRoomError(
-                f"`{ticket.model.id}` does not fit beside {names}, and who uses them waits for "
+                f"`{ticket.name}` does not fit beside {names}, and who uses them waits for "
                 "another model too. Use one after the other, or raise LAB_RESIDENCY_MEMORY_GB."
             )
-            self._refuse([ticket], prospect, vain)
+            self._refuse([ticket], plan.device, vain)
             self._advance()
         elif not ticket.said:
             ticket.said = True
-            self.ledger.note_of(
+            self.ledger.note(
                 DecisionKind.waiting,
-                ticket.model.id,
-                prospect.device,
+                ticket.name,
+                plan.device,
                 f"until {names} can leave; {plan.reason}",
             )
             late = NoRoomError(
-                f"`{ticket.model.id}` found no room within {self._wait_s:g} s beside {names}. Try "
+                f"`{ticket.name}` found no room within {self.wait_s:g} s beside {names}. Try "
                 "again later, or raise LAB_RESIDENCY_MEMORY_GB or LAB_RESIDENCY_WAIT_S."
             )
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(self._wait_s, self._give_up, ticket, prospect, late)
+            timer = loop.call_later(self.wait_s, self._give_up, ticket, plan.device, late)
             ticket.granted.add_done_callback(lambda _: timer.cancel())
 
     def _is_stuck(self, plan: Plan) -> bool:
         """Return whether all who use these models wait for memory themselves."""
         waiting = {
-            one.lease.holder
+            one.use.holder
             for one in self._queue
-            if one.prospect is not None and one.model.id not in self.ledger.holdings
+            if one.prospect is not None and one.name not in self.ledger.holdings
         }
         return all(
-            one.leases and waiting.issuperset(lease.holder for lease in one.leases)
+            one.uses and waiting.issuperset(use.holder for use in one.uses)
             for one in plan.waits_for
         )
 
-    def _give_up(self, ticket: Ticket, prospect: Prospect, late: NoRoomError) -> None:
+    def _give_up(self, ticket: Ticket, device: str, late: NoRoomError) -> None:
         """Refuse a request that waited long enough, unless its model is on the way."""
-        if ticket.model.id not in self.ledger.holdings:
-            self._refuse([ticket], prospect, late)
+        if ticket.name not in self.ledger.holdings:
+            self._refuse([ticket], device, late)
             self._advance()
 
-    def _refuse(self, tickets: Iterable[Ticket], prospect: Prospect, error: NoRoomError) -> None:
-        device = prospect.device
-        self.ledger.note_of(DecisionKind.refused, prospect.model_id, device, str(error))
+    def _refuse(self, tickets: Collection[Ticket], device: str, error: NoRoomError) -> None:
+        for name in {ticket.name for ticket in tickets}:
+            self.ledger.note(DecisionKind.refused, name, device, str(error))
         self._fail(tickets, error)
 
     def _grant(self, ticket: Ticket, holding: Holding) -> None:
         self._queue.remove(ticket)
-        self.ledger.lease(holding, ticket.lease)
+        self.ledger.lease(holding, ticket.use)
         ticket.granted.set_result(holding)
 
     def _fail(self, tickets: Iterable[Ticket], error: Exception) -> None:
@@ -291,62 +354,71 @@ class Residents:
             self._queue.remove(ticket)
             ticket.granted.set_exception(error)
 
-    def _who_wait_for(self, model_id: str) -> list[Ticket]:
-        return [ticket for ticket in self._queue if ticket.model.id == model_id]
+    def _who_wait_for(self, name: str) -> list[Ticket]:
+        return [ticket for ticket in self._queue if ticket.name == name]
 
     def _foretell(self, ticket: Ticket) -> None:
         """Find out what a model needs, once for all who wait for it."""
-        model_id = ticket.model.id
-        if model_id not in self._foretelling:
-            self._foretelling[model_id] = asyncio.create_task(self._foretold(ticket))
+        name = ticket.name
+        if name not in self._foretelling:
+            self._foretelling[name] = asyncio.create_task(self._foretold(ticket))
 
     async def _foretold(self, ticket: Ticket) -> None:
-        model_id = ticket.model.id
+        name = ticket.name
         try:
             prospect = await asyncio.to_thread(self._foreseen, ticket)
         except Exception as error:
-            self._fail(self._who_wait_for(model_id), error)
+            self._fail(self._who_wait_for(name), error)
         else:
-            self._prospects[model_id] = prospect
-            for waiting in self._who_wait_for(model_id):
+            self._prospects[name] = prospect
+            for waiting in self._who_wait_for(name):
                 waiting.prospect = prospect
         finally:
-            del self._foretelling[model_id]
+            del self._foretelling[name]
         self._advance()
 
     def _foreseen(self, ticket: Ticket) -> Prospect:
         """Return what a model needs; runs in a thread, and imports what such models need."""
-        prospect = ticket.loader.foretell(ticket.model)
+        prospect = ticket.loader.foretell()
         self._on_import()
         return prospect
 
     async def _come(self, ticket: Ticket, holding: Holding, plan: Plan) -> None:
         """Load a model after its leavers went, and hand it to all who wait for it by then."""
-        model_id = holding.model_id
+        name = holding.name
         try:
             await self._go(plan.leavers)
-            pipeline = await asyncio.to_thread(ticket.loader.load, ticket.model, plan.form)
+            growth = Growth(self, holding)
+            occupant = await asyncio.to_thread(ticket.loader.load, plan.form, growth)
         except Exception as error:
             self.ledger.strike(holding)
-            self._prospects.pop(model_id, None)  # its files may be others next time
-            self.ledger.note(DecisionKind.failed, holding, str(error) or repr(error))
-            self._fail(self._who_wait_for(model_id), error)
+            self._prospects.pop(name, None)  # its files may be others next time
+            reason = str(error) or repr(error)
+            self.ledger.note(DecisionKind.failed, name, holding.device, reason)
+            self._fail(self._who_wait_for(name), error)
         else:
-            self.ledger.settle(holding, pipeline, plan.reason)
-            for waiting in self._who_wait_for(model_id):
+            self.ledger.settle(holding, occupant, plan.reason)
+            for waiting in self._who_wait_for(name):
                 self._grant(waiting, holding)
+        self._advance()
+
+    async def _rest(self, holdings: Collection[Holding]) -> None:
+        """Have unused models give back what they grew by."""
+        for holding in holdings:
+            holding.grown = 0  # asked for again by whoever uses it meanwhile
+        occupants = [holding.occupant for holding in holdings if holding.occupant]
+        await asyncio.gather(*(asyncio.to_thread(occupant.rest) for occupant in occupants))
         self._advance()
 
     async def _go(self, holdings: Iterable[Holding]) -> None:
         """Close models and strike them out."""
-        gone = [holding for holding in holdings if holding.pipeline is not None]
-        pipelines = [holding.pipeline for holding in gone if holding.pipeline is not None]
-        await asyncio.gather(*(asyncio.to_thread(pipeline.close) for pipeline in pipelines))
+        gone = [holding for holding in holdings if holding.occupant]
+        closings = (asyncio.to_thread(h.occupant.close) for h in gone if h.occupant)
+        await asyncio.gather(*closings)
         for holding in gone:
-            holding.pipeline = None
+            holding.occupant = None
             self.ledger.strike(holding)
         if gone:
-            pipelines.clear()
             await asyncio.to_thread(gc.collect)  # some networks refer to themselves
             self._advance()
 

@@ -12,17 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lab.pipelines.constraint import Constraint, forbid
 from lab.pipelines.shaping import Shaping
+from lab.pipelines.vocabulary import Likelihood
 from lab.schemas.generation_parameters import GenerationParameters
-
-
-@dataclass(frozen=True, slots=True)
-class Likelihood:
-    """A token's log probability by the model alone, and the likeliest tokens at its place."""
-
-    token: int
-    logprob: float
-    top: list[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +30,19 @@ class Sampler:
     shaping: Shaping | None = None
     """What changes logits before a token is chosen."""
 
+    constraint: Constraint | None = None
+    """What the answer is held to."""
+
     n_top: int | None = None
     """Likeliest tokens to name beside the log probability of each; None for neither."""
 
     @classmethod
     def of(
-        cls, parameters: GenerationParameters, prompt: Sequence[int] = (), index: int = 0
+        cls,
+        parameters: GenerationParameters,
+        prompt: Sequence[int] = (),
+        index: int = 0,
+        constraint: Constraint | None = None,
     ) -> "Sampler":
         """
         Return the sampler of a request; without a seed it draws one.
@@ -55,6 +55,8 @@ class Sampler:
             Token ids that repetition is penalised for, beside those of the answer.
         index : int
             Which of several answers: the i-th has the random numbers of seed + i.
+        constraint : Constraint, optional
+            What the answer is held to.
         """
         seed = None if parameters.seed is None else parameters.seed + index
         return cls(
@@ -64,6 +66,7 @@ class Sampler:
             min_p=parameters.min_p,
             numbers=random.Random(seed),
             shaping=Shaping.of(parameters, prompt),
+            constraint=constraint,
             n_top=parameters.top_logprobs if parameters.logprobs else None,
         )
 
@@ -84,20 +87,31 @@ def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     list of B int
         Token ids; -1 for a row whose logits are not finite.
     """
-    shaped = [(i, s.shaping) for i, s in enumerate(samplers) if s.shaping is not None]
+    shaped = [i for i, s in enumerate(samplers) if s.shaping or s.constraint]
     if shaped:
         logits = logits.float() if logits.dtype != torch.float32 else logits.clone()
-    for i, shaping in shaped:
-        shaping.shape(logits[i])
+        shape(logits, shaped, samplers)
     best, greedy = logits.max(dim=-1)  # a row with a NaN has a NaN maximum
     tokens: list[int] = greedy.where(best.isfinite(), -1).tolist()
     drawn = [i for i, sampler in enumerate(samplers) if sampler.temperature > 0]
     if drawn:
         for i, token in zip(drawn, draw(logits[drawn], [samplers[i] for i in drawn]), strict=True):
             tokens[i] = token if tokens[i] >= 0 else -1
-    for i, shaping in shaped:
-        shaping.take(tokens[i])
+    for i in shaped:
+        for part in (samplers[i].shaping, samplers[i].constraint):
+            if part:
+                part.take(tokens[i])
     return tokens
+
+
+def shape(logits: Tensor, rows: Sequence[int], samplers: Sequence[Sampler]) -> None:
+    """Change (B, V) logits in place as the samplers of these rows ask."""
+    for i in rows:
+        if shaping := samplers[i].shaping:
+            shaping.shape(logits[i])
+    held = [(i, constraint) for i in rows if (constraint := samplers[i].constraint)]
+    if held:
+        forbid(logits, [i for i, _ in held], [constraint for _, constraint in held])
 
 
 def likelihoods(

@@ -28,11 +28,22 @@ class Splitter:
         Opening markers that the model's chat template knows: `<think>`, `<tool_call>`.
     thinking : bool, default=False
         True when the prompt already opened the reasoning.
+    calling : bool, default=False
+        True when all that is no reasoning is one tool call, without its markers.
     """
 
-    def __init__(self, markers: tuple[str, ...] = (THINK, CALL), *, thinking: bool = False) -> None:
-        self._openings = markers
-        self._state: State = "thinking" if thinking else "content"
+    def __init__(
+        self,
+        markers: tuple[str, ...] = (THINK, CALL),
+        *,
+        thinking: bool = False,
+        calling: bool = False,
+    ) -> None:
+        self._openings = () if calling else markers
+        self._endings = () if calling else (END_CALL,)
+        after: State = "call" if calling else "content"
+        self._after_thinking: State = after
+        self._state: State = "thinking" if thinking else after
         self._text = ""
         self._after_marker = thinking
         self._gap = ""  # white space before the marker, in case what follows is no call
@@ -60,7 +71,7 @@ class Splitter:
 
     def _find(self) -> tuple[int, str] | None:
         """Return place and text of the next marker that matters in this state."""
-        endings = {"content": self._openings, "thinking": (END_THINK,), "call": (END_CALL,)}
+        endings = {"content": self._openings, "thinking": (END_THINK,), "call": self._endings}
         found = [(self._text.find(marker), marker) for marker in endings[self._state]]
         return min(((i, marker) for i, marker in found if i >= 0), default=None)
 
@@ -74,8 +85,12 @@ class Splitter:
             self._emit(part.rstrip(), deltas)
             self._gap = part[len(part.rstrip()) :]
             self._after_marker = True
-        openings: dict[str, State] = {THINK: "thinking", CALL: "call"}
-        self._state = openings.get(marker, "content")
+        states: dict[str, State] = {
+            THINK: "thinking",
+            CALL: "call",
+            END_THINK: self._after_thinking,
+        }
+        self._state = states.get(marker, "content")
 
     def _n_ready(self) -> int:
         """Return how much text is certainly neither a marker nor white space before one."""

@@ -1,12 +1,12 @@
 """The bytes and texts of single tokens."""
 
 import re
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from lab.pipelines.sampling import Likelihood
 from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.top_logprob import TopLogprob
 
@@ -14,6 +14,15 @@ BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 """How SentencePiece writes a token of one byte."""
 SPACE = "\u2581"
 """How SentencePiece writes a space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """A token's log probability by the model alone, and the likeliest tokens at its place."""
+
+    token: int
+    logprob: float
+    top: list[tuple[int, float]]
 
 
 class Vocabulary:
@@ -28,6 +37,7 @@ class Vocabulary:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
+        self.crossing = lru_cache(4)(self._crossing)
 
     def bytes_of(self, token: int) -> bytes:
         """Return the bytes that a token adds to a text; none for an id that is no token."""
@@ -43,6 +53,10 @@ class Vocabulary:
             return bytes([int(found[1], 16)])
         return piece.replace(SPACE, " ").encode()
 
+    def text_of(self, token: int) -> str:
+        """Return the text that a token adds; what is no whole character is U+FFFD."""
+        return self.bytes_of(token).decode(errors="replace")
+
     def describe(self, likelihood: Likelihood) -> TokenLogprob:
         """Write out how likely a token was."""
         written = self.bytes_of(likelihood.token)
@@ -57,6 +71,11 @@ class Vocabulary:
         written = self.bytes_of(token)
         text = written.decode(errors="replace")
         return TopLogprob(token=text, logprob=min(logprob, 0), bytes=list(written))
+
+    def _crossing(self, character: str, n_tokens: int) -> list[tuple[int, str]]:
+        """Return the tokens, with their texts, in which more than white space follows it."""
+        texts = ((token, self.text_of(token)) for token in range(n_tokens))
+        return [(token, text) for token, text in texts if text.partition(character)[2].strip()]
 
     @cached_property
     def _added(self) -> dict[int, str]:

@@ -22,12 +22,13 @@ class Dtype(StrEnum):
 
 class Quantization(StrEnum):
     """
-    Form of the linear layers' weights; `auto` = the first of none, int8 and nf4 that fits the memory.
+    Form of the weights: linear layers in 8 or 4 bits, or, with `offload`, the decoder layers that do not fit in the CPU's memory (for a CPU: on disk), from where each step fetches them; `auto` = the first of none, int8, nf4 and offload that fits.
     """
 
     none = 'none'
     int8 = 'int8'
     nf4 = 'nf4'
+    offload = 'offload'
     auto = 'auto'
 
 
@@ -57,7 +58,11 @@ class ChatConfig(BaseModel):
         ),
     ] = []
     device: Annotated[
-        str, Field(description='`auto`, or a torch device such as `cpu` or `cuda:0`.', min_length=1)
+        str,
+        Field(
+            description='`auto` (an accelerator, else the CPU), or a torch device such as `cpu`, `cuda` or `cuda:0`; of several a model goes where it fits best.',
+            min_length=1,
+        ),
     ] = 'auto'
     dtype: Annotated[
         Dtype,
@@ -68,7 +73,7 @@ class ChatConfig(BaseModel):
     quantization: Annotated[
         Quantization,
         Field(
-            description="Form of the linear layers' weights; `auto` = the first of none, int8 and nf4 that fits the memory.",
+            description="Form of the weights: linear layers in 8 or 4 bits, or, with `offload`, the decoder layers that do not fit in the CPU's memory (for a CPU: on disk), from where each step fetches them; `auto` = the first of none, int8, nf4 and offload that fits.",
             title='Quantization',
         ),
     ] = Quantization.none
@@ -84,6 +89,14 @@ class ChatConfig(BaseModel):
     prefill_tokens: Annotated[
         int, Field(description='Prompt tokens admitted in one step while others decode.', ge=16)
     ] = 2048
+    kept_prompts: Annotated[
+        int,
+        Field(
+            description='Ended answers whose keys and values stay in memory, so that a prompt that begins like one runs only what is new; 0 = none.',
+            ge=0,
+            le=1024,
+        ),
+    ] = 8
     threads: Annotated[
         int | None, Field(description='CPU threads of torch; unset = all cores.', ge=1)
     ] = None

@@ -17,3 +17,4 @@ class DecisionKind(StrEnum):
     waiting = 'waiting'
     refused = 'refused'
     failed = 'failed'
+    learned = 'learned'

@@ -23,5 +23,8 @@ class OpenAIFunction(BaseModel):
         dict[str, Any] | None, Field(description='JSON Schema of its arguments.')
     ] = None
     strict: Annotated[
-        bool | None, Field(description='Accepted; arguments are not constrained.')
+        bool | None,
+        Field(
+            description="Accepted for OpenAI's clients; arguments are held to the schema where `tool_choice` forces a call."
+        ),
     ] = None

@@ -26,3 +26,9 @@ class ResidencyUpdate(BaseModel):
             le=100,
         ),
     ] = None
+    relearn: Annotated[
+        bool,
+        Field(
+            description='Forget at the next load what its device was found to bear when it ran out of memory.'
+        ),
+    ] = False

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import prompt_tokens_details as prompt_tokens_details_1
+
 
 class Usage(BaseModel):
     """
@@ -22,6 +24,12 @@ class Usage(BaseModel):
     ]
     completion_tokens: Annotated[int, Field(description='Tokens generated.', ge=0)]
     total_tokens: Annotated[int, Field(description='Sum of both.', ge=0)]
+    prompt_tokens_details: Annotated[
+        prompt_tokens_details_1.PromptTokensDetails | None,
+        Field(
+            description="Of the prompt's tokens, those that were not run again; null where that is not known."
+        ),
+    ] = None
     queue_ms: Annotated[
         float,
         Field(description='Milliseconds the request waited for a place in the batch.', ge=0.0),

@@ -1,5 +1,6 @@
 """The faces of the lab in a notebook and in Voilà; they reach it only through its client."""
 
 from lab.widgets.chat import ChatDashboard
+from lab.widgets.memory import MemoryMonitor
 
-__all__ = ["ChatDashboard"]
+__all__ = ["ChatDashboard", "MemoryMonitor"]

@@ -1,16 +1,20 @@
 """The unmodified `openai` client for Python."""
 
+import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import openai
 import pytest
+from jsonschema import Draft202012Validator
 from openai import AsyncOpenAI
 from openai.types.chat import (
     ChatCompletionFunctionToolParam,
     ChatCompletionMessageParam,
     ChatCompletionUserMessageParam,
 )
+
+from pydantic import BaseModel, Field
 
 from tests.api_server import Api
 
@@ -30,6 +34,14 @@ CLOCK: ChatCompletionFunctionToolParam = {
         "parameters": {"type": "object", "properties": {}},
     },
 }
+
+
+class Visit(BaseModel):
+    """A form of an answer, as people write it for the client."""
+
+    city: Literal["Paris", "Oslo"]
+    nights: Annotated[int, Field(ge=0, le=99)]
+    friends: Annotated[list[Literal["Ann", "Bo"]], Field(max_length=2)]
 
 
 @pytest.fixture
@@ -59,6 +71,24 @@ async def test_the_same_seed_gives_the_same_text_streamed_or_not(client: AsyncOp
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
     assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+async def test_a_conversation_that_goes_on_is_not_run_again(client: AsyncOpenAI) -> None:
+    messages: list[Any] = [{"role": "user", "content": "My dog is called Zamiko."}]
+    cached: list[int] = []
+    n_tokens: list[int] = []
+    for question in ("What is my dog called?", "Who are you?"):
+        said = await client.chat.completions.create(
+            model="lab-tiny", temperature=0, messages=messages
+        )
+        assert said.usage is not None
+        assert said.usage.prompt_tokens_details is not None
+        cached.append(said.usage.prompt_tokens_details.cached_tokens or 0)
+        n_tokens.append(said.usage.total_tokens)
+        messages.append({"role": "assistant", "content": said.choices[0].message.content})
+        messages.append({"role": "user", "content": question})
+
+    assert cached[1] >= n_tokens[0] - 2  # all but the end of the answer
 
 
 async def test_a_stop_text_ends_the_answer(client: AsyncOpenAI) -> None:
@@ -195,3 +225,52 @@ async def test_penalties_and_bias_change_the_answer(client: AsyncOpenAI) -> None
     assert await text(**hot, frequency_penalty=2) != await text(**hot, frequency_penalty=-2)
     assert await text(extra_body={"min_p": 1.0}, temperature=1.5) == plain
     assert await text(extra_body={"repetition_penalty": 5.0}) != plain
+
+
+async def test_an_answer_is_parsed_into_the_form_it_was_asked_for(client: AsyncOpenAI) -> None:
+    for seed in range(4):
+        answer = await client.chat.completions.parse(
+            **{**QUESTION, "max_tokens": 300, "temperature": 1, "seed": seed},
+            response_format=Visit,
+        )
+
+        assert isinstance(answer.choices[0].message.parsed, Visit)
+        assert answer.choices[0].finish_reason == "stop"
+
+
+async def test_an_answer_that_is_cut_is_no_parsed_one(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.LengthFinishReasonError):
+        await client.chat.completions.parse(**{**QUESTION, "max_tokens": 3}, response_format=Visit)
+
+
+async def test_a_streamed_form_is_the_same(client: AsyncOpenAI) -> None:
+    asked: dict[str, Any] = {**QUESTION, "max_tokens": 300, "response_format": {"type": "json_object"}}
+    whole = await client.chat.completions.create(**asked)
+    stream = await client.chat.completions.create(**asked, stream=True)
+    text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    assert text == whole.choices[0].message.content
+    assert whole.choices[0].finish_reason == "length" or isinstance(json.loads(text), dict)
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "book"}}])
+async def test_a_tool_is_called_where_it_must_be(client: AsyncOpenAI, choice: Any) -> None:
+    parameters = Visit.model_json_schema()
+    book: ChatCompletionFunctionToolParam = {
+        "type": "function",
+        "function": {"name": "book", "parameters": parameters},
+    }
+
+    answer = await client.chat.completions.create(
+        **{**QUESTION, "max_tokens": 300, "temperature": 1}, tools=[CLOCK, book], tool_choice=choice
+    )
+
+    assert answer.choices[0].finish_reason == "tool_calls"
+    [call] = answer.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    arguments = json.loads(call.function.arguments)
+    assert call.function.name in {"current_time", "book"}
+    if choice != "required":
+        assert call.function.name == "book"
+    if call.function.name == "book":
+        Draft202012Validator(parameters).validate(arguments)

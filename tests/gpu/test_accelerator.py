@@ -103,6 +103,8 @@ def test_recorded_steps_score_as_launched_ones_do(there: TransformersChat) -> No
     for n_rows in (1, 3, 12, 9, 2):  # rows and tokens grow past what was recorded, and shrink
         for position in (0, 1, 254):
             places = [position + row % 2 for row in range(n_rows)]
+            for cache, step in zip(caches, (recorded, launched), strict=True):
+                assert cache.make_room(*step.size(n_rows, position + 2))
             tokens = [7 + row for row in range(n_rows)]
             scores, expected = (s.logits(tokens, places) for s in (recorded, launched))
             torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-3)

@@ -32,6 +32,11 @@ def called(name: str) -> dict[str, Any]:
     return {"role": "assistant", "tool_calls": [{"id": "c", "function": function}]}
 
 
+def schema(described: Any) -> dict[str, Any]:
+    """Return the wish for an answer of a JSON Schema."""
+    return {"type": "json_schema", "json_schema": {"name": "it", "schema": described}}
+
+
 def shown(kind: str, **about: str) -> dict[str, Any]:
     """Return a message with something else than text beside its text."""
     pieces = [{"type": "text", "text": "What is it?"}, {"type": kind, kind: about}]
@@ -50,14 +55,18 @@ def shown(kind: str, **about: str) -> dict[str, Any]:
         (hello(n=200), 400, "`n`"),
         (hello(n=0), 400, "`n`"),
         (hello(max_tokens=0), 400, "`max_tokens`"),
-        (hello(response_format={"type": "json_object"}), 400, "no answer to a format other"),
+        (hello(response_format={"type": "yaml"}), 400, "`response_format.type`"),
+        (hello(response_format={"type": "json_schema"}), 400, "`response_format` needs"),
+        (hello(response_format=schema(False)), 400, "the schema is false"),
+        (hello(response_format=schema({"uniqueItems": True})), 400, "`uniqueItems` at #"),
         (hello(frequency_penalty=2.5), 400, "`frequency_penalty`: Input should be less than"),
         (hello(top_logprobs=3), 400, "`top_logprobs` needs `logprobs`: true"),
         (hello(logprobs=True, top_logprobs=21), 400, "`top_logprobs`"),
         (hello(logit_bias={"9999": 1}), 400, "`logit_bias` names '9999', and the tokens of"),
         (hello(logit_bias={"3": 101}), 400, "`logit_bias"),
-        (hello(tool_choice="required"), 400, "`tool_choice`: this lab lets the model choose"),
-        (hello(tool_choice={"type": "function"}), 400, "`tool_choice`: this lab lets the model"),
+        (hello(tool_choice="required"), 400, "wants a tool called, and the tools given are: none"),
+        (hello(tool_choice="maybe"), 400, "`tool_choice` must be"),
+        (hello(tool_choice={"type": "function"}), 400, "`tool_choice` must be"),
         (hello(flavour="mint"), 400, "`flavour`"),
         (hello() | {"messages": []}, 400, "`messages`"),
         (hello() | {"messages": [{"role": "system"}]}, 400, "nothing to answer"),

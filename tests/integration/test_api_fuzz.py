@@ -20,6 +20,7 @@ TOKEN = "fuzz"
 FEW = {"type": "integer", "minimum": 1, "maximum": 4}
 PARAMETERS = "#/components/schemas/GenerationParameters"
 HERE = {"type": "string", "enum": ["lab-tiny"]}
+TOO_MUCH = {"type": "number", "minimum": 100_000, "maximum": 1_000_000}
 NIGHTLY = {
     "cron": {"type": "string", "enum": ["30 2 * * *"]},
     "evaluation": {"type": "string", "enum": ["long_memory"]},
@@ -45,7 +46,7 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with requests for answers that are there, and short."""
+    """Return the document with requests for what is there, is short, and ends."""
     schemas = document["components"]["schemas"]
     chat, turn, sampling = (
         schemas[name] for name in ("ChatCompletionRequest", "ChatTurn", "GenerationParameters")
@@ -56,6 +57,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     turn["required"] += ["parameters"]
     sampling["properties"]["max_new_tokens"] = FEW
     sampling["required"] = ["max_new_tokens"]
+    schemas["LeaseRequest"]["properties"] |= {"gb": TOO_MUCH}
     schemas["ScheduleRequest"]["properties"] |= NIGHTLY
     return document
 

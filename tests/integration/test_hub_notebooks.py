@@ -1,6 +1,9 @@
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import httpx
+import psutil
 import pytest
 
 from tests.kernels import Kernel, open_kernel
@@ -13,6 +16,14 @@ from lab import connect
 lab = connect()
 answer = await lab.chat("Say hello.", seed=1)
 print(answer.text)
+"""
+
+REPORT = """
+import sys
+report = await lab.residents.report()
+copies = [one for one in report.models if one.model == "lab-tiny"]
+loads = [one for one in report.decisions if one.model == "lab-tiny" and one.kind == "loaded"]
+print(len(copies), len(loads), copies[0].used_bytes, "torch" in sys.modules)
 """
 
 
@@ -83,3 +94,32 @@ async def test_a_new_home_has_the_labs_notebooks(kernel: Kernel) -> None:
     )
 
     assert found.strip() == "True"
+
+
+async def test_kernels_of_three_people_use_one_copy_of_a_model(
+    stack: RunningStack, kernel: Kernel
+) -> None:
+    """No kernel loads anything, and the lab loads the model once for all."""
+    api = psutil.Process(stack.process("api").pid)
+    async with AsyncExitStack() as opened:
+        kernels = [kernel]
+        for name in ("bea", "cai"):
+            visitor = stack.visitor(name, stack.add_user(name))
+            person = await opened.enter_async_context(visitor)
+            await person.start_server()
+            place = open_kernel(stack.url, name, await person.token())
+            kernels.append(await opened.enter_async_context(place))
+        await kernel.run(FRESH_NOTEBOOK)
+        by_one = await kernel.run(REPORT)
+        before = api.memory_info().rss
+        printed = await asyncio.gather(*(one.run(FRESH_NOTEBOOK) for one in kernels))
+        by_three = await asyncio.gather(*(one.run(REPORT) for one in kernels))
+        grown = api.memory_info().rss - before
+
+    weights = int(by_one.split()[2])
+    assert all(text.strip() for text in printed)
+    for report in by_three:
+        n_copies, n_loads, n_bytes, has_torch = report.split()
+        assert (n_copies, n_loads, has_torch) == ("1", "1", "False")
+        assert int(n_bytes) < 1.5 * weights  # only keys and values came to it
+    assert grown < 2 * weights

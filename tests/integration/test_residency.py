@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -15,7 +17,13 @@ from lab.cli import main
 from lab.client import connect
 from lab.config import load_settings
 from lab.db import Database
-from lab.errors import ConflictError, PermissionDeniedError, UnknownModelError
+from lab.errors import (
+    ConflictError,
+    InputError,
+    NoRoomError,
+    PermissionDeniedError,
+    UnknownModelError,
+)
 from lab.pipelines.catalog import Catalog
 from lab.pipelines.load import foretell_embedding
 from lab.pipelines.memory import memory_needs
@@ -179,6 +187,74 @@ async def hers_refusal(api: Api, key: str) -> str:
     error = response.json()["error"]
     assert error["code"] == "no_room"
     return str(error["message"])
+
+
+async def test_a_program_has_memory_for_its_own_use(
+    api: Api, ann: str, bob: str, owner: User
+) -> None:
+    async with connect(api.url, ann) as hers, connect(api.url, bob) as his:
+        await hers.chat("Hi.", model="first", max_new_tokens=4)
+        report = await hers.residents.report()
+        size = next(one.taken_bytes for one in report.models if one.model == "first")
+        async with hers.lease(gb=size / 1e9, purpose="training") as memory:
+            waiting = asyncio.create_task(hers.chat("Hi.", model="first", max_new_tokens=4))
+            await asyncio.sleep(0.5)
+            assert not waiting.done()  # no model is loaded into it
+            seen = await his.residents.report()
+        assert (await waiting).text
+        left = await hers.residents.report()
+
+    (lease,) = [one for one in seen.models if one.model == memory.name]
+    assert (lease.taken_bytes, lease.device) == (memory.n_bytes, "cpu")
+    assert [(one.purpose, one.owner_id) for one in lease.leases] == [("training", None)]
+    assert "first" not in {one.model for one in seen.models}
+    evicted = [one for one in seen.decisions if one.kind is DecisionKind.evicted]
+    assert f"go to `{memory.name}`" in evicted[0].reason
+    assert memory.name not in {one.model for one in left.models}
+
+
+async def test_a_lease_ends_with_the_program_that_has_it(api: Api, ann: str) -> None:
+    program = (
+        "import asyncio, lab\n"
+        "async def main():\n"
+        "    async with lab.connect() as client, client.lease(gb=0.0001, purpose='forgotten'):\n"
+        "        print('held', flush=True)\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    wiring = {"LAB_API_URL": api.url, "LAB_API_KEY": ann, "PATH": os.defpath}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, env=wiring, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"held\n"
+    assert await purposes(api, ann) == ["forgotten"]
+    process.kill()
+    await process.wait()
+    async with asyncio.timeout(15):
+        while await purposes(api, ann):
+            await asyncio.sleep(0.1)
+
+
+async def purposes(api: Api, key: str) -> list[str]:
+    async with connect(api.url, key) as lab:
+        models = (await lab.residents.report()).models
+    return [lease.purpose for one in models for lease in one.leases]
+
+
+async def test_what_cannot_be_leased_is_refused(api: Api, ann: str) -> None:
+    async with connect(api.url, ann) as lab:
+        for refusal, wish in (
+            (r"needs 5\.0 GB for its own use.*Ask for less", {"gb": 5}),
+            ("`tpu:9` is no device", {"gb": 1, "device": "tpu:9"}),
+            ("gb", {"gb": -1}),
+        ):
+            with pytest.raises((NoRoomError, InputError), match=refusal):
+                async with lab.lease(**wish):
+                    pass
+        with pytest.raises(KeyError, match="of the block"):
+            async with lab.lease(gb=0.0001):
+                raise KeyError("of the block")
 
 
 async def test_metrics_tell_the_memory(api: Api, ann: str) -> None:

@@ -225,7 +225,12 @@ def test_models_show_tells_each_forms_needs_and_which_fits(monkeypatch: pytest.M
     monkeypatch.setenv("LAB_CHAT_QUANTIZATION", "auto")
     auto = runner.invoke(main, ["models", "show", "lab-tiny"])
 
-    assert [line.split()[0] for line in shown.stdout.splitlines()[1:4]] == ["none", "int8", "nf4"]
+    assert [line.split()[0] for line in shown.stdout.splitlines()[1:5]] == [
+        "none",
+        "int8",
+        "nf4",
+        "offload",
+    ]
     assert "It would be loaded as none." in shown.output
     assert told["chosen"] == "none"
     assert told["needs"]["none"]["weights"] > 2 * told["needs"]["int8"]["weights"]

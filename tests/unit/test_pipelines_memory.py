@@ -144,9 +144,31 @@ async def test_what_does_not_fit_is_refused_with_what_would(folder: Path) -> Non
         await asked.load("default")
     auto = factory_of(folder, needed[Quantization.nf4] * 0.5, quantization="auto")
     with pytest.raises(
-        ModelLoadError, match=r"In 4 bits it would need .* a smaller LAB_CHAT_PREFILL_TOKENS"
+        ModelLoadError, match=r"As \w+ it would need .* a smaller LAB_CHAT_PREFILL_TOKENS"
     ):
         await auto.load("default")
+
+
+async def test_a_model_that_fits_in_no_form_is_offloaded_and_answers_the_same(folder: Path) -> None:
+    needed = needs(folder)
+    limit = needed[Quantization.offload] * 2.2
+    assert limit < needed[Quantization.none]
+    factory = factory_of(folder, limit, quantization="offload")
+    async with factory.chat("default") as chat:
+        network = cast("TransformersChat", chat)._network
+        offloaded = await run_pipeline(chat, HELLO, GenerationParameters(max_new_tokens=8))
+        (there,) = factory.residency().models
+        n_layers = len({n.split(".")[2] for n, p in network.named_parameters() if p.is_meta})
+    await factory.aclose()
+    whole = factory_of(folder, 1)
+    async with whole.chat("default") as chat:
+        answer = await run_pipeline(chat, HELLO, GenerationParameters(max_new_tokens=8))
+    await whole.aclose()
+
+    assert offloaded.content == answer.content
+    assert there.form == Quantization.offload
+    assert there.used_bytes <= there.foretold_bytes <= limit * 1e9
+    assert 0 < n_layers < 4  # of four; the others lie in memory
 
 
 async def test_a_model_in_memory_takes_what_was_foretold() -> None:

@@ -4,32 +4,39 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 
 import pytest
 
 from lab.errors import ConflictError, ModelLoadError, NoRoomError, UnavailableError
 from lab.pipelines.ledger import Ledger
 from lab.pipelines.need import MemoryNeed, Prospect
-from lab.pipelines.residency import Loader, Residents
+from lab.pipelines.residency import Growth, Loader, Residents
 from lab.schemas.chat_config import Quantization
 from lab.schemas.decision_kind import DecisionKind
-from lab.schemas.model import Model
 from lab.schemas.residency_state import ResidencyState
-from lab.schemas.task import Task
 
 DEVICE = "cpu"
 FREE = 1_000_000
 NONE = Quantization.none
 
 
+def size_of(name: str) -> int:
+    """Return the bytes that the name of a model says."""
+    return int(name.split("-")[1])
+
+
 class Weights:
     """A pipeline that is nothing but its bytes."""
 
-    def __init__(self, device: "Device", model: Model, n_bytes: int) -> None:
-        self.model = model
+    def __init__(self, device: "Device", name: str, n_bytes: int) -> None:
+        self.name = name
         self.n_bytes = n_bytes
         self._device = device
         device.alive.append(self)
+
+    def rest(self) -> None:
+        self.n_bytes = size_of(self.name)
 
     def close(self) -> None:
         self._device.alive.remove(self)
@@ -40,30 +47,35 @@ class Device:
     """A device of 1,000 bytes; a model's number in its name is what it takes."""
 
     def __init__(self) -> None:
+        self.devices = [DEVICE]
         self.alive: list[Weights] = []
         self.loads: list[str] = []
         self.faults: list[Exception] = []
+        self.growths: dict[str, Growth] = {}
         self.go = threading.Event()
         self.go.set()
-        self.loader = Loader(self.foretell, self.load)
+
+    def loader(self, name: str) -> Loader[Weights]:
+        return Loader(partial(self.foretell, name), partial(self.load, name))
 
     @property
     def used(self) -> int:
         return sum(one.n_bytes for one in self.alive)
 
-    def foretell(self, model: Model) -> Prospect:
-        size = int(model.id.split("-")[1])
+    def foretell(self, name: str) -> Prospect:
+        size = size_of(name)
         forms = {NONE: size, Quantization.int8: size // 2, Quantization.nf4: size // 4}
-        wanted = Quantization.auto if model.id.startswith("auto") else NONE
+        wanted = Quantization.auto if name.startswith("auto") else NONE
         needs = {form: MemoryNeed(n, 0, 0) for form, n in forms.items()}
-        return Prospect(model.id, DEVICE, "to answer", "LAB_STEP", needs, wanted)
+        return Prospect(name, self.devices, "to answer", "Ask for less.", needs, wanted)
 
-    def load(self, model: Model, form: Quantization) -> Weights:
-        self.loads.append(model.id)
+    def load(self, name: str, form: Quantization, growth: Growth) -> Weights:
+        self.loads.append(name)
+        self.growths[name] = growth
         assert self.go.wait(10)
         if self.faults:
             raise self.faults.pop()
-        return Weights(self, model, self.foretell(model).needs[form].total)
+        return Weights(self, name, self.foretell(name).needs[form].total)
 
 
 class Lab:
@@ -76,8 +88,7 @@ class Lab:
         self.residents = Residents(self.ledger, wait_s=wait_s, on_import=lambda: None)
 
     def lease(self, name: str) -> AbstractAsyncContextManager[Weights]:
-        model = Model(id=name, task=Task.chat, source=name)
-        return self.residents.lease(model, self.device.loader, purpose="answer")
+        return self.residents.lease(name, self.device.loader(name), purpose="answer")
 
     async def touch(self, *names: str) -> None:
         """Use models one after the other, a second each."""
@@ -125,9 +136,9 @@ async def test_many_who_ask_at_once_load_once(lab: Lab) -> None:
             *(stack.enter_async_context(lab.lease("a-400")) for _ in range(8))
         )
         assert len({id(one) for one in found}) == 1
-        assert len(lab.ledger.holdings["a-400"].leases) == 8
+        assert len(lab.ledger.holdings["a-400"].uses) == 8
     assert lab.device.loads == ["a-400"]
-    assert not lab.ledger.holdings["a-400"].leases
+    assert not lab.ledger.holdings["a-400"].uses
 
 
 async def test_an_unused_model_leaves_for_another_and_both_are_told_of(lab: Lab) -> None:
@@ -251,7 +262,7 @@ async def test_eight_clients_take_turns_at_two_models_that_do_not_fit_together(l
             async with lab.lease(name) as weights:
                 for _ in range(3):
                     await asyncio.sleep(0)
-                    assert weights.model.id == name
+                    assert weights.name == name
                     assert weights.n_bytes == 600  # never taken away in between
 
     await asyncio.gather(*(client(i) for i in range(8)))
@@ -318,7 +329,7 @@ async def test_who_gives_up_does_not_end_the_load(lab: Lab) -> None:
     await patient
 
     assert impatient.cancelled()
-    assert not lab.ledger.holdings["a-400"].leases
+    assert not lab.ledger.holdings["a-400"].uses
 
 
 async def test_who_gives_up_waiting_lets_the_others_pass(lab: Lab) -> None:
@@ -335,10 +346,10 @@ async def test_who_gives_up_waiting_lets_the_others_pass(lab: Lab) -> None:
 async def test_unload_is_for_models_that_nobody_uses(lab: Lab) -> None:
     async with lab.lease("a-600"):
         with pytest.raises(ConflictError, match="1 leases"):
-            await lab.residents.unload("a-600")
-    await lab.residents.unload("a-600")
+            await lab.residents.unload("a-600", "asked for")
+    await lab.residents.unload("a-600", "asked for")
     assert lab.device.used == 0
-    await lab.residents.unload("a-600")  # as asked for: it is not there
+    await lab.residents.unload("a-600", "asked for")  # as asked for: it is not there
 
 
 async def test_closing_ends_who_waits(device: Device) -> None:
@@ -377,3 +388,95 @@ async def test_who_has_a_model_gets_a_second_that_fits_before_those_who_wait(lab
         async with lab.lease("c-200"):
             assert not waiting.done()
     await waiting
+
+
+async def test_who_never_fits_beside_what_grew_is_refused_at_once(lab: Lab) -> None:
+    """Answers that made a model grow beyond the budget are no room for others."""
+    async with lab.lease("a-600") as weights:
+        weights.n_bytes = 1300
+        with pytest.raises(NoRoomError, match="`b-1100` does not fit"):
+            await lab.touch("b-1100")
+        weights.n_bytes = 600
+
+
+@pytest.fixture
+def two(lab: Lab) -> Lab:
+    lab.device.devices = ["one", "two"]
+    return lab
+
+
+def places(lab: Lab) -> dict[str, str]:
+    return {name: holding.device for name, holding in lab.ledger.holdings.items()}
+
+
+async def test_a_model_goes_where_nobody_has_to_leave(two: Lab) -> None:
+    await two.touch("a-600", "b-600", "c-300")
+
+    assert places(two) == {"a-600": "one", "b-600": "two", "c-300": "one"}
+    assert two.said(DecisionKind.evicted) == []
+
+
+async def test_a_model_goes_where_it_can_be_in_its_best_form(two: Lab) -> None:
+    two.ledger.pin("a-600", pinned=True)
+    await two.touch("a-600", "b-300", "auto-900")
+
+    assert places(two) == {"a-600": "one", "auto-900": "two"}  # after b-300 left
+    assert two.ledger.holdings["auto-900"].form is NONE
+
+
+async def test_who_waits_for_a_device_takes_whichever_is_free_first(two: Lab) -> None:
+    ended = asyncio.Event()
+    async with two.lease("a-600"):
+        using = asyncio.create_task(two.use("b-600", ended))
+        await settled()
+        waiting = asyncio.create_task(two.touch("c-600"))
+        await settled()
+        assert not waiting.done()
+        ended.set()
+        await asyncio.gather(using, waiting)
+    assert places(two) == {"a-600": "one", "c-600": "two"}
+
+
+async def test_what_fits_no_device_is_refused_by_the_largest(two: Lab) -> None:
+    two.ledger.pin("a-600", pinned=True)
+    await two.touch("a-600")
+    with pytest.raises(NoRoomError, match="of two"):
+        await two.touch("b-1100")
+
+
+async def test_what_always_stays_cannot_be_unpinned(device: Device) -> None:
+    ledger = Ledger(1000, lambda _: FREE, always=["a-600"])
+    with pytest.raises(ConflictError, match="`a-600` always stays"):
+        ledger.pin("a-600", pinned=False)
+    ledger.pin("a-600", pinned=True)  # which it is
+
+
+async def test_a_model_in_use_grows_where_there_is_room(lab: Lab) -> None:
+    async with lab.lease("a-600"):
+        growth = lab.device.growths["a-600"]
+        assert growth(900)
+        assert growth(1000)
+        assert not growth(1001)
+        with pytest.raises(NoRoomError):  # what is promised is taken
+            await lab.touch("a-600", "b-100")
+
+
+async def test_unused_models_leave_for_one_that_grows(lab: Lab) -> None:
+    await lab.touch("b-300")
+    async with lab.lease("a-600"):
+        growth = lab.device.growths["a-600"]
+        assert not growth(800)
+        await settled()
+        assert lab.there == {"a-600"}
+        assert "go to `a-600`, whose answers grow" in lab.said(DecisionKind.evicted)[0][1]
+        assert growth(800)
+
+
+async def test_an_unused_model_gives_back_what_it_grew_by_before_anybody_leaves(lab: Lab) -> None:
+    async with lab.lease("a-300") as weights:
+        assert lab.device.growths["a-300"](900)
+        weights.n_bytes = 900
+    await lab.touch("b-600")
+
+    assert lab.there == {"a-300", "b-600"}
+    assert lab.device.used == 900

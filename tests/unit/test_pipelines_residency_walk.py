@@ -26,6 +26,7 @@ from lab.errors import ConflictError, NoRoomError, UnavailableError
 from lab.pipelines import pipeline_factory, run_pipeline
 from lab.pipelines.chat import TransformersChat
 from lab.pipelines.memory import memory_needs, network_bytes
+from lab.pipelines.residency import Growth, Loader
 from lab.protocols import ChatPipeline
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.chat_message import ChatMessage
@@ -34,6 +35,7 @@ from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
 from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.residency_state import ResidencyState
+from lab.schemas.residency_update import ResidencyUpdate
 from lab.schemas.role import Role
 
 N_STEPS = int(os.environ.get("LAB_TEST_STEPS", "300"))
@@ -85,6 +87,7 @@ class Walk(RuleBasedStateMachine):
         self.alive: weakref.WeakSet[TransformersChat] = weakref.WeakSet()
         self.users: list[User] = []
         self.fault: Exception | None = None
+        self.n_out_of_memory = 0
         needs = {
             name: memory_needs(AutoConfig.from_pretrained(folder), torch.float32, n_tokens=64)
             for name, folder in zip(NAMES, self.folders, strict=True)
@@ -96,17 +99,29 @@ class Walk(RuleBasedStateMachine):
         )
         residency = ResidencyConfig(memory_gb=self.budget / 1e9, wait_s=WAIT_S)
         self.factory = pipeline_factory(config, EmbeddingConfig(), residency)
-        load = self.factory._load_chat
+        plain = self.factory._chat_loader
 
-        def watched(model: Model, form: Quantization) -> TransformersChat:
-            if self.fault:
-                fault, self.fault = self.fault, None
-                raise fault
-            chat = load(model, form)
-            self.alive.add(chat)
-            return chat
+        def watched(model: Model) -> Loader[TransformersChat]:
+            loader = plain(model)
 
-        self.factory._chats = type(self.factory._chats)(self.factory._foretell_chat, watched)
+            def load(form: Quantization, growth: Growth) -> TransformersChat:
+                if self.fault:
+                    fault, self.fault = self.fault, None
+                    raise fault
+                chat = loader.load(form, growth)
+                chat._network.register_forward_pre_hook(self.run_out)
+                self.alive.add(chat)
+                return chat
+
+            return Loader(loader.foretell, load)
+
+        self.factory._chat_loader = watched  # type: ignore[method-assign]
+
+    def run_out(self, *_: object) -> None:
+        """Be out of memory for as many steps as were asked for."""
+        if self.n_out_of_memory:
+            self.n_out_of_memory -= 1
+            raise torch.OutOfMemoryError("The device ran out of memory.")
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -165,16 +180,31 @@ class Walk(RuleBasedStateMachine):
         self.run(work())
 
     @precondition(lambda self: any(user.pipeline for user in self.users))
-    @rule(n_tokens=st.integers(1, 8))
-    def answer(self, n_tokens: int) -> None:
-        async def work() -> None:
+    @rule(n_tokens=st.integers(1, 40), n_answers=st.integers(1, 8))
+    def answer(self, n_tokens: int, n_answers: int) -> None:
+        """All who have a model ask it, some of them for more than there is room for at once."""
+
+        async def one(pipeline: ChatPipeline) -> None:
             parameters = GenerationParameters(max_new_tokens=n_tokens)
-            for user in self.users:
-                if user.pipeline:
-                    answer = await run_pipeline(user.pipeline, HELLO, parameters)
-                    assert answer.usage.completion_tokens == n_tokens
+            with suppress(NoRoomError):
+                answer = await run_pipeline(pipeline, HELLO, parameters)
+                assert answer.usage.completion_tokens == n_tokens
+
+        async def work() -> None:
+            asked = [user.pipeline for user in self.users if user.pipeline]
+            async with asyncio.timeout(20):
+                await asyncio.gather(*(one(each) for each in asked for _ in range(n_answers)))
+            await self._settle()
 
         self.run(work())
+
+    @rule(n_steps=st.integers(1, 6))
+    def run_out_of_memory_in_answers(self, n_steps: int) -> None:
+        self.n_out_of_memory = n_steps
+
+    @rule(name=st.sampled_from(NAMES))
+    def relearn(self, name: str) -> None:
+        self.factory.share(name, ResidencyUpdate(relearn=True))
 
     @rule(name=st.sampled_from(NAMES))
     def unload(self, name: str) -> None:
@@ -202,17 +232,17 @@ class Walk(RuleBasedStateMachine):
         assert sum(one.used_bytes for one in report.models) == truth
         assert sum(one.taken_bytes for one in report.models) <= self.budget
         assert len(there) == len(report.models)
-        assert all(one.used_bytes <= one.foretold_bytes for one in report.models)
+        assert all(one.used_bytes <= one.taken_bytes for one in report.models)
 
     @invariant()
     def who_has_a_model_has_it(self) -> None:
         holdings = self.factory.residents.ledger.holdings
         for user in self.users:
             if user.pipeline:
-                assert id(holdings[user.name].pipeline) == id(user.pipeline)
+                assert id(holdings[user.name].occupant) == id(user.pipeline)
                 assert holdings[user.name].state is ResidencyState.resident
         n_held = sum(user.pipeline is not None for user in self.users)
-        assert sum(len(one.leases) for one in holdings.values()) == n_held
+        assert sum(len(one.uses) for one in holdings.values()) == n_held
 
     def teardown(self) -> None:
         async def work() -> None:

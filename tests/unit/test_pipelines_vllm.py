@@ -120,8 +120,8 @@ async def test_it_gets_a_key_of_its_own_and_no_secret_of_the_lab(
 def test_it_sees_the_devices_from_its_first_on(llama_folder: Path) -> None:
     config = vllm(llama_folder, device="cuda:1", tensor_parallel=2)
 
-    plain = child_environment(config.models[0], {}, "key")
-    mapped = child_environment(config.models[0], {"CUDA_VISIBLE_DEVICES": "4,5,6"}, "key")
+    plain = child_environment(config.models[0], "cuda:1", {}, "key")
+    mapped = child_environment(config.models[0], "cuda:1", {"CUDA_VISIBLE_DEVICES": "4,5,6"}, "key")
 
     assert plain["CUDA_VISIBLE_DEVICES"] == "1,2"
     assert mapped["CUDA_VISIBLE_DEVICES"] == "5,6"

@@ -14,7 +14,7 @@ import structlog
 from pydantic import SecretStr
 
 from lab.errors import ModelLoadError, UnavailableError
-from lab.pipelines.devices import memory_of, torch_device
+from lab.pipelines.devices import candidates, memory_of, torch_device
 from lab.pipelines.need import MemoryNeed, Prospect
 from lab.pipelines.remote.chat import RemoteChat
 from lab.pipelines.remote.client import RemoteClient
@@ -96,6 +96,9 @@ class VllmChat:
             async for delta in deltas:
                 yield delta
 
+    def rest(self) -> None:
+        """Give nothing back: vLLM keeps what it was given."""
+
     def close(self) -> None:
         """End the process."""
         self._child.close()
@@ -105,11 +108,15 @@ def foretell_vllm(model: Model, config: VllmConfig) -> Prospect:
     """Return the memory that a model's process is given: what the settings say."""
     settings = settings_of(model, config)
     n_bytes = int(settings.memory_gb * 1e9)
+    n_devices = settings.tensor_parallel * settings.pipeline_parallel
+    found = candidates(settings.device)
+    firsts = found[: max(len(found) - n_devices + 1, 1)]  # further parts take those after
     return Prospect(
         model.id,
-        str(torch_device(settings.device)),
+        [str(device) for device in firsts],
         "under vLLM",
-        "`memory_gb` in vllm.models",
+        "Give it less `memory_gb` in vllm.models, choose a smaller model, or a device with more "
+        "memory.",
         {Quantization.none: MemoryNeed(n_bytes, 0, 0)},
     )
 
@@ -117,6 +124,7 @@ def foretell_vllm(model: Model, config: VllmConfig) -> Prospect:
 def load_vllm(
     model: Model,
     config: VllmConfig,
+    device: str,
     tally: Tally | None = None,
     lab_closes: threading.Event | None = None,
     environ: Mapping[str, str] = os.environ,  # noqa: TID251 - handed on, not read
@@ -130,6 +138,8 @@ def load_vllm(
         Its entry in the catalog.
     config : VllmConfig
         How it is started.
+    device : str
+        Its first device.
     tally : Tally, optional
         Where its tokens are counted.
     lab_closes : threading.Event, optional
@@ -153,10 +163,10 @@ def load_vllm(
                 config,
                 settings,
                 port=port,
-                share=n_bytes / memory_of(torch_device(settings.device)),
+                share=n_bytes / memory_of(torch_device(device)),
                 search=environ.get("PATH", os.defpath),
             ),
-            environment=child_environment(settings, environ, key),
+            environment=child_environment(settings, device, environ, key),
             health_url=f"{url}/health",
             start_timeout_s=config.start_timeout_s,
             stop_timeout_s=config.stop_timeout_s,
@@ -192,13 +202,15 @@ def settings_of(model: Model, config: VllmConfig) -> VllmModel:
     return next(one for one in config.models if model_id(one) == model.id)
 
 
-def child_environment(settings: VllmModel, environ: Mapping[str, str], key: str) -> dict[str, str]:
+def child_environment(
+    settings: VllmModel, device: str, environ: Mapping[str, str], key: str
+) -> dict[str, str]:
     """Return the variables of vLLM's process: ours without the lab's secrets, and its devices."""
     theirs = {name: value for name, value in environ.items() if not name.startswith(OURS)}
-    device = torch_device(settings.device)
-    if device.type == "cuda":
+    place = torch_device(device)
+    if place.type == "cuda":
         n_devices = settings.tensor_parallel * settings.pipeline_parallel
-        first = device.index or 0
+        first = place.index or 0
         visible = [part for part in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part]
         numbers = range(first, first + n_devices)
         theirs["CUDA_VISIBLE_DEVICES"] = ",".join(
