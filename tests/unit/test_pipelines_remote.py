@@ -532,6 +532,17 @@ async def test_the_key_of_a_file_is_read_for_every_request(peer: Peer, tmp_path:
     assert keys == ["Bearer first", "Bearer second"]
 
 
+async def test_what_a_server_had_in_its_cache_is_passed_on(peer: Peer) -> None:
+    counts = {"prompt_tokens": 9, "completion_tokens": 1}
+    told = event({"choices": [], "usage": counts | {"prompt_tokens_details": {"cached_tokens": 8}}})
+    peer.answers[CHAT] = [stream_of(chunk({"content": "Hi"}, finish_reason="stop"), told)]
+
+    details = (await ask(peer)).usage.prompt_tokens_details
+
+    assert details is not None
+    assert details.cached_tokens == 8
+
+
 async def test_a_server_that_tells_no_usage_has_it_estimated(peer: Peer) -> None:
     peer.answers[CHAT] = [stream_of(chunk({"content": "Good day"}), chunk(finish_reason="stop"))]
 

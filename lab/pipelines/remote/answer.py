@@ -42,6 +42,8 @@ class Counts:
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int | None
+    """Of the prompt's, those that were not run again; None where the server does not say."""
 
 
 @dataclass(slots=True)
@@ -83,7 +85,12 @@ class Answer:
             If it is no piece of a chat completion.
         """
         if usage := chunk.get("usage"):
-            self.counts = Counts(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
+            details = usage.get("prompt_tokens_details") or {}
+            self.counts = Counts(
+                int(usage["prompt_tokens"]),
+                int(usage["completion_tokens"]),
+                details.get("cached_tokens"),
+            )
         choices = chunk.get("choices") or []
         if not choices:
             return []

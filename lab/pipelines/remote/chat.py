@@ -18,6 +18,7 @@ from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
+from lab.schemas.prompt_tokens_details import PromptTokensDetails
 from lab.schemas.tool import Tool
 from lab.schemas.tool_choice import ToolChoice
 from lab.schemas.tool_choice_mode import ToolChoiceMode
@@ -191,18 +192,21 @@ class RemoteChat:
         self, answer: Answer, messages: Sequence[ChatMessage], tools: Sequence[Tool]
     ) -> Usage:
         """Return what an answer cost, and let the counter learn from it."""
-        counts = answer.counts
+        counts, details = answer.counts, None
         if counts is None:
             prompt = self.count_tokens(messages, tools)
             written = sum(map(self.count_text, answer.texts))
         else:
             prompt, written = counts.prompt_tokens, counts.completion_tokens
             self._counter.learn(messages, tools, prompt)
+            if counts.cached_tokens is not None:
+                details = PromptTokensDetails(cached_tokens=counts.cached_tokens)
         self._tally.prompt_tokens += prompt
         self._tally.generated_tokens += written
         return Usage(
             prompt_tokens=prompt,
             completion_tokens=written,
             total_tokens=prompt + written,
+            prompt_tokens_details=details,
             estimated=counts is None,
         )
