@@ -51,6 +51,12 @@ class _PipelineCollector(Collector):
         }
         for name, (description, value) in gauges.items():
             yield GaugeMetricFamily(name, description, value=value)
+        remote = GaugeMetricFamily(
+            "lab_remote_streams", "Answers under way at other servers.", labels=["endpoint"]
+        )
+        for endpoint, n_streams in stats.remote_streams.items():
+            remote.add_metric([endpoint], n_streams)
+        yield remote
         yield from self._memory()
         yield CounterMetricFamily(
             "lab_model_evictions", "Models that left memory for others.", value=stats.evictions

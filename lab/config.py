@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from lab.errors import ConfigError, LockedKeyError, UnknownKeyError
 from lab.schemas.config import Config
@@ -26,8 +27,10 @@ CONFIG_FILE = "lab.toml"
 # Variables of the same prefix that wire processes together and are no settings.
 WIRING = frozenset({"LAB_CONFIG_FILE", "LAB_API_URL", "LAB_API_KEY", "LAB_UPDATE_SCREENSHOTS"})
 
-FOLDERS = frozenset({"data.folder", "data.notebooks_folder"})
-MODELS = frozenset({"chat.model", "embedding.model"})
+FOLDERS = frozenset({"data.folder", "data.notebooks_folder", "remotes.endpoints.key_file"})
+MODELS = frozenset(
+    {"chat.model", "embedding.model", "remotes.endpoints.tokenizer", "vllm.models.model"}
+)
 """A folder, or a name that no folder needs to have."""
 
 Values = Mapping[str, Mapping[str, Any]]
@@ -203,9 +206,12 @@ class Settings:
             name = f"{section}.{key}"
             layer = self._origin.get(name, "schema default")
             field = dict(all_keys()).get(name)
-            secret = field is not None and "SecretStr" in str(field.annotation)
+            secret = field is not None and holds_secret(field.annotation)
             came = "**********" if secret else repr(problem["input"])
-            lines.append(f"`{name}` = {came} from {layer} ({env_name(name)}): {problem['msg']}.")
+            within = "".join(f"[{part}]" for part in problem["loc"][2:])
+            lines.append(
+                f"`{name}{within}` = {came} from {layer} ({env_name(name)}): {problem['msg']}."
+            )
         return "\n".join(lines)
 
 
@@ -231,6 +237,18 @@ def env_name(key: str) -> str:
     return ENV_PREFIX + key.replace(".", "_").upper()
 
 
+def holds_secret(annotation: Any) -> bool:
+    """
+    Return whether values of a type are secret, or have a part that is.
+
+    >>> holds_secret(SecretStr | None), holds_secret(list[int])
+    (True, False)
+    """
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(holds_secret(field.annotation) for field in annotation.model_fields.values())
+    return annotation is SecretStr or any(map(holds_secret, get_args(annotation)))
+
+
 def _leaves(layer: Layer) -> Iterator[tuple[str, str, Any]]:
     known = [name for name, _ in all_keys()]
     for section, values in layer.values.items():
@@ -254,15 +272,20 @@ def _placed(values: Mapping[str, Any], start: Path) -> dict[str, Any]:
 
 
 def _absolute(name: str, value: Any, start: Path) -> Any:
+    if isinstance(value, list):
+        return [_absolute(name, item, start) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _absolute(f"{name}.{key}", item, start) for key, item in value.items()}
     if name not in FOLDERS | MODELS or not isinstance(value, str) or not value:
         return value
     folder = start.absolute() / os.path.expanduser(value)
     if name in FOLDERS:
         return str(folder)
     # The default is a model of the package, whatever folder has its name.
-    is_packaged = value == dict(all_keys())[name].default
-    # Unlike `Path.is_dir`, no error where this account may not look.
-    return str(folder) if os.path.isdir(folder) and not is_packaged else value
+    field = dict(all_keys()).get(name)
+    is_packaged = field is not None and value == field.default
+    # Unlike `Path.exists`, no error where this account may not look.
+    return str(folder) if os.path.exists(folder) and not is_packaged else value
 
 
 def _file_layer(path: str | Path | None) -> list[Layer]:
@@ -311,13 +334,25 @@ def _section_model(field: FieldInfo) -> type[BaseModel]:
 
 
 def _shown(value: Any) -> Any:
-    return "**********" if isinstance(value, SecretStr) else value
+    """Return a value as it may be seen: what is secret in it is masked."""
+    if isinstance(value, SecretStr):
+        return "**********"
+    return to_jsonable_python(value) if isinstance(value, list) else value
 
 
 def _as_text(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    return json.dumps(value) if isinstance(value, list) else str(value)
+    return json.dumps(_revealed(value)) if isinstance(value, list) else str(value)
+
+
+def _revealed(value: Any) -> Any:
+    """Return a value of plain types, secrets included: for processes that we trust."""
+    if isinstance(value, BaseModel):
+        return {name: _revealed(item) for name, item in value if item is not None}
+    if isinstance(value, list):
+        return [_revealed(item) for item in value]
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def _package_root() -> Path:

@@ -21,6 +21,7 @@ LabError
     ├── DatabaseError                          the database
     ├── ModelLoadError                         a model
     │   └── NoRoomError                        its device's memory is taken
+    ├── RemoteError                            a server elsewhere that runs a model
     └── ServiceError                           a process of the lab
 
 The message says what came, what was expected and what to do. `code` is what programs read and
@@ -201,6 +202,13 @@ class NoRoomError(ModelLoadError):
     """A model finds no room in the memory of its device."""
 
     code = "no_room"
+
+
+class RemoteError(UnavailableError):
+    """A server elsewhere does not answer, or not as it should."""
+
+    code = "remote_failed"
+    status = 502
 
 
 class ServiceError(UnavailableError):

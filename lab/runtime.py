@@ -432,6 +432,8 @@ async def open_runtime(
             config.residency,
             on_import=on_import,
             learned_file=settings.data_folder / LEARNED_FILE,
+            remotes=config.remotes,
+            vllm=config.vllm,
         )
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)

@@ -1,8 +1,13 @@
 """Write docs/environment.md and .env.example from the schemas; with --check, only compare."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from lab.config import all_keys, env_name, user_keys
 from lab.schemas.config import Config
@@ -34,6 +39,15 @@ def reference() -> str:
             key = name.split(".")[1]
             row = (f"`{key}`", f"`{env_name(name)}`", default, description, who)
             lines.append("| " + " | ".join(row) + " |")
+        for name, item in _items(section):
+            lines += [
+                f"\nEach of `{name}` has:\n",
+                "| key | default | what it is |",
+                "|---|---|---|",
+            ]
+            for key, field in item.model_fields.items():
+                default = "required" if field.is_required() else _shown(field)
+                lines.append(f"| `{key}` | {default} | {_said(field)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -50,9 +64,26 @@ def example() -> str:
 def _leaves(section: str) -> Iterator[tuple[str, str, str]]:
     for name, field in all_keys():
         if name.startswith(f"{section}."):
-            default = getattr(field.default, "value", field.default)
-            shown = "" if default in (None, []) else f"`{default}`"
-            yield name, shown, (field.description or "").strip()
+            yield name, _shown(field), _said(field)
+
+
+def _items(section: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the settings of a section that are lists of tables, with what those hold."""
+    for name, field in all_keys():
+        if name.startswith(f"{section}."):
+            for item in get_args(field.annotation):
+                if isinstance(item, type) and issubclass(item, BaseModel):
+                    yield name, item
+
+
+def _shown(field: FieldInfo) -> str:
+    default = getattr(field.default, "value", field.default)
+    written = json.dumps(default) if isinstance(default, list) else default
+    return "" if default in (None, []) else f"`{written}`"
+
+
+def _said(field: FieldInfo) -> str:
+    return (field.description or "").strip()
 
 
 def main(check: bool) -> int:

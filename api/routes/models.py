@@ -17,6 +17,7 @@ router = APIRouter(prefix="/v1", tags=["models"])
 @router.get("/models")
 async def list_models(http: Request, runtime: RuntimeDep, owner: InferDep) -> ModelList:
     """Return what `model` in a request may name; the first is the lab's default."""
+    await runtime.pipelines.discover()
     return ModelList(data=_cards(runtime, http.app.state.started))
 
 
@@ -25,6 +26,7 @@ async def get_model(
     model_id: str, http: Request, runtime: RuntimeDep, owner: InferDep
 ) -> ModelCard:
     """Return one model or profile."""
+    await runtime.pipelines.discover()
     known = {card.id: card for card in _cards(runtime, http.app.state.started)}
     if model_id not in known:
         raise UnknownModelError(model_id, list(known))
@@ -34,6 +36,7 @@ async def get_model(
 @router.get("/profiles")
 async def list_profiles(runtime: RuntimeDep, owner: InferDep) -> list[ModelProfile]:
     """Return the profiles of the lab."""
+    await runtime.pipelines.discover()
     return runtime.pipelines.profiles()
 
 

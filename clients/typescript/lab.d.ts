@@ -33,6 +33,10 @@ export type Role = "system" | "user" | "assistant" | "tool";
  */
 export type ToolChoiceMode = "auto" | "none" | "required";
 /**
+ * Whose words an endpoint speaks beside those of OpenAI.
+ */
+export type RemoteKind = "openai" | "vllm" | "llama.cpp" | "ollama" | "transformers" | "lab";
+/**
  * How a summary is written.
  */
 export type SummaryStyle = "key_points" | "summary" | "brief" | "master";
@@ -44,6 +48,10 @@ export type DecisionKind = "loaded" | "evicted" | "unloaded" | "waiting" | "refu
  * How a vector is written.
  */
 export type EncodingFormat = "float" | "base64";
+/**
+ * What runs a model: the lab's own batch, a server elsewhere, or vLLM under the lab.
+ */
+export type Engine = "lab" | "remote" | "vllm";
 /**
  * Where a run stands.
  */
@@ -432,6 +440,10 @@ export interface Usage {
    * Milliseconds from arrival to the last token.
    */
   total_ms?: number;
+  /**
+   * True where the engine told no counts, and they are the lab's.
+   */
+  estimated?: boolean;
 }
 /**
  * What the tokens of a prompt cost.
@@ -1095,6 +1107,8 @@ export interface Config {
   chat: ChatConfig;
   embedding: EmbeddingConfig;
   residency: ResidencyConfig;
+  remotes: RemotesConfig;
+  vllm: VllmConfig;
   hub: HubConfig;
   evaluation: EvaluationConfig;
   limits: LimitsConfig;
@@ -1232,6 +1246,133 @@ export interface ResidencyConfig {
    * Models that are never evicted, besides the embedding model.
    */
   pinned?: string[];
+}
+/**
+ * Chat models that other servers run.
+ */
+export interface RemotesConfig {
+  /**
+   * The servers: tables in a file, a JSON list in the environment (docs/models.md).
+   */
+  endpoints?: RemoteEndpoint[];
+}
+/**
+ * A server of chat models that speaks OpenAI's protocol.
+ */
+export interface RemoteEndpoint {
+  /**
+   * What its models are called by here: NAME/MODEL.
+   */
+  name: string;
+  /**
+   * Its address up to `/v1`, without a key.
+   */
+  url: string;
+  kind?: RemoteKind;
+  /**
+   * Key that it asks for.
+   */
+  key?: string | null;
+  /**
+   * File that holds the key; read for every request.
+   */
+  key_file?: string | null;
+  /**
+   * Models of its that requests may name; none = those that it lists.
+   */
+  models?: string[];
+  /**
+   * Tokens of its window; null for what it says.
+   */
+  context_length?: number | null;
+  /**
+   * tokenizer.json, a folder with one, or a Hugging Face id, by which tokens are counted; null estimates them.
+   */
+  tokenizer?: string | null;
+  /**
+   * Seconds to wait for a connection.
+   */
+  connect_timeout_s?: number;
+  /**
+   * Seconds to wait for the first or the next piece of an answer.
+   */
+  timeout_s?: number;
+  /**
+   * Times that a request is sent again before anything of its answer came.
+   */
+  retries?: number;
+}
+/**
+ * Chat models that vLLM runs for the lab.
+ */
+export interface VllmConfig {
+  /**
+   * How vLLM's server is started; the model and its arguments follow.
+   *
+   * @minItems 1
+   */
+  command?: [string, ...string[]];
+  /**
+   * The models: tables in a file, a JSON list in the environment (docs/models.md).
+   */
+  models?: VllmModel[];
+  /**
+   * Seconds in which it has to answer, download of the weights included.
+   */
+  start_timeout_s?: number;
+  /**
+   * Seconds in which it has to end before it is killed.
+   */
+  stop_timeout_s?: number;
+}
+/**
+ * A chat model that vLLM runs in a process of its own.
+ */
+export interface VllmModel {
+  /**
+   * Hugging Face id or folder.
+   */
+  model: string;
+  /**
+   * What requests call it; null for `vllm/` and the last part of `model`.
+   */
+  name?: string | null;
+  /**
+   * Pinned revision of a Hugging Face model.
+   */
+  revision?: string | null;
+  /**
+   * Its first device, as torch names it; further parts take the devices after it.
+   */
+  device?: string;
+  /**
+   * Memory of each device that it is given, in GB: weights, keys and values, and all else.
+   */
+  memory_gb: number;
+  /**
+   * Devices that share each layer.
+   */
+  tensor_parallel?: number;
+  /**
+   * Groups of devices that have the layers one after the other.
+   */
+  pipeline_parallel?: number;
+  /**
+   * Tokens of its window; null for the model's own.
+   */
+  max_length?: number | null;
+  /**
+   * Form of the weights, in vLLM's words, such as `fp8` or `bitsandbytes`; null as it is published.
+   */
+  quantization?: string | null;
+  /**
+   * Number format, in vLLM's words.
+   */
+  dtype?: string;
+  /**
+   * More arguments of `vllm serve`, such as --tool-call-parser.
+   */
+  arguments?: string[];
 }
 /**
  * JupyterHub.
@@ -2470,9 +2611,10 @@ export interface Model {
   id: string;
   task: Task;
   /**
-   * Folder or Hugging Face id the weights come from.
+   * Folder or Hugging Face id the weights come from; of a remote model the address.
    */
   source: string;
+  engine?: Engine;
   /**
    * Pinned revision of the source.
    */

@@ -12,6 +12,7 @@ from lab.config import load_settings
 from lab.errors import InputError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
+from lab.schemas.engine import Engine
 from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
 from lab.units import sized
@@ -63,9 +64,14 @@ def show(
     from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
 
     config = load_settings().config
-    catalog = Catalog(config.chat, config.embedding)
+    catalog = Catalog(config.chat, config.embedding, config.remotes, config.vllm)
     known = {model.id: model for model in catalog.models()}
     model = known.get(name) or configured(name, None, Task.chat)
+    if catalog.remotes.model(name) or model.engine is not Engine.lab:
+        raise InputError(
+            f"`{name}` is not run by the lab itself, so nothing can be foretold of its memory: one "
+            "of another server takes none here, and vLLM takes what its settings give it."
+        )
     if model.task is not Task.chat:
         raise InputError(f"`{name}` does {model.task}; what is shown is of models that chat.")
     ahead = foretell_chat(model, config.chat, download=False)

@@ -6,12 +6,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lab.errors import InputError, ModelLoadError, UnknownModelError
+from lab.pipelines.remote.names import RemoteNames
+from lab.pipelines.vllm.settings import vllm_models
 from lab.prompts import DEFAULT_SYSTEM
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.remotes_config import RemotesConfig
 from lab.schemas.task import Task
+from lab.schemas.vllm_config import VllmConfig
 
 LAB_TINY = "lab-tiny"
 MINILM = "all-MiniLM-L6-v2"
@@ -31,18 +35,31 @@ class Catalog:
         Names the chat models, the default one first.
     embedding : EmbeddingConfig
         Names the embedding model.
+    remotes : RemotesConfig, optional
+        Names servers with chat models.
+    vllm : VllmConfig, optional
+        Names chat models that vLLM runs.
     """
 
-    def __init__(self, chat: ChatConfig, embedding: EmbeddingConfig) -> None:
-        self.chat = configured(chat.model, chat.revision, Task.chat)
+    def __init__(
+        self,
+        chat: ChatConfig,
+        embedding: EmbeddingConfig,
+        remotes: RemotesConfig | None = None,
+        vllm: VllmConfig | None = None,
+    ) -> None:
+        self.remotes = RemoteNames(remotes or RemotesConfig())
+        self.vllm = vllm_models(vllm or VllmConfig())
+        self.chat = self._chat(chat.model, chat.revision)
         self.embedding = configured(embedding.model, embedding.revision, Task.embedding)
-        more = [configured(name, None, Task.chat) for name in chat.models]
-        known = (self.chat, self.embedding, *more, *packaged())
+        more = [self._chat(name) for name in chat.models]
+        known = (self.chat, self.embedding, *more, *self.vllm, *packaged())
         self._models = {model.id: model for model in reversed(known)}
 
     def models(self) -> list[Model]:
         """Return every model, by name."""
-        return sorted(self._models.values(), key=lambda model: model.id)
+        known = {model.id: model for model in self.remotes.models()} | self._models
+        return sorted(known.values(), key=lambda model: model.id)
 
     def profiles(self) -> list[ModelProfile]:
         """Return the default profile, and one bare profile for each chat model."""
@@ -52,11 +69,7 @@ class Catalog:
             description=f"The lab's assistant, on {self.chat.id}.",
             system_prompt=DEFAULT_SYSTEM,
         )
-        bare = [
-            ModelProfile(id=model.id, model=model.id, description=model.description)
-            for model in self.models()
-            if model.task == Task.chat
-        ]
+        bare = [bare_profile(model) for model in self.models() if model.task == Task.chat]
         return [default, *bare]
 
     def resolve(self, name: str) -> ModelProfile:
@@ -64,6 +77,8 @@ class Catalog:
         profiles = {profile.id: profile for profile in self.profiles()}
         if name in profiles:
             return profiles[name]
+        if remote := self.remotes.model(name):  # of a server that was not asked yet
+            return bare_profile(remote)
         if name in self._models:
             raise InputError(
                 f"`{name}` makes embeddings and cannot chat; models here that chat: "
@@ -73,7 +88,22 @@ class Catalog:
 
     def chat_model(self, model_id: str) -> Model:
         """Return the chat model of that id, or raise with the nearest names."""
-        return self._models[self.resolve(model_id).model]
+        name = self.resolve(model_id).model
+        return self._models.get(name) or self._chat(name)
+
+    def _chat(self, name: str, revision: str | None = None) -> Model:
+        """Return the chat model that a setting names, wherever it runs."""
+        under_vllm = {model.id: model for model in self.vllm}
+        return (
+            under_vllm.get(name)
+            or self.remotes.model(name)
+            or configured(name, revision, Task.chat)
+        )
+
+
+def bare_profile(model: Model) -> ModelProfile:
+    """Return the profile that is this model and nothing else."""
+    return ModelProfile(id=model.id, model=model.id, description=model.description)
 
 
 def packaged() -> Iterator[Model]:

@@ -36,6 +36,13 @@ def free_bytes(device: torch.device) -> int:
     return free + held
 
 
+def memory_of(device: torch.device) -> int:
+    """Return all the memory of a device."""
+    if device.type == "cpu":
+        return psutil.virtual_memory().total
+    return torch.accelerator.get_memory_info(device)[1]
+
+
 def process_bytes(device: torch.device, pid: int) -> int:
     """Return the memory of a device that a process of this machine takes; 0 where none is seen."""
     if device.type == "cpu":

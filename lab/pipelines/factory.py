@@ -4,6 +4,7 @@ Where pipelines come from: each model is loaded once, when first asked for, and 
 Importing this module imports no torch; the first load does.
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
-from lab.errors import ConflictError
+from lab.errors import ConflictError, InputError
 from lab.pipelines.catalog import Catalog
 from lab.pipelines.learned import LearnedLimits
 from lab.pipelines.ledger import Ledger, Occupant
 from lab.pipelines.need import Prospect
+from lab.pipelines.remote.endpoints import Endpoints
 from lab.pipelines.residency import Growth, Loader, Residents
 from lab.pipelines.room import Limits, Room
 from lab.pipelines.tally import Tally
@@ -25,19 +27,23 @@ from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.engine import Engine
 from lab.schemas.lease_request import LeaseRequest
 from lab.schemas.memory_lease import MemoryLease
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.remotes_config import RemotesConfig
 from lab.schemas.residency import Residency
 from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.residency_update import ResidencyUpdate
 from lab.schemas.task import Task
+from lab.schemas.vllm_config import VllmConfig
 
 if TYPE_CHECKING:
     from lab.pipelines.chat import TransformersChat
     from lab.pipelines.embedding import SentenceEmbedding
     from lab.pipelines.reservation import Reservation
+    from lab.pipelines.vllm.chat import VllmChat
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,8 @@ class PipelineStats:
     models_loaded: int
     leases: int
     evictions: int
+    remote_streams: dict[str, int]
+    """Answers under way at other servers, by endpoint; `active_streams` has them too."""
 
 
 class PipelineFactory:
@@ -65,6 +73,10 @@ class PipelineFactory:
         The embedding model.
     residency : ResidencyConfig
         How they share the memory.
+    remotes : RemotesConfig
+        Servers with more chat models, which take no memory here.
+    vllm : VllmConfig
+        Chat models that vLLM runs, in memory of ours.
     on_import : callable
         Called in a thread after a model's libraries were imported.
     learned : LearnedLimits
@@ -77,23 +89,33 @@ class PipelineFactory:
         embedding: EmbeddingConfig,
         residency: ResidencyConfig,
         *,
+        remotes: RemotesConfig,
+        vllm: VllmConfig,
         on_import: Callable[[], object],
         learned: LearnedLimits,
     ) -> None:
-        self.catalog = Catalog(chat, embedding)
+        self.catalog = Catalog(chat, embedding, remotes, vllm)
         self._chat_config = chat
         self._embedding_config = embedding
+        self._vllm_config = vllm
+        self._closes = threading.Event()
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
         self._learned = learned
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        self.endpoints = Endpoints(self.catalog.remotes, self._tallies.__getitem__)
 
     def chat(
         self, model_id: str, *, purpose: str = "answer", owner: UUID | None = None
     ) -> AbstractAsyncContextManager[ChatPipeline]:
-        """Lease a chat model; loads it when nobody has."""
+        """Lease a chat model; loads it when nobody has, or asks the server that runs it."""
         model = self.catalog.chat_model(model_id)
+        if model.engine is Engine.remote:
+            return self.endpoints.lease(model)
+        if model.engine is Engine.vllm:
+            under_vllm = self._vllm_loader(model)
+            return self.residents.lease(model.id, under_vllm, purpose=purpose, owner=owner)
         return self.residents.lease(
             model.id, self._chat_loader(model), purpose=purpose, owner=owner
         )
@@ -106,11 +128,7 @@ class PipelineFactory:
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
         model = self._known(model_id)
-        is_chat = model.task is Task.chat
-        loader: Loader[Occupant] = (
-            self._chat_loader(model) if is_chat else self._embedding_loader(model)
-        )
-        async with self.residents.lease(model.id, loader, purpose="load"):
+        async with self.residents.lease(model.id, self._loader(model), purpose="load"):
             pass
 
     async def unload(self, model_id: str) -> None:
@@ -159,6 +177,10 @@ class PipelineFactory:
         """Return who holds which memory, and why."""
         return self.residents.ledger.report()
 
+    async def discover(self) -> None:
+        """Ask other servers which models they have, where nobody named them."""
+        await self.endpoints.discover()
+
     def models(self) -> list[Model]:
         """Return every model of the catalog; a loaded one says so and has its real lengths."""
         loaded = self.residents.loaded
@@ -180,30 +202,59 @@ class PipelineFactory:
     def stats(self) -> PipelineStats:
         """Return the load now and tokens since the start."""
         loaded = self.residents.loaded
-        engines = [
-            cast("TransformersChat", loaded[model.id]).engine.stats
+        chats = [
+            model
             for model in self.catalog.models()
             if model.task is Task.chat and model.id in loaded
         ]
+        engines = [
+            cast("TransformersChat", loaded[model.id]).engine.stats
+            for model in chats
+            if model.engine is Engine.lab
+        ]
+        under_vllm = [
+            cast("VllmChat", loaded[model.id]).active
+            for model in chats
+            if model.engine is Engine.vllm
+        ]
+        elsewhere = self.endpoints.active
         ledger = self.residents.ledger
+        leases = sum(len(holding.uses) for holding in ledger.holdings.values())
         return PipelineStats(
-            active_streams=sum(stats.active for stats in engines),
+            active_streams=sum(
+                [*(stats.active for stats in engines), *under_vllm, *elsewhere.values()]
+            ),
             queued=sum(stats.queued for stats in engines),
             prompt_tokens=sum(tally.prompt_tokens for tally in self._tallies.values()),
             generated_tokens=sum(tally.generated_tokens for tally in self._tallies.values()),
             models_loaded=len(loaded),
-            leases=sum(len(holding.uses) for holding in ledger.holdings.values()),
+            leases=leases + self.endpoints.leases,
             evictions=ledger.n_evictions,
+            remote_streams=elsewhere,
         )
 
     async def aclose(self) -> None:
         """Unload everything; answers under way end with an error."""
+        self._closes.set()
         await self.residents.aclose()
+        await self.endpoints.aclose()
 
     def _known(self, model_id: str) -> Model:
-        """Return a model of the catalog by its id or by the name of a profile on it."""
+        """Return a model that takes memory here, by its id or by the name of a profile on it."""
         known = {model.id: model for model in self.catalog.models()}
-        return known.get(model_id) or self.catalog.chat_model(model_id)
+        model = known.get(model_id) or self.catalog.chat_model(model_id)
+        if model.engine is Engine.remote:
+            raise InputError(
+                f"`{model.id}` is run by another server ({model.source}): it takes no memory here, "
+                "so there is nothing to load, unload or share."
+            )
+        return model
+
+    def _loader(self, model: Model) -> Loader[Occupant]:
+        if model.task is not Task.chat:
+            return self._embedding_loader(model)
+        is_vllm = model.engine is Engine.vllm
+        return self._vllm_loader(model) if is_vllm else self._chat_loader(model)
 
     def _chat_loader(self, model: Model) -> "Loader[TransformersChat]":
         def foretell() -> Prospect:
@@ -227,6 +278,20 @@ class PipelineFactory:
             room = Room(growth, growth.wait_s, partial(self._learn, model, growth.device, key))
             tally = self._tallies[model.id]
             return load_chat(model, config, form, tally, room, growth.weight_bytes)
+
+        return Loader(foretell, load)
+
+    def _vllm_loader(self, model: Model) -> "Loader[VllmChat]":
+        def foretell() -> Prospect:
+            from lab.pipelines.vllm.chat import foretell_vllm  # noqa: PLC0415 - imports torch
+
+            return foretell_vllm(model, self._vllm_config)
+
+        def load(form: Quantization, growth: Growth) -> "VllmChat":
+            from lab.pipelines.vllm.chat import load_vllm  # noqa: PLC0415 - imports torch
+
+            tally = self._tallies[model.id]
+            return load_vllm(model, self._vllm_config, growth.device, tally, self._closes)
 
         return Loader(foretell, load)
 
@@ -289,12 +354,16 @@ def pipeline_factory(
     *,
     on_import: Callable[[], object] = lambda: None,
     learned_file: Path | None = None,
+    remotes: RemotesConfig | None = None,
+    vllm: VllmConfig | None = None,
 ) -> PipelineFactory:
     """Return a factory for the configured models; see `PipelineFactory`."""
     return PipelineFactory(
         chat,
         embedding,
         residency or ResidencyConfig(),
+        remotes=remotes or RemotesConfig(),
+        vllm=vllm or VllmConfig(),
         on_import=on_import,
         learned=LearnedLimits(learned_file),
     )

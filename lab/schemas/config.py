@@ -23,9 +23,11 @@ from . import (
     logging_config,
     memory_config,
     preferences_config,
+    remotes_config,
     residency_config,
     server_config,
     summaries_config,
+    vllm_config,
     workflow_config,
 )
 
@@ -52,6 +54,8 @@ class Config(BaseModel):
     residency: Annotated[
         residency_config.ResidencyConfig, Field(description='The memory of devices.')
     ]
+    remotes: Annotated[remotes_config.RemotesConfig, Field(description='Models of other servers.')]
+    vllm: Annotated[vllm_config.VllmConfig, Field(description='Models under vLLM.')]
     hub: Annotated[hub_config.HubConfig, Field(description='JupyterHub.')]
     evaluation: Annotated[evaluation_config.EvaluationConfig, Field(description='Evaluations.')]
     limits: Annotated[limits_config.LimitsConfig, Field(description='Limits.')]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import engine as engine_1
 from . import task as task_1
 
 
@@ -21,7 +22,13 @@ class Model(BaseModel):
     )
     id: Annotated[str, Field(description='Name in requests.', min_length=1)]
     task: Annotated[task_1.Task, Field(description='What it does.')]
-    source: Annotated[str, Field(description='Folder or Hugging Face id the weights come from.')]
+    source: Annotated[
+        str,
+        Field(
+            description='Folder or Hugging Face id the weights come from; of a remote model the address.'
+        ),
+    ]
+    engine: Annotated[engine_1.Engine, Field(description='What runs it.')] = engine_1.Engine.lab
     revision: Annotated[str | None, Field(description='Pinned revision of the source.')] = None
     description: Annotated[str, Field(description='One line for people.')] = ''
     context_length: Annotated[

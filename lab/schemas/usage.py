@@ -40,3 +40,6 @@ class Usage(BaseModel):
     total_ms: Annotated[
         float, Field(description='Milliseconds from arrival to the last token.', ge=0.0)
     ] = 0
+    estimated: Annotated[
+        bool, Field(description="True where the engine told no counts, and they are the lab's.")
+    ] = False

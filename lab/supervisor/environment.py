@@ -4,9 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from pydantic import SecretStr
-
-from lab.config import Settings, env_name
+from lab.config import Settings, all_keys, env_name, holds_secret
 from lab.supervisor.orphans import mark
 
 # What a program needs of the account that started the lab, and none of its secrets.
@@ -25,7 +23,7 @@ def trusted_environment(settings: Settings, database_url: str) -> dict[str, str]
 def untrusted_environment(settings: Settings) -> dict[str, str]:
     """Return the variables of a process that runs notebooks: no secret of the lab."""
     ours = {k: os.environ[k] for k in PASSED_ON if k in os.environ}  # noqa: TID251
-    secret = _secret_variables(settings)
+    secret = _secret_variables()
     shown = {k: v for k, v in _common(settings).items() if k not in secret}
     return ours | shown
 
@@ -47,10 +45,5 @@ def _common(settings: Settings) -> dict[str, str]:
     }
 
 
-def _secret_variables(settings: Settings) -> set[str]:
-    return {
-        env_name(f"{section}.{key}")
-        for section, model in settings.config
-        for key, value in model
-        if isinstance(value, SecretStr)
-    }
+def _secret_variables() -> set[str]:
+    return {env_name(name) for name, field in all_keys() if holds_secret(field.annotation)}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from lab.backoff import Backoff
 from lab.errors import LabError, ServiceError
-from lab.supervisor.backoff import Backoff
 from lab.supervisor.logs import last_lines, log_file, turn_over
 from lab.supervisor.probes import Probe
 

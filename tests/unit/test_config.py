@@ -4,6 +4,7 @@ import pytest
 
 from lab.config import Settings, all_keys, env_name, load_settings
 from lab.errors import ConfigError, LockedKeyError, UnknownKeyError
+from lab.supervisor.environment import trusted_environment, untrusted_environment
 
 
 def settings(environ: dict[str, str] | None = None, file: Path | None = None) -> Settings:
@@ -202,3 +203,62 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_environment_names_are_unique() -> None:
     names = [env_name(key) for key, _ in all_keys()]
     assert len(set(names)) == len(names)
+
+
+ENDPOINT = '{"name": "there", "url": "http://there/v1", "key": "sk-secret"}'
+
+
+def test_endpoints_come_from_the_environment_as_json() -> None:
+    found = settings({"LAB_REMOTES_ENDPOINTS": f"[{ENDPOINT}]"})
+
+    (endpoint,) = found.config.remotes.endpoints
+    assert endpoint.key is not None
+    assert (endpoint.name, endpoint.key.get_secret_value()) == ("there", "sk-secret")
+
+
+def test_the_key_of_an_endpoint_is_shown_nowhere_and_given_to_trusted_children_alone(
+    tmp_path: Path,
+) -> None:
+    environ = {"LAB_REMOTES_ENDPOINTS": f"[{ENDPOINT}]", "LAB_DATA_FOLDER": str(tmp_path)}
+    found = settings(environ)
+
+    (shown,) = found.explain("remotes.endpoints")
+    assert "there" in str(shown.value)
+    assert "sk-secret" not in str(shown.value)
+    assert "sk-secret" not in repr(found.config)
+    assert settings(found.environment()).config == found.config
+    assert "sk-secret" in trusted_environment(found, "postgresql://")["LAB_REMOTES_ENDPOINTS"]
+    assert "LAB_REMOTES_ENDPOINTS" not in untrusted_environment(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"name": "there", "key": "sk-secret"}]',
+        '[{"name": "there", "url": "http://ann:sk-secret@there"}]',
+        '[{"name": "there", "url": "http://there", "kye": "sk-secret"}]',
+        '[{"name": "there", "key": "sk-secret"',
+    ],
+)
+def test_a_wrong_endpoint_is_told_without_its_key(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"remotes\.endpoints") as caught:
+        settings({"LAB_REMOTES_ENDPOINTS": text})
+
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_files_of_endpoints_begin_at_the_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "etc" / "lab.toml"
+    file.parent.mkdir()
+    (file.parent / "tokenizer.json").touch()
+    endpoint = 'name = "a"\nurl = "http://a"\nkey_file = "key"\n'
+    file.write_text(
+        f'[[remotes.endpoints]]\n{endpoint}tokenizer = "tokenizer.json"\n'
+        '[[vllm.models]]\nmodel = "Qwen/Qwen3-8B"\nmemory_gb = 20\n'
+    )
+
+    found = settings(file=file).config
+
+    assert found.remotes.endpoints[0].key_file == str(file.parent / "key")
+    assert found.remotes.endpoints[0].tokenizer == str(file.parent / "tokenizer.json")
+    assert found.vllm.models[0].model == "Qwen/Qwen3-8B"

@@ -1,0 +1,1 @@
+"""Chat models that other servers run, over OpenAI's protocol. Imports no torch."""

@@ -1,0 +1,212 @@
+"""The chat pipeline over a model that another server runs."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any, cast
+
+from lab.errors import ContextLengthError, InputError, RemoteError
+from lab.pipelines.remote.answer import Answer
+from lab.pipelines.remote.client import RemoteClient
+from lab.pipelines.remote.counting import Counter
+from lab.pipelines.remote.dialects import DIALECTS
+from lab.pipelines.remote.messages import wire_message, wire_tools
+from lab.pipelines.remote.several import several
+from lab.pipelines.split import Splitter
+from lab.pipelines.tally import Tally
+from lab.schemas.chat_delta import ChatDelta
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.model import Model
+from lab.schemas.prompt_tokens_details import PromptTokensDetails
+from lab.schemas.tool import Tool
+from lab.schemas.tool_choice import ToolChoice
+from lab.schemas.tool_choice_mode import ToolChoiceMode
+from lab.schemas.usage import Usage
+
+
+class RemoteChat:
+    """
+    Answer by a server that speaks OpenAI's protocol.
+
+    Parameters
+    ----------
+    model : Model
+        Its entry in the catalog, with its context length.
+    name : str
+        What the server calls it.
+    client : RemoteClient
+        The way to the server.
+    counter : Counter
+        Counts the tokens of prompts.
+    tally : Tally, optional
+        Where its tokens are counted.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        name: str,
+        *,
+        client: RemoteClient,
+        counter: Counter,
+        tally: Tally | None = None,
+    ) -> None:
+        self.model = model
+        self.active = 0
+        self._name = name
+        self._client = client
+        self._counter = counter
+        self._tally = tally or Tally()
+        self._dialect = DIALECTS[client.endpoint.kind]
+
+    def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
+        """Return the tokens of the prompt, rather too many than too few."""
+        return self._counter.prompt(messages, tools)
+
+    def count_text(self, text: str) -> int:
+        """Return the tokens of a text alone: exact with a tokenizer, else rather too many."""
+        return self._counter.text(text)
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        parameters: GenerationParameters,
+        *,
+        tools: Sequence[Tool] = (),
+    ) -> AsyncIterator[ChatDelta]:
+        """Yield the answer as it comes; closing the iterator hangs up at once."""
+        if parameters.n == 1:
+            return self._one(messages, parameters, tools)
+        each = [
+            parameters.model_copy(
+                update={"n": 1, "seed": None if parameters.seed is None else parameters.seed + i}
+            )
+            for i in range(parameters.n)
+        ]
+        answers = [self._one(messages, one, tools) for one in each]
+        return several(answers, at_once=len(answers) if self._dialect.own_seeds else 1)
+
+    async def _one(
+        self,
+        messages: Sequence[ChatMessage],
+        parameters: GenerationParameters,
+        tools: Sequence[Tool],
+    ) -> AsyncGenerator[ChatDelta, None]:
+        body = self._body(messages, parameters, tools)
+        answer = Answer(
+            parameters.top_logprobs,
+            parameters.stop if self._dialect.stops_here else (),
+            Splitter() if self._dialect.splits_here else None,
+        )
+        started, first = time.perf_counter(), None
+        self.active += 1
+        try:
+            chunks = cast("AsyncGenerator[dict[str, Any]]", self._client.chunks(body))
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    for delta in self._taken(answer, chunk):
+                        first = first or time.perf_counter()
+                        yield delta
+            self._must_be_whole(answer)
+            for delta in answer.finish():
+                yield delta
+            usage = self._usage(answer, messages, tools)
+        finally:
+            self.active -= 1
+        now = time.perf_counter()
+        times = {
+            "first_token_ms": ((first or now) - started) * 1000,
+            "total_ms": (now - started) * 1000,
+        }
+        yield ChatDelta(finish_reason=answer.finish_reason, usage=usage.model_copy(update=times))
+
+    def _body(
+        self,
+        messages: Sequence[ChatMessage],
+        parameters: GenerationParameters,
+        tools: Sequence[Tool],
+    ) -> dict[str, Any]:
+        if not messages:
+            raise InputError("There is nothing to answer; send at least one message with a text.")
+        server = self._client.endpoint.name
+        if not self._dialect.heeds_window:
+            room = self._room(messages, tools)
+            most = min(parameters.max_new_tokens or room, room)
+            parameters = parameters.model_copy(update={"max_new_tokens": most})
+        body = {
+            "model": self._name,
+            "messages": [wire_message(message) for message in messages],
+            "stream": True,
+            **self._dialect.wire(parameters, server=server),
+        }
+        if not self._dialect.tells_usage:
+            body["stream_options"] = {"include_usage": True}
+        if given := self._given(tools, parameters.tool_choice):
+            body["tools"] = wire_tools(given)
+        return body
+
+    def _given(self, tools: Sequence[Tool], choice: ToolChoice | None) -> Sequence[Tool]:
+        """Return the tools that the server is told of."""
+        if choice is None or choice.mode is ToolChoiceMode.auto:
+            return tools
+        if choice.mode is ToolChoiceMode.none:
+            return ()
+        if not tools or choice.name not in {None, *(tool.name for tool in tools)}:
+            names = ", ".join(tool.name for tool in tools) or "none"
+            raise InputError(
+                f"`tool_choice` wants `{choice.name or 'a tool'}` called, and the tools that came "
+                f"are: {names}."
+            )
+        if choice.name is None or self._dialect.takes_names:
+            return tools
+        return [tool for tool in tools if tool.name == choice.name]
+
+    def _room(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
+        """Return the tokens that the window leaves for an answer."""
+        n_tokens, length = self.count_tokens(messages, tools), self.model.context_length or 0
+        if n_tokens >= length:
+            raise ContextLengthError(n_tokens, length)
+        return length - n_tokens
+
+    def _taken(self, answer: Answer, chunk: dict[str, Any]) -> list[ChatDelta]:
+        try:
+            return answer.take(chunk)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise RemoteError(
+                f"The server `{self._client.endpoint.name}` sent what is no piece of a chat "
+                f"completion ({type(error).__name__}: {error}); see that `url` in "
+                "remotes.endpoints is that of an OpenAI-compatible API."
+            ) from error
+
+    def _must_be_whole(self, answer: Answer) -> None:
+        """Raise where an answer ended without its end."""
+        if answer.finish_reason is None:
+            why = f"it says `{answer.failed}`" if answer.failed else "its last piece did not come"
+            raise RemoteError(
+                f"The server `{self._client.endpoint.name}` broke off its answer ({why}); what "
+                "came until then is no whole answer. Send it again."
+            )
+
+    def _usage(
+        self, answer: Answer, messages: Sequence[ChatMessage], tools: Sequence[Tool]
+    ) -> Usage:
+        """Return what an answer cost, and let the counter learn from it."""
+        counts, details = answer.counts, None
+        if counts is None:
+            prompt = self.count_tokens(messages, tools)
+            written = sum(map(self.count_text, answer.texts))
+        else:
+            prompt, written = counts.prompt_tokens, counts.completion_tokens
+            self._counter.learn(messages, tools, prompt)
+            if counts.cached_tokens is not None:
+                details = PromptTokensDetails(cached_tokens=counts.cached_tokens)
+        self._tally.prompt_tokens += prompt
+        self._tally.generated_tokens += written
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=written,
+            total_tokens=prompt + written,
+            prompt_tokens_details=details,
+            estimated=counts is None,
+        )

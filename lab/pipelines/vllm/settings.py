@@ -1,0 +1,100 @@
+"""What the settings say of models under vLLM."""
+
+import sys
+from pathlib import Path
+from shutil import which
+from typing import Final
+
+from lab.errors import ConfigError, ModelLoadError
+from lab.schemas.engine import Engine
+from lab.schemas.model import Model
+from lab.schemas.task import Task
+from lab.schemas.vllm_config import VllmConfig
+from lab.schemas.vllm_model import VllmModel
+
+PREFIX: Final = "vllm/"
+
+
+def model_id(model: VllmModel) -> str:
+    """Return what requests call a model."""
+    return model.name or PREFIX + Path(model.model).name
+
+
+def vllm_models(config: VllmConfig) -> list[Model]:
+    """
+    Return the catalog's entries of the models.
+
+    Raises
+    ------
+    ConfigError
+        If two have one name.
+    """
+    models = [
+        Model(
+            id=model_id(one),
+            task=Task.chat,
+            source=one.model,
+            revision=one.revision,
+            engine=Engine.vllm,
+            description=f"{Path(one.model).name} under vLLM.",
+            context_length=one.max_length,
+        )
+        for one in config.models
+    ]
+    ids = [model.id for model in models]
+    if twice := next((one for one in ids if ids.count(one) > 1), None):
+        raise ConfigError(f"Two models of vllm.models are called `{twice}`; give one a `name`.")
+    return models
+
+
+def serve_command(
+    config: VllmConfig, model: VllmModel, *, port: int, share: float, search: str
+) -> list[str]:
+    """
+    Return the command that serves a model on a port of this machine.
+
+    Parameters
+    ----------
+    config : VllmConfig
+        How vLLM is started.
+    model : VllmModel
+        What it runs.
+    port : int
+        Where it answers.
+    share : float
+        Of each device's memory that it takes, in (0, 1].
+    search : str
+        Folders in which programs are looked for, as in `PATH`.
+
+    Raises
+    ------
+    ModelLoadError
+        If vLLM is not installed.
+    """
+    program, *rest = config.command
+    found = which(program, path=f"{Path(sys.executable).parent}:{search}")
+    if found is None:
+        raise ModelLoadError(
+            f"`{model_id(model)}` needs vLLM, and there is no program `{program}` here: install it "
+            "beside the lab (`pip install vllm`, on Linux with an NVIDIA or AMD GPU), or say by "
+            "LAB_VLLM_COMMAND how it is started."
+        )
+    options: dict[str, object] = {
+        "host": "127.0.0.1",
+        "port": port,
+        "served-model-name": model_id(model),
+        "gpu-memory-utilization": round(share, 4),
+        "tensor-parallel-size": model.tensor_parallel,
+        "pipeline-parallel-size": model.pipeline_parallel,
+        "dtype": model.dtype,
+        "max-model-len": model.max_length,
+        "quantization": model.quantization,
+        "revision": model.revision,
+    }
+    given = [
+        part
+        for name, value in options.items()
+        if value is not None
+        for part in (f"--{name}", str(value))
+    ]
+    return [found, *rest, model.model, *given, *model.arguments]

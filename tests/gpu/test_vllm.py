@@ -1,0 +1,76 @@
+"""Real vLLM under the lab, on a device; fails where vLLM is not installed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import psutil
+import pytest
+
+from lab.pipelines import PipelineFactory, pipeline_factory
+from lab.pipelines.vllm.chat import VllmChat
+from lab.schemas.chat_config import ChatConfig
+from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.vllm_config import VllmConfig
+from tests.conformance.contract import LAB_TINY, Engine, EngineContract
+from tests.tiny_llama import save_tiny_llama
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
+
+MEMORY_GB = 4.0
+
+
+@pytest.fixture(scope="module")
+async def factory(
+    device: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[PipelineFactory]:
+    endless = save_tiny_llama(tmp_path_factory.mktemp("models") / "endless", 16_384)
+    tools = ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    common: dict[str, Any] = {
+        "memory_gb": MEMORY_GB,
+        "device": "auto" if device == "cuda" else device,
+        "dtype": "float32",
+        "arguments": ["--enforce-eager", *tools],
+    }
+    thinks = {"arguments": [*common["arguments"], "--reasoning-parser", "qwen3"]}
+    models = [
+        common | thinks | {"model": str(LAB_TINY), "name": "vllm/tiny"},
+        common | {"model": str(endless), "name": "vllm/endless"},
+    ]
+    config = VllmConfig.model_validate({"models": models, "start_timeout_s": 600})
+    factory = pipeline_factory(ChatConfig(), EmbeddingConfig(), vllm=config)
+    yield factory
+    await factory.aclose()
+
+
+@pytest.fixture(scope="module")
+async def engine(factory: PipelineFactory) -> AsyncIterator[Engine]:
+    async with factory.chat("vllm/tiny") as tiny, factory.chat("vllm/endless") as endless:
+
+        async def active() -> int:
+            return cast("VllmChat", tiny).active + cast("VllmChat", endless).active
+
+        yield Engine(tiny, endless, active=active)
+
+
+class TestVllm(EngineContract):
+    """Two processes of vLLM beside each other on one device."""
+
+    async def test_its_memory_is_in_the_ledger(
+        self, engine: Engine, factory: PipelineFactory
+    ) -> None:
+        report = factory.residency()
+
+        assert [one.taken_bytes for one in report.models] == [MEMORY_GB * 1e9] * 2
+        assert engine.chat.model.context_length == 1024
+
+
+async def test_nothing_of_it_is_left(engine: Engine, factory: PipelineFactory) -> None:
+    chat = cast("VllmChat", engine.chat)
+    guards = [one for one in psutil.Process().children() if chat.model.id in one.cmdline()]
+    processes = [*guards, *(below for one in guards for below in one.children(recursive=True))]
+    await asyncio.to_thread(chat.close)
+
+    assert len(processes) > 1
+    assert not [one for one in processes if one.is_running()]
+    assert chat.n_bytes == 0
