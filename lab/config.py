@@ -199,13 +199,14 @@ class Settings:
     def _complaint(self, error: ValidationError) -> str:
         lines = []
         for problem in error.errors():
-            section, key, *_ = (*map(str, problem["loc"]), "", "")
+            section, key, *inner = (*map(str, problem["loc"]), "", "")
             name = f"{section}.{key}"
             layer = self._origin.get(name, "schema default")
             field = dict(all_keys()).get(name)
             secret = field is not None and "SecretStr" in str(field.annotation)
             came = "**********" if secret else repr(problem["input"])
-            lines.append(f"`{name}` = {came} from {layer} ({env_name(name)}): {problem['msg']}.")
+            place = ".".join(filter(None, (name, *inner)))
+            lines.append(f"`{place}` = {came} from {layer} ({env_name(name)}): {problem['msg']}.")
         return "\n".join(lines)
 
 
@@ -311,13 +312,23 @@ def _section_model(field: FieldInfo) -> type[BaseModel]:
 
 
 def _shown(value: Any) -> Any:
-    return "**********" if isinstance(value, SecretStr) else value
+    return "**********" if isinstance(value, SecretStr) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: of objects in a list, what was set."""
+    if not isinstance(value, list):
+        return value
+    return [
+        item.model_dump(mode="json", exclude_unset=True) if isinstance(item, BaseModel) else item
+        for item in value
+    ]
 
 
 def _as_text(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    return json.dumps(value) if isinstance(value, list) else str(value)
+    return json.dumps(_plain(value)) if isinstance(value, list) else str(value)
 
 
 def _package_root() -> Path:

@@ -20,6 +20,8 @@ from lab.db.ids import new_id
 from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError
 from lab.messages import to_chat_message
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
+from lab.pipelines.profiles import check_asked
+from lab.profiles import Profiles
 from lab.reading import Limits, Text, read
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
@@ -41,6 +43,7 @@ from lab.schemas.user import User
 from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
+from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.facts import find_facts
@@ -85,6 +88,8 @@ class Runtime:
         How models run.
     composer : Composer
         The compiled graphs.
+    profiles : Profiles
+        What requests may name as their model.
     """
 
     def __init__(
@@ -105,7 +110,10 @@ class Runtime:
         self._exporting = asyncio.Lock()
         self._reading = asyncio.Semaphore(READERS)
         self._background: set[asyncio.Task[None]] = set()
-        self._summariser = Summariser(database, pipelines, self.settings_of, _preferred)
+        self.profiles = Profiles(database, cache, pipelines)
+        self._summariser = Summariser(
+            database, pipelines, self.settings_of, self.profiles.resolve, _preferred
+        )
 
     async def settings_of(self, owner: User) -> Settings:
         """Return the settings under the user's own."""
@@ -335,7 +343,9 @@ class Runtime:
         self, owner: User, turn: ChatTurn, settings: Settings, context_length: int | None = None
     ) -> AsyncIterator[ChatContext]:
         """Lease the models of a turn and yield what its run depends on."""
-        profile = self._profile(turn, settings)
+        profile = await self._profile(owner, turn, settings)
+        parameters = _parameters(profile, settings, turn)
+        self._check_asked(profile, parameters, turn)
         async with (
             self.pipelines.embedding() as embedding,
             self.pipelines.chat(profile.model, owner=owner.id) as chat,
@@ -346,7 +356,7 @@ class Runtime:
                 run_id=run_id,
                 turn=turn,
                 profile=profile,
-                parameters=_parameters(profile, settings, turn),
+                parameters=parameters,
                 settings=settings,
                 chat=chat,
                 embedding=embedding,
@@ -355,7 +365,7 @@ class Runtime:
                 turns=turns,
                 recorder=Recorder(self.database, owner.id, run_id, turns, profile),
                 search_given=self._search_given,
-                context_length=context_length,
+                context_length=context_length or profile.context_length,
             )
 
     async def _settings_for(self, owner: User, turn: ChatTurn) -> Settings:
@@ -363,8 +373,15 @@ class Runtime:
         settings = (await self.settings_of(owner)).overlay("request", turn.settings)
         return settings.overlay("request", _asked(turn))
 
-    def _profile(self, turn: ChatTurn, settings: Settings) -> ModelProfile:
-        return self.pipelines.resolve(turn.profile or _preferred(settings))
+    async def _profile(self, owner: User, turn: ChatTurn, settings: Settings) -> ModelProfile:
+        return await self.profiles.resolve(owner, turn.profile or _preferred(settings))
+
+    def _check_asked(
+        self, profile: ModelProfile, parameters: GenerationParameters, turn: ChatTurn
+    ) -> None:
+        """Refuse what the model cannot do, before anything is loaded."""
+        models = {model.id: model for model in self.pipelines.models()}
+        check_asked(models[profile.model], parameters, n_tools=len(turn.tools))
 
     def _after(
         self, owner: User, turn: ChatTurn, settings: Settings, profile: ModelProfile
@@ -425,6 +442,7 @@ async def open_runtime(
         cache = await stack.enter_async_context(open_cache(config.cache, database))
         pipelines = pipeline_factory(config.chat, config.embedding, config.residency, on_import)
         stack.push_async_callback(pipelines.aclose)
+        pipelines.catalog.check_profiles(GRAPHS)
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, cache, pipelines, composer)
         stack.push_async_callback(runtime.aclose)

@@ -616,6 +616,10 @@ export interface ChatConfig {
    */
   models?: string[];
   /**
+   * Profiles of the lab besides the default one and that of each model: objects with `id`, `model` and what else a profile has.
+   */
+  profiles?: ModelProfile[];
+  /**
    * `auto`, or a torch device such as `cpu` or `cuda:0`.
    */
   device?: string;
@@ -640,6 +644,124 @@ export interface ChatConfig {
    * CPU threads of torch; unset = all cores.
    */
   threads?: number | null;
+}
+/**
+ * A model with parameters, system prompt and workflow; what `model` in a request names.
+ */
+export interface ModelProfile {
+  /**
+   * Name in requests.
+   */
+  id: string;
+  /**
+   * Id of the model.
+   */
+  model: string;
+  /**
+   * One line for people.
+   */
+  description?: string;
+  /**
+   * System prompt when the request has none; null for none.
+   */
+  system_prompt?: string | null;
+  /**
+   * Sampling defaults of the profile.
+   */
+  parameters?: GenerationParameters | null;
+  /**
+   * Tokens of the window, at most the model's; null for the model's own.
+   */
+  context_length?: number | null;
+  /**
+   * Name of the workflow that answers.
+   */
+  workflow?: string;
+}
+/**
+ * How to sample an answer.
+ */
+export interface GenerationParameters {
+  /**
+   * Most tokens to generate; null for what the window leaves.
+   */
+  max_new_tokens?: number | null;
+  /**
+   * 0 is greedy; higher is more random.
+   */
+  temperature?: number;
+  /**
+   * Sample from the smallest set of tokens with this probability.
+   */
+  top_p?: number;
+  /**
+   * Sample from this many most likely tokens; 0 for all.
+   */
+  top_k?: number;
+  /**
+   * Texts that end the answer; not part of it.
+   *
+   * @maxItems 16
+   */
+  stop?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ];
+  /**
+   * Seed of the sampler; null draws one, which the run records.
+   */
+  seed?: number | null;
+  /**
+   * Ask a model that can to think before it answers.
+   */
+  enable_thinking?: boolean;
 }
 /**
  * A piece of an answer as it is generated; the last one has a finish reason and usage.
@@ -768,91 +890,6 @@ export interface ChatTurn {
       [k: string]: unknown;
     };
   };
-}
-/**
- * How to sample an answer.
- */
-export interface GenerationParameters {
-  /**
-   * Most tokens to generate; null for what the window leaves.
-   */
-  max_new_tokens?: number | null;
-  /**
-   * 0 is greedy; higher is more random.
-   */
-  temperature?: number;
-  /**
-   * Sample from the smallest set of tokens with this probability.
-   */
-  top_p?: number;
-  /**
-   * Sample from this many most likely tokens; 0 for all.
-   */
-  top_k?: number;
-  /**
-   * Texts that end the answer; not part of it.
-   *
-   * @maxItems 16
-   */
-  stop?:
-    | []
-    | [string]
-    | [string, string]
-    | [string, string, string]
-    | [string, string, string, string]
-    | [string, string, string, string, string]
-    | [string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string, string, string, string, string]
-    | [
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string
-      ]
-    | [
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string
-      ];
-  /**
-   * Seed of the sampler; null draws one, which the run records.
-   */
-  seed?: number | null;
-  /**
-   * Ask a model that can to think before it answers.
-   */
-  enable_thinking?: boolean;
 }
 /**
  * A tool that the model may call.
@@ -2241,6 +2278,14 @@ export interface Model {
    */
   dim?: number | null;
   /**
+   * Whether its chat template knows tools; null until that was read.
+   */
+  tools?: boolean | null;
+  /**
+   * Whether its chat template lets it think when asked to; null until that was read.
+   */
+  thinking?: boolean | null;
+  /**
    * True for a model made to demonstrate the lab.
    */
   is_demo?: boolean;
@@ -2287,6 +2332,14 @@ export interface ModelCard {
    */
   dim?: number | null;
   /**
+   * Whether its chat template knows tools; null until that was read.
+   */
+  tools?: boolean | null;
+  /**
+   * Whether its chat template lets it think when asked to; null until that was read.
+   */
+  thinking?: boolean | null;
+  /**
    * True for a model made to demonstrate the lab.
    */
   is_demo?: boolean;
@@ -2309,33 +2362,49 @@ export interface ModelList {
   data: ModelCard[];
 }
 /**
- * A model with parameters, system prompt and workflow; what `model` in a request names.
+ * The profiles that the caller may name.
  */
-export interface ModelProfile {
+export interface ProfileList {
   /**
-   * Name in requests.
+   * Those of the lab.
+   */
+  system: ModelProfile[];
+  /**
+   * The caller's own, by name.
+   */
+  own: StoredProfile[];
+}
+/**
+ * A model profile that a user made.
+ */
+export interface StoredProfile {
+  /**
+   * Identifier.
    */
   id: string;
   /**
-   * Id of the model.
+   * User who owns the row.
    */
-  model: string;
+  owner_id: string;
   /**
-   * One line for people.
+   * Counts the changes, from 1; a change names the version that it was made to.
    */
-  description?: string;
+  version: number;
+  profile: ModelProfile;
   /**
-   * System prompt when the request has none; null for none.
+   * When it was made.
    */
-  system_prompt?: string | null;
+  created_at: string;
+}
+/**
+ * Puts another profile in the place of one's own.
+ */
+export interface ProfileUpdate {
   /**
-   * Sampling defaults of the profile.
+   * The version that was read and is changed.
    */
-  parameters?: GenerationParameters | null;
-  /**
-   * Name of the workflow that answers.
-   */
-  workflow?: string;
+  version: number;
+  profile: ModelProfile;
 }
 /**
  * What was put before the model for one answer, and why.
@@ -2777,28 +2846,6 @@ export interface SearchResult {
   text?: string | null;
   /**
    * When it was found.
-   */
-  created_at: string;
-}
-/**
- * A model profile that a user made.
- */
-export interface StoredProfile {
-  /**
-   * Identifier.
-   */
-  id: string;
-  /**
-   * User who owns the row.
-   */
-  owner_id: string;
-  /**
-   * Counts the changes, from 1; a change names the version that it was made to.
-   */
-  version: number;
-  profile: ModelProfile;
-  /**
-   * When it was made.
    */
   created_at: string;
 }

@@ -16,6 +16,7 @@ from lab.client.evals import Evals, Schedules
 from lab.client.facts import Facts
 from lab.client.http import Http
 from lab.client.memories import Memories
+from lab.client.profiles import Profiles
 from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
@@ -51,7 +52,7 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, facts, documents, config, keys, evals, schedules
+    conversations, memories, facts, documents, profiles, config, keys, evals, schedules
         What the user owns.
     residents
         The models in memory, and who uses them.
@@ -77,6 +78,7 @@ class Lab:
         self.keys = Keys(http)
         self.evals = Evals(http)
         self.schedules = Schedules(http)
+        self.profiles = Profiles(http)
         self.residents = Residents(http)
 
     async def chat(

@@ -1,11 +1,12 @@
 """The models that the lab knows, and the profiles that requests name. Loads nothing."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from lab.errors import InputError, ModelLoadError, UnknownModelError
+from lab.errors import ConfigError, LabError, ModelLoadError, UnknownModelError
+from lab.pipelines.description import described
+from lab.pipelines.profiles import cannot_chat, check_profile
 from lab.prompts import DEFAULT_SYSTEM
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
@@ -39,13 +40,15 @@ class Catalog:
         more = [configured(name, None, Task.chat) for name in chat.models]
         known = (self.chat, self.embedding, *more, *packaged())
         self._models = {model.id: model for model in reversed(known)}
+        self._profiles = tuple(chat.profiles)
+        _check_no_name_twice(self.profiles())
 
     def models(self) -> list[Model]:
         """Return every model, by name."""
         return sorted(self._models.values(), key=lambda model: model.id)
 
     def profiles(self) -> list[ModelProfile]:
-        """Return the default profile, and one bare profile for each chat model."""
+        """Return the default profile, those of the settings, and one bare one for each model."""
         default = ModelProfile(
             id=DEFAULT_PROFILE,
             model=self.chat.id,
@@ -57,19 +60,24 @@ class Catalog:
             for model in self.models()
             if model.task == Task.chat
         ]
-        return [default, *bare]
+        return [default, *self._profiles, *bare]
 
-    def resolve(self, name: str) -> ModelProfile:
-        """Return the profile of that name, or raise with the nearest names."""
-        profiles = {profile.id: profile for profile in self.profiles()}
+    def resolve(self, name: str, own: Sequence[ModelProfile] = ()) -> ModelProfile:
+        """Return the profile of that name, or raise with the nearest; the lab's come before own."""
+        profiles = {profile.id: profile for profile in (*own, *self.profiles())}
         if name in profiles:
             return profiles[name]
         if name in self._models:
-            raise InputError(
-                f"`{name}` makes embeddings and cannot chat; models here that chat: "
-                f"{', '.join(profiles)}."
-            )
+            raise cannot_chat(name, profiles)
         raise UnknownModelError(name, list(profiles))
+
+    def check_profiles(self, workflows: Collection[str]) -> None:
+        """Raise `ConfigError` for a profile of the settings that its model does not suit."""
+        for profile in self._profiles:
+            try:
+                check_profile(profile, self._models, workflows)
+            except LabError as error:
+                raise ConfigError(f"`chat.profiles` has `{profile.id}`: {error}") from error
 
     def chat_model(self, model_id: str) -> Model:
         """Return the chat model of that id, or raise with the nearest names."""
@@ -107,17 +115,17 @@ def configured(name: str, revision: str | None, task: Task) -> Model:
     if folder.is_dir():
         model = Model(id=folder.resolve().name, task=task, source=str(folder.resolve()))
         return described(model)
-    return Model(id=name, task=task, source=name, revision=revision)
+    return described(Model(id=name, task=task, source=name, revision=revision))
 
 
-def described(model: Model) -> Model:
-    """Return the model with the context length that the config in its folder says."""
-    file = Path(model.source) / "config.json"
-    if not file.is_file():
-        return model
-    config = json.loads(file.read_text(encoding="utf-8"))
-    length = config.get("max_position_embeddings")
-    return model.model_copy(update={"context_length": length})
+def _check_no_name_twice(profiles: Sequence[ModelProfile]) -> None:
+    names = [profile.id for profile in profiles]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(
+                f"`chat.profiles` has `{name}`, which is the name of another profile or model; "
+                "each needs a name of its own."
+            )
 
 
 def minilm_folder() -> Path:

@@ -5,7 +5,7 @@ Importing this module imports no torch; the first load does.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -121,9 +121,18 @@ class PipelineFactory:
         """Return the profiles that come with the lab."""
         return self.catalog.profiles()
 
-    def resolve(self, name: str) -> ModelProfile:
-        """Return the profile of that name, or raise `UnknownModelError` with the nearest."""
-        return self.catalog.resolve(name)
+    def resolve(self, name: str, own: Sequence[ModelProfile] = ()) -> ModelProfile:
+        """
+        Return the profile of that name, or raise `UnknownModelError` with the nearest.
+
+        Parameters
+        ----------
+        name : str
+            What a request calls it.
+        own : sequence of ModelProfile
+            Those of who asks, besides the lab's.
+        """
+        return self.catalog.resolve(name, own)
 
     def stats(self) -> PipelineStats:
         """Return the load now and tokens since the start."""

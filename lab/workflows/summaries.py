@@ -64,6 +64,8 @@ class Summariser:
         Where models are.
     settings_of : callable
         Returns the settings of a user.
+    resolve : callable
+        Returns the profile that a user means by a name.
     preferred : callable
         Returns the profile that settings prefer.
     """
@@ -73,11 +75,13 @@ class Summariser:
         database: Database,
         pipelines: Pipelines,
         settings_of: Callable[[User], Awaitable[Settings]],
+        resolve: Callable[[User, str], Awaitable[ModelProfile]],
         preferred: Callable[[Settings], str],
     ) -> None:
         self._database = database
         self._pipelines = pipelines
         self._settings_of = settings_of
+        self._resolve = resolve
         self._preferred = preferred
         self._jobs: dict[UUID, Job] = {}
         self._worker: asyncio.Task[None] | None = None
@@ -125,7 +129,7 @@ class Summariser:
         if not config.enabled:
             return True
         wanted = config.profile or job.profile or self._preferred(settings)
-        profile = self._pipelines.resolve(wanted)
+        profile = await self._resolve(job.owner, wanted)
         async with self._at_work:
             while await self._due(job, config):
                 async with self._database.locked(f"summaries of {job.conversation_id}") as held:
