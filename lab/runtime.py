@@ -17,7 +17,7 @@ from lab.db import Database, Stores, open_database
 from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
 from lab.db.ids import new_id
-from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError
+from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError, rebuild
 from lab.messages import to_chat_message
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.pipelines.profiles import check_asked
@@ -374,7 +374,13 @@ class Runtime:
         return settings.overlay("request", _asked(turn))
 
     async def _profile(self, owner: User, turn: ChatTurn, settings: Settings) -> ModelProfile:
-        return await self.profiles.resolve(owner, turn.profile or _preferred(settings))
+        if turn.profile:
+            return await self.profiles.resolve(owner, turn.profile)
+        try:
+            return await self.profiles.resolve(owner, _preferred(settings))
+        except LabError as error:
+            what = f"`roles.primary` cannot answer: {error} Choose another: `lab models use NAME`."
+            raise rebuild(error.code, what) from error
 
     def _check_asked(
         self, profile: ModelProfile, parameters: GenerationParameters, turn: ChatTurn
@@ -392,18 +398,20 @@ class Runtime:
             self._summariser.wake(Job(owner, turn.conversation_id, profile.id))
         if not settings.config.workflow.auto_title:
             return
-        task = asyncio.create_task(self._name(owner, turn.conversation_id, profile))
+        wanted = settings.config.roles.analysis or profile.id
+        task = asyncio.create_task(self._name(owner, turn.conversation_id, wanted))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _name(self, owner: User, conversation_id: UUID, profile: ModelProfile) -> None:
-        """Give a new conversation a title; it keeps its old one when that fails."""
+    async def _name(self, owner: User, conversation_id: UUID, wanted: str) -> None:
+        """Give a new conversation a title by a profile; it keeps its old one when that fails."""
         try:
             async with self.database.stores(owner.id) as stores:
                 conversation = await stores.conversations.get(conversation_id)
                 if conversation.title != NEW_CHAT:
                     return
                 first = await stores.messages.list(conversation_id, before_position=2)
+            profile = await self.profiles.resolve(owner, wanted)
             async with self.pipelines.chat(profile.model, purpose="title", owner=owner.id) as chat:
                 title, usage = await write_title(chat, [to_chat_message(m) for m in first])
             async with self.database.stores(owner.id) as stores:
@@ -452,7 +460,7 @@ async def open_runtime(
 
 def _preferred(settings: Settings) -> str:
     """Return the profile of a user who asks for none."""
-    return settings.config.preferences.profile or DEFAULT_PROFILE
+    return settings.config.roles.primary or DEFAULT_PROFILE
 
 
 def _asked(turn: ChatTurn) -> dict[str, dict[str, Any]]:

@@ -932,7 +932,7 @@ export interface Config {
   facts: FactsConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;
-  preferences: PreferencesConfig;
+  roles: RolesConfig;
 }
 /**
  * Addresses of the lab.
@@ -1248,10 +1248,6 @@ export interface SummariesConfig {
   master_weight?: number;
   style?: SummaryStyle;
   /**
-   * Profile whose model writes summaries; unset = that of the chat.
-   */
-  profile?: string | null;
-  /**
    * Newest messages that stay in the window word for word though a summary covers them.
    */
   keep_messages?: number;
@@ -1304,13 +1300,21 @@ export interface WorkflowConfig {
   auto_title?: boolean;
 }
 /**
- * How the dashboards look.
+ * Which profile does what.
  */
-export interface PreferencesConfig {
+export interface RolesConfig {
   /**
-   * Profile that a new chat uses; unset = the lab's default model.
+   * Profile that answers when a request names none; unset = the lab's default.
    */
-  profile?: string | null;
+  primary?: string | null;
+  /**
+   * Profile that writes summaries; unset = that of the chat.
+   */
+  summary?: string | null;
+  /**
+   * Profile that titles conversations and writes down their facts; unset = that of the chat.
+   */
+  analysis?: string | null;
 }
 /**
  * A chat with its messages.
@@ -2990,7 +2994,7 @@ export interface UserConfig {
   facts: FactsConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;
-  preferences: PreferencesConfig;
+  roles: RolesConfig;
 }
 /**
  * What a model sees before it answers, and why.

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from typing import Any, Self
+from urllib.parse import quote
 from uuid import UUID
 
 import numpy as np
@@ -20,6 +21,7 @@ from lab.client.profiles import Profiles
 from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
+from lab.errors import InputError
 from lab.protocols import FloatArray
 from lab.schemas.caller import Caller
 from lab.schemas.chat_message import ChatMessage
@@ -33,6 +35,7 @@ from lab.schemas.model_list import ModelList
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run import Run
+from lab.schemas.task import Task
 from lab.schemas.tool import Tool
 from lab.schemas.usage_day import UsageDay
 from lab.schemas.window import Window
@@ -198,6 +201,31 @@ class Lab:
     async def models(self) -> list[ModelCard]:
         """Return what `model` may name; the first is the lab's default."""
         return (await self._http.fetch("GET", "/v1/models", ModelList)).data
+
+    async def use(self, model: str, *, role: str = "primary") -> ModelCard:
+        """
+        Let a model or profile have a role from now on, for the user alone.
+
+        Parameters
+        ----------
+        model : str
+            As `models` names it; it must chat.
+        role : str
+            `primary` answers when nothing else is asked for, `summary` writes summaries, `analysis`
+            titles and facts. `config.reset("roles.ROLE")` ends it.
+
+        Raises
+        ------
+        UnknownModelError
+            If there is no such model.
+        """
+        card = await self._http.fetch("GET", f"/v1/models/{quote(model)}", ModelCard)
+        if card.task is not Task.chat:
+            raise InputError(
+                f"`{model}` does {card.task}, and every role is for a model that chats."
+            )
+        await self.config.set(f"roles.{role}", model)
+        return card
 
     async def embed(self, texts: str | Sequence[str]) -> FloatArray:
         """Return unit vectors of shape (N, D), in the order of `texts`; D is the model's own."""

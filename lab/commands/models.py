@@ -13,10 +13,13 @@ from lab.errors import InputError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
 from lab.pipelines.need import sized
+from lab.schemas.explained_setting import ExplainedSetting
 from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
 
 app = typer.Typer(help="The models of this lab.", no_args_is_help=True, add_completion=False)
+
+ROLES = "roles."
 
 Name = Annotated[str, typer.Argument(help="As `lab models list` shows it.")]
 
@@ -104,6 +107,40 @@ def show(
 
 
 @app.command()
+def use(
+    name: Annotated[
+        str | None, typer.Argument(help="A model or profile; without it, the roles are shown.")
+    ] = None,
+    role: Annotated[
+        str, typer.Option(help="`primary`, `summary` or `analysis` (titles and facts).")
+    ] = "primary",
+    unset: Annotated[bool, typer.Option("--unset", help="Give up your choice.")] = False,
+) -> None:
+    """
+    Choose what answers you when you name no model, or what works for you in another role.
+
+    Examples: `lab models use lab-tiny` · `lab models use lab-tiny --role summary` ·
+    `lab models use --role summary --unset` · `lab models use`
+    """
+    if unset and name is not None:
+        raise InputError(f"Give either `{name}` or --unset.")
+    if unset:
+        chosen = asyncio.run(_unset(role))
+        notes.print(f"`{role}` is what the lab says: {chosen or 'unset'}.")
+    elif name is not None:
+        asyncio.run(_use(name, role))
+        notes.print(f"`{name}` is your {role} model.")
+    else:
+        print_table(
+            ["role", "profile", "set by", "what it does"],
+            [
+                (one.key.removeprefix(ROLES), one.value, one.layer, one.description)
+                for one in asyncio.run(_roles())
+            ],
+        )
+
+
+@app.command()
 def load(name: Name) -> None:
     """
     Bring a model into the memory of the running lab before anybody asks for it.
@@ -151,6 +188,21 @@ def share(
 async def _list() -> list[ModelCard]:
     async with open_client() as lab:
         return await lab.models()
+
+
+async def _use(name: str, role: str) -> None:
+    async with open_client() as lab:
+        await lab.use(name, role=role)
+
+
+async def _unset(role: str) -> object:
+    async with open_client() as lab:
+        return (await lab.config.reset(ROLES + role)).value
+
+
+async def _roles() -> list[ExplainedSetting]:
+    async with open_client() as lab:
+        return [one for one in await lab.config.explain() if one.key.startswith(ROLES)]
 
 
 async def _load(name: str) -> None:
