@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 from pydantic import TypeAdapter
 
+from lab.catalog import Models
 from lab.config import Settings
 from lab.db import Database, Stores, open_database
 from lab.db.cache import Cache, open_cache
@@ -88,6 +89,8 @@ class Runtime:
         How models run.
     composer : Composer
         The compiled graphs.
+    models : Models
+        Adds models and takes them out.
     profiles : Profiles
         What requests may name as their model.
     """
@@ -110,6 +113,7 @@ class Runtime:
         self._exporting = asyncio.Lock()
         self._reading = asyncio.Semaphore(READERS)
         self._background: set[asyncio.Task[None]] = set()
+        self.models = Models(database, pipelines)
         self.profiles = Profiles(database, cache, pipelines)
         self._summariser = Summariser(
             database, pipelines, self.settings_of, self.profiles.resolve, _preferred
@@ -450,9 +454,10 @@ async def open_runtime(
         cache = await stack.enter_async_context(open_cache(config.cache, database))
         pipelines = pipeline_factory(config.chat, config.embedding, config.residency, on_import)
         stack.push_async_callback(pipelines.aclose)
-        pipelines.catalog.check_profiles(GRAPHS)
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, cache, pipelines, composer)
+        await runtime.models.load()
+        pipelines.catalog.check_profiles(GRAPHS)
         stack.push_async_callback(runtime.aclose)
         await runtime.resume()
         yield runtime

@@ -1,14 +1,18 @@
 """Models: what `model` in a request may name."""
 
+from pathlib import Path
+
 from fastapi import APIRouter, Request
 
-from api.deps import InferDep, RuntimeDep
+from api.deps import AdminDep, InferDep, RuntimeDep
 from lab.errors import UnknownModelError
 from lab.runtime import Runtime
 from lab.schemas.model import Model
 from lab.schemas.model_card import ModelCard
 from lab.schemas.model_list import ModelList
+from lab.schemas.model_pin import ModelPin
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.model_request import ModelRequest
 from lab.schemas.task import Task
 from lab.schemas.user import User
 
@@ -34,6 +38,35 @@ async def get_model(
     return known[model_id]
 
 
+@router.post("", status_code=201)
+async def add_model(
+    request: ModelRequest, http: Request, runtime: RuntimeDep, admin: AdminDep
+) -> ModelCard:
+    """Add a model, by a Hugging Face id or a folder; its files are checked, and none is loaded."""
+    model = await runtime.models.add(request)
+    return await _card_of(model, http, runtime, admin)
+
+
+@router.patch("/{model_id:path}")
+async def pin_model(
+    model_id: str, pin: ModelPin, http: Request, runtime: RuntimeDep, admin: AdminDep
+) -> ModelCard:
+    """Pin a model to a commit whose files are on the lab's machine."""
+    model = await runtime.models.pin(model_id, pin)
+    return await _card_of(model, http, runtime, admin)
+
+
+@router.delete("/{model_id:path}", status_code=204)
+async def remove_model(model_id: str, runtime: RuntimeDep, admin: AdminDep) -> None:
+    """Take a model out of the lab, and leave its files; 409 while it is used."""
+    await runtime.models.remove(model_id)
+
+
+async def _card_of(model: Model, http: Request, runtime: Runtime, owner: User) -> ModelCard:
+    cards = await _cards(runtime, owner, http.app.state.started)
+    return next(card for card in cards if card.id == model.id)
+
+
 async def _cards(runtime: Runtime, owner: User, since: int) -> list[ModelCard]:
     """Return what a user may name: a profile of theirs is shown to nobody else."""
     models = {model.id: model for model in runtime.pipelines.models()}
@@ -49,16 +82,21 @@ async def _cards(runtime: Runtime, owner: User, since: int) -> list[ModelCard]:
         for stored in await runtime.profiles.own(owner)
         if stored.profile.id not in taken and stored.profile.model in models
     ]
+    sizes = await runtime.models.sizes()
     return [
-        _card(profile, models[profile.model], owned_by=who, since=since) for who, profile in offered
+        _card(profile, models[profile.model]).model_copy(
+            update={"owned_by": who, "created": since, "size_bytes": sizes.get(profile.model)}
+        )
+        for who, profile in offered
     ]
 
 
-def _card(profile: ModelProfile, model: Model, *, owned_by: str, since: int) -> ModelCard:
+def _card(profile: ModelProfile, model: Model) -> ModelCard:
+    is_folder = Path(model.source).is_absolute()
     return ModelCard(
         id=profile.id,
-        created=since,
-        owned_by=owned_by,
+        created=0,
+        owned_by=THE_LAB,
         model=model.id,
         task=model.task,
         description=profile.description,
@@ -66,6 +104,8 @@ def _card(profile: ModelProfile, model: Model, *, owned_by: str, since: int) -> 
         dim=model.dim,
         tools=model.tools,
         thinking=model.thinking,
+        hub_id=None if is_folder else model.source,
+        revision=model.revision,
         is_demo=model.is_demo,
         loaded=model.loaded,
     )

@@ -2344,6 +2344,18 @@ export interface ModelCard {
    */
   thinking?: boolean | null;
   /**
+   * Hugging Face id that its files come from; null for a folder.
+   */
+  hub_id?: string | null;
+  /**
+   * Pinned revision of that; null for whatever is newest.
+   */
+  revision?: string | null;
+  /**
+   * Bytes of its files on the lab's machine; null where they are not all there.
+   */
+  size_bytes?: number | null;
+  /**
    * True for a model made to demonstrate the lab.
    */
   is_demo?: boolean;
@@ -2364,6 +2376,37 @@ export interface ModelList {
    * The names.
    */
   data: ModelCard[];
+}
+/**
+ * Pins a model to a commit whose files are on the lab's machine.
+ */
+export interface ModelPin {
+  /**
+   * The commit.
+   */
+  revision: string;
+}
+/**
+ * Adds a model to the lab.
+ */
+export interface ModelRequest {
+  /**
+   * Hugging Face id, or a folder on the lab's machine.
+   */
+  source: string;
+  /**
+   * Name in requests; null for the id, or the name of the folder.
+   */
+  name?: string | null;
+  /**
+   * Branch, tag or commit of a Hugging Face model; null for the newest.
+   */
+  revision?: string | null;
+  task?: Task;
+  /**
+   * One line for people.
+   */
+  description?: string;
 }
 /**
  * The profiles that the caller may name.

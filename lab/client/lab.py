@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from typing import Any, Self
-from urllib.parse import quote
 from uuid import UUID
 
 import numpy as np
 
 from lab.client.address import Address
 from lab.client.answer import Answer, raise_failure
+from lab.client.catalog import Catalog
 from lab.client.conversations import Conversations
 from lab.client.documents import Documents
 from lab.client.evals import Evals, Schedules
@@ -31,7 +31,6 @@ from lab.schemas.embeddings_request import EmbeddingsRequest
 from lab.schemas.event import Event
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_card import ModelCard
-from lab.schemas.model_list import ModelList
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run import Run
@@ -57,6 +56,8 @@ class Lab:
     ----------
     conversations, memories, facts, documents, profiles, config, keys, evals, schedules
         What the user owns.
+    catalog
+        The models of the lab.
     residents
         The models in memory, and who uses them.
 
@@ -82,6 +83,7 @@ class Lab:
         self.evals = Evals(http)
         self.schedules = Schedules(http)
         self.profiles = Profiles(http)
+        self.catalog = Catalog(http)
         self.residents = Residents(http)
 
     async def chat(
@@ -200,7 +202,7 @@ class Lab:
 
     async def models(self) -> list[ModelCard]:
         """Return what `model` may name; the first is the lab's default."""
-        return (await self._http.fetch("GET", "/v1/models", ModelList)).data
+        return await self.catalog.list()
 
     async def use(self, model: str, *, role: str = "primary") -> ModelCard:
         """
@@ -219,7 +221,7 @@ class Lab:
         UnknownModelError
             If there is no such model.
         """
-        card = await self._http.fetch("GET", f"/v1/models/{quote(model)}", ModelCard)
+        card = await self.catalog.get(model)
         if card.task is not Task.chat:
             raise InputError(
                 f"`{model}` does {card.task}, and every role is for a model that chats."

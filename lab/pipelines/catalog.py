@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
-from lab.errors import ConfigError, LabError, ModelLoadError, UnknownModelError
+from lab.errors import ConfigError, ConflictError, LabError, ModelLoadError, UnknownModelError
 from lab.pipelines.description import described
 from lab.pipelines.profiles import cannot_chat, check_profile
 from lab.prompts import DEFAULT_SYSTEM
@@ -35,13 +36,69 @@ class Catalog:
     """
 
     def __init__(self, chat: ChatConfig, embedding: EmbeddingConfig) -> None:
-        self.chat = configured(chat.model, chat.revision, Task.chat)
-        self.embedding = configured(embedding.model, embedding.revision, Task.embedding)
+        first = configured(chat.model, chat.revision, Task.chat)
+        encoder = configured(embedding.model, embedding.revision, Task.embedding)
         more = [configured(name, None, Task.chat) for name in chat.models]
-        known = (self.chat, self.embedding, *more, *packaged())
-        self._models = {model.id: model for model in reversed(known)}
+        known = (first, encoder, *more, *packaged())
+        self._default, self._encoder = first.id, encoder.id
+        self._named: Final = {model.id: model for model in reversed(known)}
+        self._models = dict(self._named)
         self._profiles = tuple(chat.profiles)
         _check_no_name_twice(self.profiles())
+
+    @property
+    def chat(self) -> Model:
+        """The model of the default profile."""
+        return self._models[self._default]
+
+    @property
+    def embedding(self) -> Model:
+        """The model that makes the lab's embeddings."""
+        return self._models[self._encoder]
+
+    def add(self, model: Model) -> Model:
+        """
+        Take in a model of the database, and return it as it is known from now on.
+
+        One that the settings name stays as they say; where they pin none of its revisions, that of
+        the database is.
+        """
+        named = self._named.get(model.id)
+        if named is None:
+            known = described(model)
+        elif named.source == model.source and named.revision is None:
+            known = described(named.model_copy(update={"revision": model.revision}))
+        else:
+            known = named
+        self._models[known.id] = known
+        return known
+
+    def remove(self, model_id: str) -> Model:
+        """
+        Know a model no longer, and return it.
+
+        Raises
+        ------
+        UnknownModelError
+            If there is no such model.
+        ConflictError
+            If it comes with the lab, or the settings name it.
+        """
+        if model_id not in self._models:
+            raise UnknownModelError(model_id, list(self._models))
+        if model_id in self._named:
+            raise ConflictError(
+                f"`{model_id}` comes with the lab or is named by its settings (`chat.model`, "
+                "`chat.models` or `embedding.model`), and is there again at the next start; change "
+                "the settings instead."
+            )
+        for profile in self._profiles:
+            if profile.model == model_id:
+                raise ConflictError(
+                    f"`{model_id}` is the model of `{profile.id}` in `chat.profiles`; change the "
+                    "settings first."
+                )
+        return self._models.pop(model_id)
 
     def models(self) -> list[Model]:
         """Return every model, by name."""

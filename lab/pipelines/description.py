@@ -1,37 +1,68 @@
 """What the files of a model tell of it: its window, and what its chat template knows. No torch."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 
 from lab.errors import ModelLoadError
-from lab.pipelines.files import local_folder
+from lab.pipelines.files import CONFIG_FILES, WANTED_FILES, local_folder
 from lab.schemas.model import Model
 from lab.schemas.task import Task
 
+INDEX = "model.safetensors.index.json"
+"""Which of several files each tensor is in."""
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 """Where a chat template may stand; the first that has one counts."""
 
 
-def here(model: Model) -> Path | None:
-    """Return the folder of a model's files, or None where they are not on this machine."""
+def here(model: Model, files: Sequence[str] = WANTED_FILES) -> Path | None:
+    """Return the folder of a model's files, or None where not all of them are on this machine."""
     try:
-        return local_folder(model, download=False)
+        return local_folder(model, download=False, files=files)
     except (OSError, ModelLoadError, HFValidationError):
         return None
 
 
 def described(model: Model) -> Model:
     """Return the model with what its files tell; as it is where they are not here."""
-    folder = here(model)
+    folder = here(model, CONFIG_FILES)
     if folder is None:
         return model
-    found: dict[str, Any] = {"context_length": context_length(read_json(folder / "config.json"))}
+    config = read_json(folder / "config.json")
+    found: dict[str, Any] = {"context_length": context_length(config)}
+    if model.task is Task.embedding:
+        found["dim"] = embedding_dim(folder, config)
     if model.task is Task.chat and (template := chat_template(folder)):
         found |= {"tools": "tools" in template, "thinking": "enable_thinking" in template}
     return model.model_copy(update=found)
+
+
+def size_on_disk(model: Model) -> int | None:
+    """Return the bytes of a model's files, or None where not all that it needs is here."""
+    folder = here(model)
+    if folder is None or not (folder / "config.json").is_file():
+        return None
+    named = read_json(folder / INDEX).get("weight_map")
+    wanted = {folder / str(name) for name in named.values()} if isinstance(named, dict) else set()
+    weights = weight_files(folder)
+    if not weights or not wanted <= set(weights):
+        return None
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of the weights in a folder, by name."""
+    return sorted(file for file in folder.glob("*.safetensors") if file.is_file())
+
+
+def embedding_dim(folder: Path, config: dict[str, Any]) -> int | None:
+    """Return the dimensions of a sentence-transformers model's vectors, where its files tell."""
+    pooling = read_json(folder / "1_Pooling" / "config.json")
+    dim = pooling.get("word_embedding_dimension", config.get("hidden_size"))
+    return dim if isinstance(dim, int) and dim > 0 else None
 
 
 def context_length(config: dict[str, Any]) -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
+from lab.errors import ConflictError
 from lab.pipelines.catalog import Catalog
 from lab.pipelines.ledger import Ledger, Pipeline
 from lab.pipelines.need import Prospect
@@ -91,22 +92,45 @@ class PipelineFactory:
 
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
-        model = self._known(model_id)
+        model = self.known(model_id)
         loader: Loader[Pipeline] = self._chats if model.task is Task.chat else self._embeddings
         async with self.residents.lease(model, loader, purpose="load"):
             pass
 
     async def unload(self, model_id: str) -> None:
         """Take a model out of memory; raise `ConflictError` while it is used."""
-        await self.residents.unload(self._known(model_id).id)
+        await self.residents.unload(self.known(model_id).id)
 
     def share(self, model_id: str, update: ResidencyUpdate) -> None:
         """Pin a model or end that, and say how early it leaves; holds for later loads too."""
-        model = self._known(model_id)
+        model = self.known(model_id)
         if update.pinned is not None:
             self.residents.ledger.pin(model.id, pinned=update.pinned)
         if update.priority is not None:
             self.residents.ledger.prioritise(model.id, update.priority)
+
+    def add(self, model: Model) -> Model:
+        """Take a model into the catalog, and return it as it is known from now on."""
+        return self.catalog.add(model)
+
+    async def remove(self, model_id: str) -> Model:
+        """
+        Take a model out of memory and out of the catalog; return it.
+
+        Raises
+        ------
+        ConflictError
+            If it is used, or named by the settings.
+        UnknownModelError
+            If there is no such model.
+        """
+        model = self.catalog.remove(model_id)  # first, so that nobody asks for it meanwhile
+        try:
+            await self.residents.unload(model_id)
+        except ConflictError as error:
+            self.catalog.add(model)
+            raise ConflictError(f"The model cannot be removed while it is used: {error}") from error
+        return model
 
     def residency(self) -> Residency:
         """Return who holds which memory, and why."""
@@ -157,7 +181,7 @@ class PipelineFactory:
         """Unload everything; answers under way end with an error."""
         await self.residents.aclose()
 
-    def _known(self, model_id: str) -> Model:
+    def known(self, model_id: str) -> Model:
         """Return a model of the catalog by its id or by the name of a profile on it."""
         known = {model.id: model for model in self.catalog.models()}
         return known.get(model_id) or self.catalog.chat_model(model_id)

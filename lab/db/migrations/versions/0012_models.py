@@ -1,5 +1,6 @@
-"""Roles of profiles, which were settings here and there."""
+"""Models that are added while the lab runs, and roles, which were settings here and there."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
@@ -9,6 +10,21 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.create_table(
+        "models",
+        sa.Column("id", sa.String, nullable=False),
+        sa.Column("task", sa.String, nullable=False),
+        sa.Column("source", sa.String, nullable=False),
+        sa.Column("revision", sa.String),
+        sa.Column("description", sa.String, nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            server_default=sa.text("clock_timestamp()"),
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_models"),
+    )
     op.execute(
         """
         UPDATE user_configs SET "values" = ("values" - 'preferences') #- '{summaries,profile}'
@@ -21,6 +37,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("models")
     op.execute(
         """
         UPDATE user_configs SET "values" = "values" - 'roles' || jsonb_build_object(
