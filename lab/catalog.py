@@ -71,14 +71,24 @@ class Models:
             return self._pipelines.add(model)
 
     async def pin(self, model_id: str, pin: ModelPin) -> Model:
-        """Pin a model to a commit whose files are here, whole, and such that the lab can run it."""
+        """
+        Pin a model to a commit whose files are here; it leaves memory, and comes back of this one.
+
+        Raises
+        ------
+        InputError
+            If the files are not here, not whole, or of no model that the lab can run.
+        ConflictError
+            If another commit of it is used now.
+        """
         async with self._changing:
             known = self._pipelines.known(model_id)
             model = known.model_copy(update={"revision": pin.revision, "loaded": False})
             await asyncio.to_thread(_check_here, model)
+            pinned = await self._pipelines.exchange(model)
             async with self._database.models() as models:
                 await models.put(model)
-            return self._pipelines.add(model)
+            return pinned
 
     async def remove(self, model_id: str) -> None:
         """Take a model out of the lab; its files stay. `ConflictError` while it is needed."""

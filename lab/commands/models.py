@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lab.commands import model_files
 from lab.commands.client import open_client
 from lab.commands.printing import notes, one_line, print_json, print_table
 from lab.config import load_settings
@@ -19,6 +20,7 @@ from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
 
 app = typer.Typer(help="The models of this lab.", no_args_is_help=True, add_completion=False)
+app.add_typer(model_files.app)
 
 ROLES = "roles."
 

@@ -132,6 +132,18 @@ class PipelineFactory:
             raise ConflictError(f"The model cannot be removed while it is used: {error}") from error
         return model
 
+    async def exchange(self, model: Model) -> Model:
+        """Know another revision of a model from now on; `ConflictError` while that is used."""
+        before = self.known(model.id)
+        known = self.catalog.add(model)
+        if known.revision != before.revision:
+            try:
+                await self.residents.unload(model.id)
+            except ConflictError:
+                self.catalog.add(before)
+                raise
+        return known
+
     def residency(self) -> Residency:
         """Return who holds which memory, and why."""
         return self.residents.ledger.report()
