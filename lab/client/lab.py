@@ -15,6 +15,7 @@ from lab.client.documents import Documents
 from lab.client.evals import Evals, Schedules
 from lab.client.facts import Facts
 from lab.client.http import Http
+from lab.client.images import Images
 from lab.client.memories import Memories
 from lab.client.requests import checked
 from lab.client.residency import Residents
@@ -51,7 +52,7 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, facts, documents, config, keys, evals, schedules
+    conversations, memories, facts, documents, images, config, keys, evals, schedules
         What the user owns.
     residents
         The models in memory, and who uses them.
@@ -75,6 +76,7 @@ class Lab:
         self.memories = Memories(http)
         self.facts = Facts(http)
         self.documents = Documents(http)
+        self.images = Images(http)
         self.config = UserSettings(http)
         self.keys = Keys(http)
         self.evals = Evals(http)

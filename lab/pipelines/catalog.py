@@ -9,6 +9,7 @@ from lab.errors import InputError, ModelLoadError, UnknownModelError
 from lab.prompts import DEFAULT_SYSTEM
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.image_config import ImageConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.task import Task
@@ -19,6 +20,9 @@ DEFAULT_PROFILE = "default"
 
 WEIGHTS_SHA256 = {MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 """What the weights of a packaged model must be; the official file of the model's authors."""
+
+DOES = {Task.embedding: "embeddings", Task.image: "pictures"}
+"""What models make that do not chat."""
 
 
 class Catalog:
@@ -31,13 +35,21 @@ class Catalog:
         Names the chat models, the default one first.
     embedding : EmbeddingConfig
         Names the embedding model.
+    image : ImageConfig, optional
+        Names the image model, if there is one.
     """
 
-    def __init__(self, chat: ChatConfig, embedding: EmbeddingConfig) -> None:
+    def __init__(
+        self, chat: ChatConfig, embedding: EmbeddingConfig, image: ImageConfig | None = None
+    ) -> None:
         self.chat = configured(chat.model, chat.revision, Task.chat)
         self.embedding = configured(embedding.model, embedding.revision, Task.embedding)
+        self.image = (
+            configured(image.model, image.revision, Task.image) if image and image.model else None
+        )
         more = [configured(name, None, Task.chat) for name in chat.models]
-        known = (self.chat, self.embedding, *more, *packaged())
+        images = [self.image] if self.image else []
+        known = (self.chat, self.embedding, *more, *images, *packaged())
         self._models = {model.id: model for model in reversed(known)}
 
     def models(self) -> list[Model]:
@@ -65,8 +77,9 @@ class Catalog:
         if name in profiles:
             return profiles[name]
         if name in self._models:
+            does = DOES[self._models[name].task]
             raise InputError(
-                f"`{name}` makes embeddings and cannot chat; models here that chat: "
+                f"`{name}` makes {does} and cannot chat; models here that chat: "
                 f"{', '.join(profiles)}."
             )
         raise UnknownModelError(name, list(profiles))

@@ -15,6 +15,8 @@ from uuid import UUID, uuid4
 
 from lab.errors import ConflictError
 from lab.pipelines.catalog import Catalog
+from lab.pipelines.imaging.drawing import ImagePipeline
+from lab.pipelines.imaging.models import ImageModels
 from lab.pipelines.learned import LearnedLimits
 from lab.pipelines.ledger import Ledger, Occupant
 from lab.pipelines.need import Prospect
@@ -25,6 +27,7 @@ from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.image_config import ImageConfig
 from lab.schemas.lease_request import LeaseRequest
 from lab.schemas.memory_lease import MemoryLease
 from lab.schemas.model import Model
@@ -65,10 +68,17 @@ class PipelineFactory:
         The embedding model.
     residency : ResidencyConfig
         How they share the memory.
+    image : ImageConfig
+        The image model.
     on_import : callable
         Called in a thread after a model's libraries were imported.
     learned : LearnedLimits
         What devices were found to bear.
+
+    Attributes
+    ----------
+    images : ImageModels
+        Leases on the image model.
     """
 
     def __init__(
@@ -77,15 +87,17 @@ class PipelineFactory:
         embedding: EmbeddingConfig,
         residency: ResidencyConfig,
         *,
+        image: ImageConfig,
         on_import: Callable[[], object],
         learned: LearnedLimits,
     ) -> None:
-        self.catalog = Catalog(chat, embedding)
+        self.catalog = Catalog(chat, embedding, image)
         self._chat_config = chat
         self._embedding_config = embedding
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
+        self.images = ImageModels(image, self.catalog.image, self.residents)
         self._learned = learned
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
 
@@ -106,11 +118,7 @@ class PipelineFactory:
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
         model = self._known(model_id)
-        is_chat = model.task is Task.chat
-        loader: Loader[Occupant] = (
-            self._chat_loader(model) if is_chat else self._embedding_loader(model)
-        )
-        async with self.residents.lease(model.id, loader, purpose="load"):
+        async with self.residents.lease(model.id, self._loader(model), purpose="load"):
             pass
 
     async def unload(self, model_id: str) -> None:
@@ -163,7 +171,7 @@ class PipelineFactory:
         """Return every model of the catalog; a loaded one says so and has its real lengths."""
         loaded = self.residents.loaded
         return [
-            cast("ChatPipeline | EmbeddingPipeline", loaded[model.id]).model
+            cast("ChatPipeline | EmbeddingPipeline | ImagePipeline", loaded[model.id]).model
             if model.id in loaded
             else model
             for model in self.catalog.models()
@@ -204,6 +212,13 @@ class PipelineFactory:
         """Return a model of the catalog by its id or by the name of a profile on it."""
         known = {model.id: model for model in self.catalog.models()}
         return known.get(model_id) or self.catalog.chat_model(model_id)
+
+    def _loader(self, model: Model) -> Loader[Occupant]:
+        if model.task is Task.image:
+            return self.images.loader()
+        if model.task is Task.embedding:
+            return self._embedding_loader(model)
+        return self._chat_loader(model)
 
     def _chat_loader(self, model: Model) -> "Loader[TransformersChat]":
         def foretell() -> Prospect:
@@ -281,6 +296,7 @@ def pipeline_factory(
     embedding: EmbeddingConfig,
     residency: ResidencyConfig | None = None,
     *,
+    image: ImageConfig | None = None,
     on_import: Callable[[], object] = lambda: None,
     learned_file: Path | None = None,
 ) -> PipelineFactory:
@@ -289,6 +305,7 @@ def pipeline_factory(
         chat,
         embedding,
         residency or ResidencyConfig(),
+        image=image or ImageConfig(),
         on_import=on_import,
         learned=LearnedLimits(learned_file),
     )
