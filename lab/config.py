@@ -28,7 +28,13 @@ WIRING = frozenset({"LAB_CONFIG_FILE", "LAB_API_URL", "LAB_API_KEY", "LAB_UPDATE
 
 FOLDERS = frozenset({"data.folder", "data.notebooks_folder", "remotes.endpoints.key_file"})
 MODELS = frozenset(
-    {"chat.model", "embedding.model", "remotes.endpoints.tokenizer", "vllm.models.model"}
+    {
+        "chat.model",
+        "embedding.model",
+        "image.model",
+        "remotes.endpoints.tokenizer",
+        "vllm.models.model",
+    }
 )
 """A folder, or a name that no folder needs to have."""
 

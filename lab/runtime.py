@@ -49,6 +49,7 @@ from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.facts import find_facts
 from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.images import ImageMaker
 from lab.workflows.memories import correct
 from lab.workflows.question import Question
 from lab.workflows.recall import recall
@@ -96,6 +97,8 @@ class Runtime:
         Adds models and takes them out.
     profiles : Profiles
         What requests may name as their model.
+    images : ImageMaker
+        Who makes pictures.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Runtime:
         self.cache = cache
         self.pipelines = pipelines
         self.composer = composer
+        self.images = ImageMaker(database, pipelines.images, settings.config.image)
         self._search_given = GivenHistorySearch()
         # One at a time: each holds one of a few connections for long.
         self._exporting = asyncio.Lock()
@@ -459,6 +463,7 @@ async def open_runtime(
             config.chat,
             config.embedding,
             config.residency,
+            image=config.image,
             on_import=on_import,
             learned_file=settings.data_folder / LEARNED_FILE,
             remotes=config.remotes,

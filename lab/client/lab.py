@@ -16,6 +16,7 @@ from lab.client.documents import Documents
 from lab.client.evals import Evals, Schedules
 from lab.client.facts import Facts
 from lab.client.http import Http
+from lab.client.images import Images
 from lab.client.memories import Memories
 from lab.client.profiles import Profiles
 from lab.client.requests import checked
@@ -54,7 +55,7 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, facts, documents, profiles, config, keys, evals, schedules
+    conversations, memories, facts, documents, images, profiles, config, keys, evals, schedules
         What the user owns.
     catalog
         The models of the lab.
@@ -80,6 +81,7 @@ class Lab:
         self.memories = Memories(http)
         self.facts = Facts(http)
         self.documents = Documents(http)
+        self.images = Images(http)
         self.config = UserSettings(http)
         self.keys = Keys(http)
         self.evals = Evals(http)

@@ -13,6 +13,7 @@ from lab.pipelines.vllm.settings import vllm_models
 from lab.prompts import DEFAULT_SYSTEM
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.image_config import ImageConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.remotes_config import RemotesConfig
@@ -41,6 +42,8 @@ class Catalog:
         Names servers with chat models.
     vllm : VllmConfig, optional
         Names chat models that vLLM runs.
+    image : ImageConfig, optional
+        Names the image model, if there is one.
     """
 
     def __init__(
@@ -49,14 +52,19 @@ class Catalog:
         embedding: EmbeddingConfig,
         remotes: RemotesConfig | None = None,
         vllm: VllmConfig | None = None,
+        image: ImageConfig | None = None,
     ) -> None:
         self.remotes = RemoteNames(remotes or RemotesConfig())
         self._under_vllm = {model.id: model for model in vllm_models(vllm or VllmConfig())}
         first = self._chat(chat.model, chat.revision)
         encoder = configured(embedding.model, embedding.revision, Task.embedding)
         more = [self._chat(name) for name in chat.models]
-        known = (first, encoder, *more, *self._under_vllm.values(), *packaged())
+        drawing = (
+            [configured(image.model, image.revision, Task.image)] if image and image.model else []
+        )
+        known = (first, encoder, *more, *drawing, *self._under_vllm.values(), *packaged())
         self._default, self._encoder = first.id, encoder.id
+        self._drawing = drawing[0].id if drawing else None
         self._named: Final = {model.id: model for model in reversed(known)}
         self._models = dict(self._named)
         self._profiles = tuple(chat.profiles)
@@ -71,6 +79,11 @@ class Catalog:
     def embedding(self) -> Model:
         """The model that makes the lab's embeddings."""
         return self._models[self._encoder]
+
+    @property
+    def image(self) -> Model | None:
+        """The model that makes pictures, if there is one."""
+        return self._models[self._drawing] if self._drawing else None
 
     def add(self, model: Model) -> Model:
         """
@@ -140,7 +153,7 @@ class Catalog:
         if remote := self.remotes.model(name):  # of a server that was not asked yet
             return bare_profile(remote)
         if name in self._models:
-            raise cannot_chat(name, profiles)
+            raise cannot_chat(self._models[name], profiles)
         raise UnknownModelError(name, list(profiles))
 
     def check(self, profile: ModelProfile, workflows: Collection[str]) -> None:

@@ -16,6 +16,8 @@ from uuid import UUID, uuid4
 
 from lab.errors import ConflictError, InputError
 from lab.pipelines.catalog import Catalog
+from lab.pipelines.imaging.drawing import ImagePipeline
+from lab.pipelines.imaging.models import ImageModels
 from lab.pipelines.learned import LearnedLimits
 from lab.pipelines.ledger import Ledger, Occupant
 from lab.pipelines.need import Prospect
@@ -28,6 +30,7 @@ from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.engine import Engine
+from lab.schemas.image_config import ImageConfig
 from lab.schemas.lease_request import LeaseRequest
 from lab.schemas.memory_lease import MemoryLease
 from lab.schemas.model import Model
@@ -77,10 +80,17 @@ class PipelineFactory:
         Servers with more chat models, which take no memory here.
     vllm : VllmConfig
         Chat models that vLLM runs, in memory of ours.
+    image : ImageConfig
+        The image model.
     on_import : callable
         Called in a thread after a model's libraries were imported.
     learned : LearnedLimits
         What devices were found to bear.
+
+    Attributes
+    ----------
+    images : ImageModels
+        Leases on the image model.
     """
 
     def __init__(
@@ -91,10 +101,11 @@ class PipelineFactory:
         *,
         remotes: RemotesConfig,
         vllm: VllmConfig,
+        image: ImageConfig,
         on_import: Callable[[], object],
         learned: LearnedLimits,
     ) -> None:
-        self.catalog = Catalog(chat, embedding, remotes, vllm)
+        self.catalog = Catalog(chat, embedding, remotes, vllm, image)
         self._chat_config = chat
         self._embedding_config = embedding
         self._vllm_config = vllm
@@ -102,6 +113,7 @@ class PipelineFactory:
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
+        self.images = ImageModels(image, self.catalog.image, self.residents)
         self._learned = learned
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.endpoints = Endpoints(self.catalog.remotes, self._tallies.__getitem__)
@@ -220,7 +232,7 @@ class PipelineFactory:
         """Return every model of the catalog; a loaded one says so and has its real lengths."""
         loaded = self.residents.loaded
         return [
-            cast("ChatPipeline | EmbeddingPipeline", loaded[model.id]).model
+            cast("ChatPipeline | EmbeddingPipeline | ImagePipeline", loaded[model.id]).model
             if model.id in loaded
             else model
             for model in self.catalog.models()
@@ -299,6 +311,13 @@ class PipelineFactory:
             return self._embedding_loader(model)
         is_vllm = model.engine is Engine.vllm
         return self._vllm_loader(model) if is_vllm else self._chat_loader(model)
+
+    def _loader(self, model: Model) -> Loader[Occupant]:
+        if model.task is Task.image:
+            return self.images.loader()
+        if model.task is Task.embedding:
+            return self._embedding_loader(model)
+        return self._chat_loader(model)
 
     def _chat_loader(self, model: Model) -> "Loader[TransformersChat]":
         def foretell() -> Prospect:
@@ -396,6 +415,7 @@ def pipeline_factory(
     embedding: EmbeddingConfig,
     residency: ResidencyConfig | None = None,
     *,
+    image: ImageConfig | None = None,
     on_import: Callable[[], object] = lambda: None,
     learned_file: Path | None = None,
     remotes: RemotesConfig | None = None,
@@ -408,6 +428,7 @@ def pipeline_factory(
         residency or ResidencyConfig(),
         remotes=remotes or RemotesConfig(),
         vllm=vllm or VllmConfig(),
+        image=image or ImageConfig(),
         on_import=on_import,
         learned=LearnedLimits(learned_file),
     )

@@ -10,6 +10,9 @@ from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.task import Task
 
+MAKES: Final = {Task.embedding: "embeddings", Task.image: "pictures"}
+"""What models make that do not chat."""
+
 NAME: Final = re.compile(r"\w([\w.@:/ -]{0,98}\w)?")
 """What people may call a profile."""
 
@@ -50,7 +53,7 @@ def check_profile(
     if model is None:
         raise UnknownModelError(profile.model, chatting(models))
     if model.task is not Task.chat:
-        raise cannot_chat(model.id, chatting(models))
+        raise cannot_chat(model, chatting(models))
     if profile.workflow not in workflows:
         raise InputError(
             f"Unknown workflow `{profile.workflow}`.{nearest(profile.workflow, list(workflows))} "
@@ -75,10 +78,11 @@ def check_asked(model: Model, parameters: GenerationParameters, *, n_tools: int)
         )
 
 
-def cannot_chat(name: str, known: Collection[str]) -> InputError:
-    """Return the error for a model that makes embeddings where one that chats is needed."""
+def cannot_chat(model: Model, known: Collection[str]) -> InputError:
+    """Return the error for a model that does something else where one that chats is needed."""
     return InputError(
-        f"`{name}` makes embeddings and cannot chat; models here that chat: {', '.join(known)}."
+        f"`{model.id}` makes {MAKES[model.task]} and cannot chat; models here that chat: "
+        f"{', '.join(known)}."
     )
 
 

@@ -19,6 +19,7 @@ from . import (
     facts_config,
     generation_config,
     hub_config,
+    image_config,
     limits_config,
     logging_config,
     memory_config,
@@ -51,6 +52,7 @@ class Config(BaseModel):
     embedding: Annotated[
         embedding_config.EmbeddingConfig, Field(description='The embedding model.')
     ]
+    image: Annotated[image_config.ImageConfig, Field(description='The model that makes pictures.')]
     residency: Annotated[
         residency_config.ResidencyConfig, Field(description='The memory of devices.')
     ]
