@@ -19,7 +19,7 @@ from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
 from lab.db.ids import new_id
 from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError, rebuild
-from lab.messages import to_chat_message
+from lab.messages import text_of
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.pipelines.profiles import check_asked
 from lab.profiles import Profiles
@@ -398,7 +398,8 @@ class Runtime:
     ) -> None:
         """Refuse what the model cannot do, before anything is loaded."""
         model = self.pipelines.catalog.chat_model(profile.model)
-        check_asked(model, parameters, n_tools=len(turn.tools))
+        n_pictures = sum(len(message.images) for message in turn.messages)
+        check_asked(model, parameters, n_tools=len(turn.tools), n_pictures=n_pictures)
 
     def _after(
         self, owner: User, turn: ChatTurn, settings: Settings, profile: ModelProfile
@@ -424,7 +425,8 @@ class Runtime:
                 first = await stores.messages.list(conversation_id, before_position=2)
             profile = await self.profiles.resolve(owner, wanted)
             async with self.pipelines.chat(profile.model, purpose="title", owner=owner.id) as chat:
-                title, usage = await write_title(chat, [to_chat_message(m) for m in first])
+                said = [ChatMessage(role=m.role, content=text_of(m.parts)) for m in first]
+                title, usage = await write_title(chat, said)
             async with self.database.stores(owner.id) as stores:
                 if usage is not None:
                     await stores.usage.add(profile.model, profile.id, usage)

@@ -109,6 +109,7 @@ class PipelineFactory:
         self._chat_config = chat
         self._embedding_config = embedding
         self._vllm_config = vllm
+        self._max_pixels = image.max_upload_pixels
         self._closes = threading.Event()
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
@@ -307,17 +308,12 @@ class PipelineFactory:
         return model
 
     def _loader(self, model: Model) -> Loader[Occupant]:
-        if model.task is not Task.chat:
-            return self._embedding_loader(model)
-        is_vllm = model.engine is Engine.vllm
-        return self._vllm_loader(model) if is_vllm else self._chat_loader(model)
-
-    def _loader(self, model: Model) -> Loader[Occupant]:
         if model.task is Task.image:
             return self.images.loader()
         if model.task is Task.embedding:
             return self._embedding_loader(model)
-        return self._chat_loader(model)
+        is_vllm = model.engine is Engine.vllm
+        return self._vllm_loader(model) if is_vllm else self._chat_loader(model)
 
     def _chat_loader(self, model: Model) -> "Loader[TransformersChat]":
         def foretell() -> Prospect:
@@ -340,7 +336,9 @@ class PipelineFactory:
             )
             room = Room(growth, growth.wait_s, partial(self._learn, model, growth.device, key))
             tally = self._tallies[model.id]
-            return load_chat(model, config, form, tally, room, growth.weight_bytes)
+            return load_chat(
+                model, config, form, tally, room, growth.weight_bytes, self._max_pixels
+            )
 
         return Loader(foretell, load)
 

@@ -64,8 +64,15 @@ def check_profile(
         check_asked(model, profile.parameters, n_tools=0)
 
 
-def check_asked(model: Model, parameters: GenerationParameters, *, n_tools: int) -> None:
-    """Raise `InputError` when a request asks for what the model's chat template does not know."""
+def check_asked(
+    model: Model, parameters: GenerationParameters, *, n_tools: int, n_pictures: int = 0
+) -> None:
+    """Raise `InputError` when a request asks for what the model cannot do."""
+    if n_pictures and model.vision is False:
+        raise InputError(
+            f"`{model.id}` reads text only, and {n_pictures} pictures came; leave them out, or "
+            "choose a model that sees."
+        )
     if parameters.enable_thinking and model.thinking is False:
         raise InputError(
             f"The chat template of `{model.id}` knows no thinking, and `enable_thinking` was asked "

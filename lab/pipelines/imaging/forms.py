@@ -28,13 +28,13 @@ class ImageForm(StrEnum):
 class ImageProspect(Prospect):
     """What an image model will need of its device; the first of its forms that fits is taken."""
 
-    def refusal(self, limit: int, why: str) -> str:
+    def refusal(self, device: str, limit: int, why: str) -> str:
         """Return why no form fits; `why` says what sets the limit."""
         needs = cast("Mapping[ImageForm, MemoryNeed]", self.needs)
         offered = "; ".join(f"{form} {need}" for form, need in needs.items())
         return (
             f"`{self.name}` does not fit: {self.step} it needs {offered}, and may take "
-            f"{sized(limit)} of {self.device} ({why}). {self.advice}"
+            f"{sized(limit)} of {device} ({why}). {self.advice}"
         )
 
 
@@ -43,7 +43,7 @@ def prospect(
 ) -> ImageProspect:
     """Return what a model will need; the account counts in forms, whichever they are."""
     forms = cast("Mapping[Quantization, MemoryNeed]", needs)
-    return ImageProspect(name, device, step, advice, forms, Quantization.auto)
+    return ImageProspect(name, [device], step, advice, forms, Quantization.auto)
 
 
 def form_of(form: Quantization) -> ImageForm:
