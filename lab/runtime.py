@@ -361,6 +361,7 @@ class Runtime:
             self.pipelines.embedding() as embedding,
             self.pipelines.chat(profile.model, owner=owner.id) as chat,
         ):
+            await chat.prepare(turn.messages)
             run_id = new_id()
             turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
             yield ChatContext(

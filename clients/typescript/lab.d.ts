@@ -622,7 +622,7 @@ export interface OpenAIMessage {
   /**
    * Text, or pieces of text.
    */
-  content?: string | (OpenAITextContent | OpenAIMediaContent)[] | null;
+  content?: string | (OpenAITextContent | OpenAIImageContent | OpenAIMediaContent)[] | null;
   /**
    * Name of the speaker; empty is none.
    */
@@ -658,13 +658,36 @@ export interface OpenAITextContent {
   text: string;
 }
 /**
- * A piece of a message that is not text; the models of this lab read text, so it is refused.
+ * A picture in a message, for models that see.
+ */
+export interface OpenAIImageContent {
+  /**
+   * Kind of content.
+   */
+  type: "image_url";
+  image_url: OpenAIImageURL;
+}
+/**
+ * A picture, as a data URI: nothing is fetched from elsewhere.
+ */
+export interface OpenAIImageURL {
+  /**
+   * `data:image/png;base64,…`, or JPEG or WebP.
+   */
+  url: string;
+  /**
+   * Accepted for OpenAI's clients; the model's own processor chooses.
+   */
+  detail?: string | null;
+}
+/**
+ * A piece of a message that no model of this lab takes, so it is refused.
  */
 export interface OpenAIMediaContent {
   /**
    * Kind of content.
    */
-  type: "image_url" | "input_audio" | "file";
+  type: "input_audio" | "file";
   [k: string]: unknown;
 }
 /**
@@ -1040,6 +1063,12 @@ export interface ChatMessage {
    */
   content?: string | null;
   /**
+   * Pictures that come with the text, for models that see.
+   *
+   * @maxItems 64
+   */
+  images?: MessageImage[];
+  /**
    * Tools the assistant calls.
    */
   tool_calls?: ToolCall[];
@@ -1047,6 +1076,15 @@ export interface ChatMessage {
    * The call that a tool message answers.
    */
   tool_call_id?: string | null;
+}
+/**
+ * A picture in a message.
+ */
+export interface MessageImage {
+  /**
+   * A PNG, JPEG or WebP file in base64.
+   */
+  data: string;
 }
 /**
  * A whole answer.
@@ -2877,6 +2915,10 @@ export interface Model {
    * Tokens of its window; null until its config was read.
    */
   context_length?: number | null;
+  /**
+   * True where it sees pictures; null until its config was read.
+   */
+  vision?: boolean | null;
   /**
    * Length of its embeddings; null for other tasks.
    */

@@ -164,13 +164,14 @@ async def _last(
 
 def _files(**sources: Source | None) -> dict[str, tuple[str, BytesIO]]:
     return {
-        field: (f"{field}.png", BytesIO(_content(source)))
+        field: (f"{field}.png", BytesIO(bytes_of(source)))
         for field, source in sources.items()
         if source is not None
     }
 
 
-def _content(source: Source) -> bytes:
+def bytes_of(source: Source) -> bytes:
+    """Return the bytes of a picture, or raise `InputError` for a file that cannot be opened."""
     if isinstance(source, Picture):
         return source.content
     if isinstance(source, bytes):

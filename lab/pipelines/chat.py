@@ -101,6 +101,11 @@ class TransformersChat:
         """Bytes that weights, keys and values take now; 0 when it is closed."""
         return self._weight_bytes + self.engine.n_bytes
 
+    async def prepare(self, messages: Sequence[ChatMessage]) -> None:
+        """Look at the pictures of messages before they are counted; refuse what is none."""
+        if self._sight is not None and any(message.images for message in messages):
+            await asyncio.to_thread(self._sight.n_more, messages)
+
     def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of the prompt, chat template and generation prompt included."""
         n_tokens = len(self._encode(self._prompt(messages, tools, enable_thinking=False)))
