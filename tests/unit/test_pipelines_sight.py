@@ -1,5 +1,6 @@
 """Chat models that see, beside what transformers itself answers."""
 
+import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
@@ -12,7 +13,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from benchmarks.random_llama import END_OF_TURN, TURN
-from lab.errors import DocumentTooLargeError, InputError, MediaTypeError
+from lab.errors import DocumentTooLargeError, InputError, MediaTypeError, ModelLoadError
 from lab.pipelines import run_pipeline
 from lab.pipelines.chat import TransformersChat
 from lab.pipelines.description import described
@@ -159,3 +160,13 @@ async def test_what_is_no_picture_is_refused(
     with pytest.raises(error, match=said):
         await run_pipeline(chat, [asked("ka", content)], GREEDY)
     assert (await run_pipeline(chat, [asked("ka")], GREEDY)).content
+
+
+def test_a_model_that_places_pictures_in_several_dimensions_is_refused(tmp_path: Path) -> None:
+    folder = save_llava(tmp_path / "llava")
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    config["text_config"]["rope_parameters"]["mrope_section"] = [2, 1, 1]
+    file.write_text(json.dumps(config))
+    with pytest.raises(ModelLoadError, match=r"several dimensions.*vLLM"):
+        load_chat(Model(id="sees", task=Task.chat, source=str(folder)), CONFIG)
