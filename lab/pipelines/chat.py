@@ -16,6 +16,7 @@ from lab.pipelines.constraint import AfterThinking, Constraint
 from lab.pipelines.engine import Engine, Mailbox
 from lab.pipelines.form import Form, form_of, shown_tools
 from lab.pipelines.grammar import Grammars
+from lab.pipelines.guards import Watch
 from lab.pipelines.memory import network_bytes
 from lab.pipelines.request import Outcome, Request
 from lab.pipelines.room import Room
@@ -205,9 +206,17 @@ class TransformersChat:
                 embed=seen.embed,
                 n_pictured=seen.n_pictured,
                 index=index,
+                watch=self._watch(parameters, is_json=form is not None),
             )
             for index, constraint in enumerate(constraints)
         ]
+
+    def _watch(self, parameters: GenerationParameters, *, is_json: bool) -> Watch | None:
+        """Return the guards of one answer."""
+        if parameters.guards is None:
+            return None
+        is_drawn = parameters.temperature > 0
+        return Watch(parameters.guards, n_tokens=self._n_tokens, is_json=is_json, is_drawn=is_drawn)
 
     async def _constraints(
         self, form: Form | None, n: int, *, thinking: bool

@@ -100,9 +100,8 @@ def load_sight(
         )
         if not hasattr(processor, "image_token"):
             raise ValueError(f"its {type(processor).__name__} has no token for a picture")
-        rope = getattr(network.config.get_text_config(decoder=True), "rope_parameters", None) or {}
-        in_sections = "mrope_section" in rope or "mrope_section" in str(rope.values())
-        if in_sections or "token_type_ids" in processor.model_input_names:
+        rope = getattr(network.config.get_text_config(decoder=True), "rope_parameters", None)
+        if "mrope_section" in str(rope) or "token_type_ids" in processor.model_input_names:
             raise ValueError(
                 "its decoder places pictures in several dimensions, or looks at them in both "
                 "directions, which the lab's batch does not; run it under vLLM"

@@ -15,6 +15,7 @@ from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
+from lab.schemas.guard import Guard
 from lab.schemas.run_status import RunStatus
 from lab.schemas.usage import Usage
 from lab.workflows.composer import Graph
@@ -117,7 +118,9 @@ class _Run:
 
     async def complete(self) -> Event:
         result = self._answer.result()
-        event = self.tell(EventType.run_completed, finish_reason=result.finish_reason.value)
+        stopped = {"guard": result.guard.value} if result.guard else {}
+        reason = result.finish_reason.value
+        event = self.tell(EventType.run_completed, finish_reason=reason, **stopped)
         await self._context.recorder.finish(RunStatus.completed, self._events, result=result)
         return event
 
@@ -157,6 +160,7 @@ class _Run:
                     ChatDelta(
                         usage=Usage.model_validate(data["usage"]),
                         finish_reason=FinishReason(data["finish_reason"]),
+                        guard=Guard(data["guard"]) if "guard" in data else None,
                     )
                 )
             case _:
