@@ -26,6 +26,7 @@ from api.routes import (
     health,
     memories,
     models,
+    profiles,
     residency,
     runs,
     turns,
@@ -37,6 +38,7 @@ from lab.runtime import open_runtime
 
 ROUTERS = (
     models.router,
+    profiles.router,
     residency.router,
     chat.router,
     turns.router,

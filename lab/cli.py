@@ -32,6 +32,7 @@ COMMANDS = {
     "memories": Entry("memories", "What the lab remembers of you."),
     "documents": Entry("documents", "The documents that the lab reads for you."),
     "models": Entry("models", "The models of this lab."),
+    "profiles": Entry("profiles", "Models with parameters and system prompt, under names."),
     "gpu": Entry("gpu", "Show who holds which memory of the devices, and why."),
     "usage": Entry("usage", "Show what models were used for, by day."),
     "eval": Entry("evaluations", "Evaluations and their schedules."),

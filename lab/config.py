@@ -16,7 +16,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
 
 from lab.errors import ConfigError, LockedKeyError, UnknownKeyError
 from lab.schemas.config import Config
@@ -202,16 +201,14 @@ class Settings:
     def _complaint(self, error: ValidationError) -> str:
         lines = []
         for problem in error.errors():
-            section, key, *_ = (*map(str, problem["loc"]), "", "")
+            section, key, *inner = (*map(str, problem["loc"]), "", "")
             name = f"{section}.{key}"
             layer = self._origin.get(name, "schema default")
             field = dict(all_keys()).get(name)
             secret = field is not None and holds_secret(field.annotation)
             came = "**********" if secret else repr(problem["input"])
-            within = "".join(f"[{part}]" for part in problem["loc"][2:])
-            lines.append(
-                f"`{name}{within}` = {came} from {layer} ({env_name(name)}): {problem['msg']}."
-            )
+            place = ".".join(filter(None, (name, *inner)))
+            lines.append(f"`{place}` = {came} from {layer} ({env_name(name)}): {problem['msg']}.")
         return "\n".join(lines)
 
 
@@ -335,9 +332,17 @@ def _section_model(field: FieldInfo) -> type[BaseModel]:
 
 def _shown(value: Any) -> Any:
     """Return a value as it may be seen: what is secret in it is masked."""
-    if isinstance(value, SecretStr):
-        return "**********"
-    return to_jsonable_python(value) if isinstance(value, list) else value
+    return "**********" if isinstance(value, SecretStr) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: of objects in a list, what was set."""
+    if not isinstance(value, list):
+        return value
+    return [
+        item.model_dump(mode="json", exclude_unset=True) if isinstance(item, BaseModel) else item
+        for item in value
+    ]
 
 
 def _as_text(value: Any) -> str:

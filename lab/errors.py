@@ -136,11 +136,11 @@ class UnknownModelError(NotFoundError):
 
     code = "model_not_found"
 
-    def __init__(self, name: str, known: Sequence[str]) -> None:
+    def __init__(self, name: str, known: Sequence[str], what: str = "model") -> None:
         LabError.__init__(
             self,
-            f"Unknown model `{name}`.{nearest(name, known)} "
-            f"Models here: {', '.join(known) or 'none'}.",
+            f"Unknown {what} `{name}`.{nearest(name, known)} "
+            f"There are: {', '.join(known) or 'none'}.",
         )
         self.kind = "model"
         self.key = name

@@ -13,7 +13,6 @@ from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
-from lab.schemas.model_profile import ModelProfile
 from lab.schemas.tool import Tool
 
 FloatArray = NDArray[np.float32]
@@ -139,8 +138,4 @@ class Pipelines(Protocol):
 
     def embedding(self) -> AbstractAsyncContextManager[EmbeddingPipeline]:
         """Lease the embedding model."""
-        ...
-
-    def resolve(self, name: str) -> ModelProfile:
-        """Return the profile of that name, or raise `UnknownModelError`."""
         ...

@@ -12,14 +12,17 @@ from uuid import UUID
 import structlog
 from pydantic import TypeAdapter
 
+from lab.catalog import Models
 from lab.config import Settings
 from lab.db import Database, Stores, open_database
 from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
 from lab.db.ids import new_id
-from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError
+from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError, rebuild
 from lab.messages import to_chat_message
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
+from lab.pipelines.profiles import check_asked
+from lab.profiles import Profiles
 from lab.reading import Limits, Text, read
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
@@ -41,6 +44,7 @@ from lab.schemas.user import User
 from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
+from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.facts import find_facts
@@ -88,6 +92,10 @@ class Runtime:
         How models run.
     composer : Composer
         The compiled graphs.
+    models : Models
+        Adds models and takes them out.
+    profiles : Profiles
+        What requests may name as their model.
     """
 
     def __init__(
@@ -108,7 +116,11 @@ class Runtime:
         self._exporting = asyncio.Lock()
         self._reading = asyncio.Semaphore(READERS)
         self._background: set[asyncio.Task[None]] = set()
-        self._summariser = Summariser(database, pipelines, self.settings_of, _preferred)
+        self.models = Models(database, pipelines)
+        self.profiles = Profiles(database, cache, pipelines)
+        self._summariser = Summariser(
+            database, pipelines, self.settings_of, self.profiles.resolve, _preferred
+        )
 
     async def settings_of(self, owner: User) -> Settings:
         """Return the settings under the user's own."""
@@ -338,7 +350,9 @@ class Runtime:
         self, owner: User, turn: ChatTurn, settings: Settings, context_length: int | None = None
     ) -> AsyncIterator[ChatContext]:
         """Lease the models of a turn and yield what its run depends on."""
-        profile = self._profile(turn, settings)
+        profile = await self._profile(owner, turn, settings)
+        parameters = _parameters(profile, settings, turn)
+        self._check_asked(profile, parameters, turn)
         async with (
             self.pipelines.embedding() as embedding,
             self.pipelines.chat(profile.model, owner=owner.id) as chat,
@@ -349,7 +363,7 @@ class Runtime:
                 run_id=run_id,
                 turn=turn,
                 profile=profile,
-                parameters=_parameters(profile, settings, turn),
+                parameters=parameters,
                 settings=settings,
                 chat=chat,
                 embedding=embedding,
@@ -358,7 +372,7 @@ class Runtime:
                 turns=turns,
                 recorder=Recorder(self.database, owner.id, run_id, turns, profile),
                 search_given=self._search_given,
-                context_length=context_length,
+                context_length=context_length or profile.context_length,
             )
 
     async def _settings_for(self, owner: User, turn: ChatTurn) -> Settings:
@@ -366,8 +380,21 @@ class Runtime:
         settings = (await self.settings_of(owner)).overlay("request", turn.settings)
         return settings.overlay("request", _asked(turn))
 
-    def _profile(self, turn: ChatTurn, settings: Settings) -> ModelProfile:
-        return self.pipelines.resolve(turn.profile or _preferred(settings))
+    async def _profile(self, owner: User, turn: ChatTurn, settings: Settings) -> ModelProfile:
+        if turn.profile:
+            return await self.profiles.resolve(owner, turn.profile)
+        try:
+            return await self.profiles.resolve(owner, _preferred(settings))
+        except LabError as error:
+            what = f"`roles.primary` cannot answer: {error} Choose another: `lab models use NAME`."
+            raise rebuild(error.code, what) from error
+
+    def _check_asked(
+        self, profile: ModelProfile, parameters: GenerationParameters, turn: ChatTurn
+    ) -> None:
+        """Refuse what the model cannot do, before anything is loaded."""
+        models = {model.id: model for model in self.pipelines.models(profile.model)}
+        check_asked(models[profile.model], parameters, n_tools=len(turn.tools))
 
     def _after(
         self, owner: User, turn: ChatTurn, settings: Settings, profile: ModelProfile
@@ -378,18 +405,20 @@ class Runtime:
             self._summariser.wake(Job(owner, turn.conversation_id, profile.id))
         if not settings.config.workflow.auto_title:
             return
-        task = asyncio.create_task(self._name(owner, turn.conversation_id, profile))
+        wanted = settings.config.roles.analysis or profile.id
+        task = asyncio.create_task(self._name(owner, turn.conversation_id, wanted))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _name(self, owner: User, conversation_id: UUID, profile: ModelProfile) -> None:
-        """Give a new conversation a title; it keeps its old one when that fails."""
+    async def _name(self, owner: User, conversation_id: UUID, wanted: str) -> None:
+        """Give a new conversation a title by a profile; it keeps its old one when that fails."""
         try:
             async with self.database.stores(owner.id) as stores:
                 conversation = await stores.conversations.get(conversation_id)
                 if conversation.title != NEW_CHAT:
                     return
                 first = await stores.messages.list(conversation_id, before_position=2)
+            profile = await self.profiles.resolve(owner, wanted)
             async with self.pipelines.chat(profile.model, purpose="title", owner=owner.id) as chat:
                 title, usage = await write_title(chat, [to_chat_message(m) for m in first])
             async with self.database.stores(owner.id) as stores:
@@ -438,6 +467,8 @@ async def open_runtime(
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, cache, pipelines, composer)
+        await runtime.models.load()
+        pipelines.catalog.check_profiles(GRAPHS)
         stack.push_async_callback(runtime.aclose)
         await runtime.resume()
         yield runtime
@@ -445,7 +476,7 @@ async def open_runtime(
 
 def _preferred(settings: Settings) -> str:
     """Return the profile of a user who asks for none."""
-    return settings.config.preferences.profile or DEFAULT_PROFILE
+    return settings.config.roles.primary or DEFAULT_PROFILE
 
 
 def _asked(turn: ChatTurn) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,10 @@ export type OpenAIRole = "system" | "developer" | "user" | "assistant" | "tool";
  */
 export type ResponseKind = "text" | "json_object" | "json_schema";
 /**
+ * Whether the model calls tools.
+ */
+export type ToolChoiceMode = "auto" | "none" | "required";
+/**
  * Form of the weights: linear layers in 8 or 4 bits, or, with `offload`, the decoder layers that do not fit in the CPU's memory (for a CPU: on disk), from where each step fetches them; `auto` = the first of none, int8, nf4 and offload that fits.
  */
 export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
@@ -28,10 +32,6 @@ export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
  * Who speaks in a message.
  */
 export type Role = "system" | "user" | "assistant" | "tool";
-/**
- * Whether the model calls tools.
- */
-export type ToolChoiceMode = "auto" | "none" | "required";
 /**
  * Whose words an endpoint speaks beside those of OpenAI.
  */
@@ -734,6 +734,10 @@ export interface ChatConfig {
    */
   models?: string[];
   /**
+   * Profiles of the lab besides the default one and that of each model: objects with `id`, `model` and what else a profile has.
+   */
+  profiles?: ModelProfile[];
+  /**
    * `auto` (an accelerator, else the CPU), or a torch device such as `cpu`, `cuda` or `cuda:0`; of several a model goes where it fits best.
    */
   device?: string;
@@ -762,6 +766,176 @@ export interface ChatConfig {
    * CPU threads of torch; unset = all cores.
    */
   threads?: number | null;
+}
+/**
+ * A model with parameters, system prompt and workflow; what `model` in a request names.
+ */
+export interface ModelProfile {
+  /**
+   * Name in requests.
+   */
+  id: string;
+  /**
+   * Id of the model.
+   */
+  model: string;
+  /**
+   * One line for people.
+   */
+  description?: string;
+  /**
+   * System prompt when the request has none; null for none.
+   */
+  system_prompt?: string | null;
+  /**
+   * Sampling defaults of the profile.
+   */
+  parameters?: GenerationParameters | null;
+  /**
+   * Tokens of the window, at most the model's; null for the model's own.
+   */
+  context_length?: number | null;
+  /**
+   * Name of the workflow that answers.
+   */
+  workflow?: string;
+}
+/**
+ * How to sample an answer.
+ */
+export interface GenerationParameters {
+  /**
+   * Most tokens to generate; null for what the window leaves.
+   */
+  max_new_tokens?: number | null;
+  /**
+   * 0 is greedy; higher is more random.
+   */
+  temperature?: number;
+  /**
+   * Sample from the smallest set of tokens with this probability.
+   */
+  top_p?: number;
+  /**
+   * Sample from this many most likely tokens; 0 for all.
+   */
+  top_k?: number;
+  /**
+   * Leave out tokens less likely than this share of the likeliest; 0 keeps all.
+   */
+  min_p?: number;
+  /**
+   * Taken off a token's logit for every time that the answer has it already.
+   */
+  frequency_penalty?: number;
+  /**
+   * Taken off a token's logit where the answer has it already.
+   */
+  presence_penalty?: number;
+  /**
+   * Divides a positive and multiplies a negative logit of a token that prompt or answer has; 1 = none.
+   */
+  repetition_penalty?: number;
+  /**
+   * Added to the logit of a token, by token id; -100 forbids it, 100 forces it.
+   */
+  logit_bias?: {
+    [k: string]: number;
+  };
+  /**
+   * Say how likely the model held each token of its answer.
+   */
+  logprobs?: boolean;
+  /**
+   * With `logprobs`: name this many of the most likely tokens at each place.
+   */
+  top_logprobs?: number;
+  /**
+   * Answers to generate; the i-th, from 0, is that of seed + i. A conversation keeps the first.
+   */
+  n?: number;
+  /**
+   * Texts that end the answer; not part of it.
+   *
+   * @maxItems 16
+   */
+  stop?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ];
+  /**
+   * Seed of the sampler; null draws one, which the run records.
+   */
+  seed?: number | null;
+  /**
+   * Ask a model that can to think before it answers.
+   */
+  enable_thinking?: boolean;
+  /**
+   * The form that the answer must have; null for free text.
+   */
+  response_format?: ResponseFormat | null;
+  /**
+   * Whether the model calls the tools it is given; null for `auto`.
+   */
+  tool_choice?: ToolChoice | null;
+}
+/**
+ * Whether the model calls tools.
+ */
+export interface ToolChoice {
+  mode?: ToolChoiceMode;
+  /**
+   * With `required`: the tool it must call; null for any of those given.
+   */
+  name?: string | null;
 }
 /**
  * A piece of an answer as it is generated; the last one has a finish reason. Of `n` answers the last to end has the usage of all.
@@ -941,143 +1115,6 @@ export interface ChatTurn {
   };
 }
 /**
- * How to sample an answer.
- */
-export interface GenerationParameters {
-  /**
-   * Most tokens to generate; null for what the window leaves.
-   */
-  max_new_tokens?: number | null;
-  /**
-   * 0 is greedy; higher is more random.
-   */
-  temperature?: number;
-  /**
-   * Sample from the smallest set of tokens with this probability.
-   */
-  top_p?: number;
-  /**
-   * Sample from this many most likely tokens; 0 for all.
-   */
-  top_k?: number;
-  /**
-   * Leave out tokens less likely than this share of the likeliest; 0 keeps all.
-   */
-  min_p?: number;
-  /**
-   * Taken off a token's logit for every time that the answer has it already.
-   */
-  frequency_penalty?: number;
-  /**
-   * Taken off a token's logit where the answer has it already.
-   */
-  presence_penalty?: number;
-  /**
-   * Divides a positive and multiplies a negative logit of a token that prompt or answer has; 1 = none.
-   */
-  repetition_penalty?: number;
-  /**
-   * Added to the logit of a token, by token id; -100 forbids it, 100 forces it.
-   */
-  logit_bias?: {
-    [k: string]: number;
-  };
-  /**
-   * Say how likely the model held each token of its answer.
-   */
-  logprobs?: boolean;
-  /**
-   * With `logprobs`: name this many of the most likely tokens at each place.
-   */
-  top_logprobs?: number;
-  /**
-   * Answers to generate; the i-th, from 0, is that of seed + i. A conversation keeps the first.
-   */
-  n?: number;
-  /**
-   * Texts that end the answer; not part of it.
-   *
-   * @maxItems 16
-   */
-  stop?:
-    | []
-    | [string]
-    | [string, string]
-    | [string, string, string]
-    | [string, string, string, string]
-    | [string, string, string, string, string]
-    | [string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string, string, string, string, string]
-    | [
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string
-      ]
-    | [
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string,
-        string
-      ];
-  /**
-   * Seed of the sampler; null draws one, which the run records.
-   */
-  seed?: number | null;
-  /**
-   * Ask a model that can to think before it answers.
-   */
-  enable_thinking?: boolean;
-  /**
-   * The form that the answer must have; null for free text.
-   */
-  response_format?: ResponseFormat | null;
-  /**
-   * Whether the model calls the tools it is given; null for `auto`.
-   */
-  tool_choice?: ToolChoice | null;
-}
-/**
- * Whether the model calls tools.
- */
-export interface ToolChoice {
-  mode?: ToolChoiceMode;
-  /**
-   * With `required`: the tool it must call; null for any of those given.
-   */
-  name?: string | null;
-}
-/**
  * A tool that the model may call.
  */
 export interface Tool {
@@ -1120,7 +1157,7 @@ export interface Config {
   facts: FactsConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;
-  preferences: PreferencesConfig;
+  roles: RolesConfig;
 }
 /**
  * Addresses of the lab.
@@ -1563,10 +1600,6 @@ export interface SummariesConfig {
   master_weight?: number;
   style?: SummaryStyle;
   /**
-   * Profile whose model writes summaries; unset = that of the chat.
-   */
-  profile?: string | null;
-  /**
    * Newest messages that stay in the window word for word though a summary covers them.
    */
   keep_messages?: number;
@@ -1619,13 +1652,21 @@ export interface WorkflowConfig {
   auto_title?: boolean;
 }
 /**
- * How the dashboards look.
+ * Which profile does what.
  */
-export interface PreferencesConfig {
+export interface RolesConfig {
   /**
-   * Profile that a new chat uses; unset = the lab's default model.
+   * Profile that answers when a request names none; unset = the lab's default.
    */
-  profile?: string | null;
+  primary?: string | null;
+  /**
+   * Profile that writes summaries; unset = that of the chat.
+   */
+  summary?: string | null;
+  /**
+   * Profile that titles conversations and writes down their facts; unset = that of the chat.
+   */
+  analysis?: string | null;
 }
 /**
  * A chat with its messages.
@@ -2632,6 +2673,14 @@ export interface Model {
    */
   dim?: number | null;
   /**
+   * Whether its chat template knows tools; null until that was read.
+   */
+  tools?: boolean | null;
+  /**
+   * Whether its chat template lets it think when asked to; null until that was read.
+   */
+  thinking?: boolean | null;
+  /**
    * True for a model made to demonstrate the lab.
    */
   is_demo?: boolean;
@@ -2678,6 +2727,26 @@ export interface ModelCard {
    */
   dim?: number | null;
   /**
+   * Whether its chat template knows tools; null until that was read.
+   */
+  tools?: boolean | null;
+  /**
+   * Whether its chat template lets it think when asked to; null until that was read.
+   */
+  thinking?: boolean | null;
+  /**
+   * Hugging Face id that its files come from; null for a folder.
+   */
+  hub_id?: string | null;
+  /**
+   * Pinned revision of that; null for whatever is newest.
+   */
+  revision?: string | null;
+  /**
+   * Bytes of its files on the lab's machine; null where they are not all there.
+   */
+  size_bytes?: number | null;
+  /**
    * True for a model made to demonstrate the lab.
    */
   is_demo?: boolean;
@@ -2700,33 +2769,80 @@ export interface ModelList {
   data: ModelCard[];
 }
 /**
- * A model with parameters, system prompt and workflow; what `model` in a request names.
+ * Pins a model to a commit whose files are on the lab's machine.
  */
-export interface ModelProfile {
+export interface ModelPin {
   /**
-   * Name in requests.
+   * The commit.
    */
-  id: string;
+  revision: string;
+}
+/**
+ * Adds a model to the lab.
+ */
+export interface ModelRequest {
   /**
-   * Id of the model.
+   * Hugging Face id, or a folder on the lab's machine.
    */
-  model: string;
+  source: string;
+  /**
+   * Name in requests; null for the id, or the name of the folder.
+   */
+  name?: string | null;
+  /**
+   * Branch, tag or commit of a Hugging Face model; null for the newest.
+   */
+  revision?: string | null;
+  task?: Task;
   /**
    * One line for people.
    */
   description?: string;
+}
+/**
+ * The profiles that the caller may name.
+ */
+export interface ProfileList {
   /**
-   * System prompt when the request has none; null for none.
+   * Those of the lab.
    */
-  system_prompt?: string | null;
+  system: ModelProfile[];
   /**
-   * Sampling defaults of the profile.
+   * The caller's own, by name.
    */
-  parameters?: GenerationParameters | null;
+  own: StoredProfile[];
+}
+/**
+ * A model profile that a user made.
+ */
+export interface StoredProfile {
   /**
-   * Name of the workflow that answers.
+   * Identifier.
    */
-  workflow?: string;
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Counts the changes, from 1; a change names the version that it was made to.
+   */
+  version: number;
+  profile: ModelProfile;
+  /**
+   * When it was made.
+   */
+  created_at: string;
+}
+/**
+ * Puts another profile in the place of one's own.
+ */
+export interface ProfileUpdate {
+  /**
+   * The version that was read and is changed.
+   */
+  version: number;
+  profile: ModelProfile;
 }
 /**
  * What was put before the model for one answer, and why.
@@ -3176,28 +3292,6 @@ export interface SearchResult {
   created_at: string;
 }
 /**
- * A model profile that a user made.
- */
-export interface StoredProfile {
-  /**
-   * Identifier.
-   */
-  id: string;
-  /**
-   * User who owns the row.
-   */
-  owner_id: string;
-  /**
-   * Counts the changes, from 1; a change names the version that it was made to.
-   */
-  version: number;
-  profile: ModelProfile;
-  /**
-   * When it was made.
-   */
-  created_at: string;
-}
-/**
  * What a stretch of a conversation told.
  */
 export interface Summary {
@@ -3338,7 +3432,7 @@ export interface UserConfig {
   facts: FactsConfig;
   generation: GenerationConfig;
   workflow: WorkflowConfig;
-  preferences: PreferencesConfig;
+  roles: RolesConfig;
 }
 /**
  * What a model sees before it answers, and why.

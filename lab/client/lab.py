@@ -10,15 +10,18 @@ import numpy as np
 
 from lab.client.address import Address
 from lab.client.answer import Answer, raise_failure
+from lab.client.catalog import Catalog
 from lab.client.conversations import Conversations
 from lab.client.documents import Documents
 from lab.client.evals import Evals, Schedules
 from lab.client.facts import Facts
 from lab.client.http import Http
 from lab.client.memories import Memories
+from lab.client.profiles import Profiles
 from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
+from lab.errors import InputError
 from lab.protocols import FloatArray
 from lab.schemas.caller import Caller
 from lab.schemas.chat_message import ChatMessage
@@ -28,10 +31,10 @@ from lab.schemas.embeddings_request import EmbeddingsRequest
 from lab.schemas.event import Event
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_card import ModelCard
-from lab.schemas.model_list import ModelList
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run import Run
+from lab.schemas.task import Task
 from lab.schemas.tool import Tool
 from lab.schemas.usage_day import UsageDay
 from lab.schemas.window import Window
@@ -51,8 +54,10 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, facts, documents, config, keys, evals, schedules
+    conversations, memories, facts, documents, profiles, config, keys, evals, schedules
         What the user owns.
+    catalog
+        The models of the lab.
     residents
         The models in memory, and who uses them.
     lease
@@ -79,6 +84,8 @@ class Lab:
         self.keys = Keys(http)
         self.evals = Evals(http)
         self.schedules = Schedules(http)
+        self.profiles = Profiles(http)
+        self.catalog = Catalog(http)
         self.residents = Residents(http)
         self.lease = self.residents.lease
 
@@ -198,7 +205,32 @@ class Lab:
 
     async def models(self) -> list[ModelCard]:
         """Return what `model` may name; the first is the lab's default."""
-        return (await self._http.fetch("GET", "/v1/models", ModelList)).data
+        return await self.catalog.list()
+
+    async def use(self, model: str, *, role: str = "primary") -> ModelCard:
+        """
+        Let a model or profile have a role from now on, for the user alone.
+
+        Parameters
+        ----------
+        model : str
+            As `models` names it; it must chat.
+        role : str
+            `primary` answers when nothing else is asked for, `summary` writes summaries, `analysis`
+            titles and facts. `config.reset("roles.ROLE")` ends it.
+
+        Raises
+        ------
+        UnknownModelError
+            If there is no such model.
+        """
+        card = await self.catalog.get(model)
+        if card.task is not Task.chat:
+            raise InputError(
+                f"`{model}` does {card.task}, and every role is for a model that chats."
+            )
+        await self.config.set(f"roles.{role}", model)
+        return card
 
     async def embed(self, texts: str | Sequence[str]) -> FloatArray:
         """Return unit vectors of shape (N, D), in the order of `texts`; D is the model's own."""

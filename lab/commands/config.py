@@ -9,7 +9,9 @@ from lab.commands.printing import notes, print_json, print_table
 from lab.config import load_settings
 from lab.db.cache_store import redis_place
 from lab.db.connection import conninfo
+from lab.pipelines.catalog import Catalog
 from lab.supervisor.addresses import check_no_port_twice
+from lab.workflows.composer import GRAPHS
 
 app = typer.Typer(
     help="The settings and where each comes from.", no_args_is_help=True, add_completion=False
@@ -48,6 +50,7 @@ def check() -> None:
     """
     settings = load_settings()
     check_no_port_twice(settings)
+    Catalog(settings.config.chat, settings.config.embedding).check_profiles(GRAPHS)
     if (url := settings.config.database.url) is not None:
         conninfo(url.get_secret_value())
     if (url := settings.config.cache.url) is not None:

@@ -2,22 +2,28 @@
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from lab.commands import model_files
 from lab.commands.client import open_client
-from lab.commands.printing import notes, print_json, print_table
+from lab.commands.printing import notes, one_line, print_json, print_table
 from lab.config import load_settings
 from lab.errors import InputError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
 from lab.schemas.engine import Engine
+from lab.schemas.explained_setting import ExplainedSetting
 from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
 from lab.units import sized
 
 app = typer.Typer(help="The models of this lab.", no_args_is_help=True, add_completion=False)
+app.add_typer(model_files.app)
+
+ROLES = "roles."
 
 Name = Annotated[str, typer.Argument(help="As `lab models list` shows it.")]
 
@@ -41,9 +47,14 @@ def list_(
         print_json([card.model_dump(mode="json") for card in cards])
         return
     print_table(
-        ["name", "model", "task", "window", "in memory", "what it is"],
+        ["name", "model", "task", "window", "on disk", "in memory", "what it is"],
         [
-            (c.id, c.model, c.task, c.context_length, "yes" if c.loaded else "no", c.description)
+            (
+                *(c.id, c.model, c.task, c.context_length),
+                "no" if c.size_bytes is None else sized(c.size_bytes),
+                "yes" if c.loaded else "no",
+                one_line(c.description),
+            )
             for c in cards
         ],
     )
@@ -111,6 +122,80 @@ def show(
 
 
 @app.command()
+def add(
+    source: Annotated[str, typer.Argument(help="A Hugging Face id, or the folder of a model.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name in requests; by default the id, or the folder's name.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit; by default the newest.")
+    ] = None,
+    task: Annotated[Task, typer.Option(help="What it does.")] = Task.chat,
+    description: Annotated[str, typer.Option(help="One line for people.")] = "",
+) -> None:
+    """
+    Add a model to the running lab; its files are checked, and it is loaded when it is asked for.
+
+    Of a Hugging Face model the small files are fetched, and their commit is pinned; `lab models
+    pull` fetches the weights. For administrators.
+
+    Examples: `lab models add Qwen/Qwen3-0.6B` · `lab models add ./my-model --name mine`
+    """
+    folder = Path(source).expanduser()
+    given = str(folder.resolve()) if folder.is_dir() else source
+    asked = {"name": name, "revision": revision, "task": task, "description": description}
+    card = asyncio.run(_add(given, {key: value for key, value in asked.items() if value}))
+    notes.print(f"`{card.id}` is a model of the lab.", _next_step(card), soft_wrap=True)
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """
+    Take a model out of the running lab; its files stay where they are.
+
+    One that is used, or that the settings name, stays. For administrators.
+
+    Example: `lab models remove mine`
+    """
+    asyncio.run(_remove(name))
+    notes.print(f"`{name}` is no model of the lab any more; its files were left as they are.")
+
+
+@app.command()
+def use(
+    name: Annotated[
+        str | None, typer.Argument(help="A model or profile; without it, the roles are shown.")
+    ] = None,
+    role: Annotated[
+        str, typer.Option(help="`primary`, `summary` or `analysis` (titles and facts).")
+    ] = "primary",
+    unset: Annotated[bool, typer.Option("--unset", help="Give up your choice.")] = False,
+) -> None:
+    """
+    Choose what answers you when you name no model, or what works for you in another role.
+
+    Examples: `lab models use lab-tiny` · `lab models use lab-tiny --role summary` ·
+    `lab models use --role summary --unset` · `lab models use`
+    """
+    if unset and name is not None:
+        raise InputError(f"Give either `{name}` or --unset.")
+    if unset:
+        chosen = asyncio.run(_unset(role))
+        notes.print(f"`{role}` is what the lab says: {chosen or 'unset'}.")
+    elif name is not None:
+        asyncio.run(_use(name, role))
+        notes.print(f"`{name}` is your {role} model.")
+    else:
+        print_table(
+            ["role", "profile", "set by", "what it does"],
+            [
+                (one.key.removeprefix(ROLES), one.value, one.layer, one.description)
+                for one in asyncio.run(_roles())
+            ],
+        )
+
+
+@app.command()
 def load(name: Name) -> None:
     """
     Bring a model into the memory of the running lab before anybody asks for it.
@@ -161,9 +246,43 @@ def share(
     notes.print(f"`{name}` shares the memory as asked for.")
 
 
+def _next_step(card: ModelCard) -> str:
+    """Return what to do with a model that was added."""
+    if card.task is not Task.chat:
+        return "Set LAB_EMBEDDING_MODEL to what it comes from to let it make the embeddings."
+    if card.size_bytes is None:
+        return f"Fetch its weights: `lab models pull {card.id}`."
+    return f"Talk to it: `lab chat -m {card.id}`."
+
+
 async def _list() -> list[ModelCard]:
     async with open_client() as lab:
         return await lab.models()
+
+
+async def _add(source: str, values: dict[str, Any]) -> ModelCard:
+    async with open_client() as lab:
+        return await lab.catalog.add(source, **values)
+
+
+async def _remove(name: str) -> None:
+    async with open_client() as lab:
+        await lab.catalog.remove(name)
+
+
+async def _use(name: str, role: str) -> None:
+    async with open_client() as lab:
+        await lab.use(name, role=role)
+
+
+async def _unset(role: str) -> object:
+    async with open_client() as lab:
+        return (await lab.config.reset(ROLES + role)).value
+
+
+async def _roles() -> list[ExplainedSetting]:
+    async with open_client() as lab:
+        return [one for one in await lab.config.explain() if one.key.startswith(ROLES)]
 
 
 async def _load(name: str) -> None:

@@ -18,6 +18,7 @@ from lab.db.changes import Changes, Moment, read_identity, read_moment
 from lab.db.connection import connect, conninfo, place
 from lab.db.failures import heeded_cancellation, translated
 from lab.db.isolation import enter
+from lab.db.models import ModelStore
 from lab.db.presence import present, watched_connection
 from lab.db.stores import Stores
 from lab.schemas.database_config import DatabaseConfig
@@ -107,9 +108,15 @@ class Database:
 
     @asynccontextmanager
     async def accounts(self) -> AsyncIterator[Accounts]:
-        """Open a transaction on the users themselves: the one door without an owner."""
+        """Open a transaction on the users themselves: the door to people without an owner."""
         async with self._transaction() as session:
             yield Accounts(session)
+
+    @asynccontextmanager
+    async def models(self) -> AsyncIterator[ModelStore]:
+        """Open a transaction on the models that were added to the lab, which are everybody's."""
+        async with self._transaction() as session:
+            yield ModelStore(session)
 
     def attended(self) -> AbstractAsyncContextManager[None]:
         """

@@ -109,6 +109,20 @@ class UserConfigRow(Base):
     values: Mapped[dict[str, Any]]
 
 
+class ModelRow(Base):
+    """A model that was added to the lab, or the commit that one of the settings is pinned to."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Its name in requests."""
+    task: Mapped[str]
+    source: Mapped[str]
+    revision: Mapped[str | None]
+    description: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
 class ApiKeyRow(OwnedRow):
     """An API key, of which only the hash is stored."""
 

@@ -1,11 +1,13 @@
 """The models that the lab knows, and the profiles that requests name. Loads nothing."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
-from lab.errors import InputError, ModelLoadError, UnknownModelError
+from lab.errors import ConfigError, ConflictError, LabError, ModelLoadError, UnknownModelError
+from lab.pipelines.description import described
+from lab.pipelines.profiles import cannot_chat, check_profile
 from lab.pipelines.remote.names import RemoteNames
 from lab.pipelines.vllm.settings import vllm_models
 from lab.prompts import DEFAULT_SYSTEM
@@ -50,19 +52,78 @@ class Catalog:
     ) -> None:
         self.remotes = RemoteNames(remotes or RemotesConfig())
         self.vllm = vllm_models(vllm or VllmConfig())
-        self.chat = self._chat(chat.model, chat.revision)
-        self.embedding = configured(embedding.model, embedding.revision, Task.embedding)
+        first = self._chat(chat.model, chat.revision)
+        encoder = configured(embedding.model, embedding.revision, Task.embedding)
         more = [self._chat(name) for name in chat.models]
-        known = (self.chat, self.embedding, *more, *self.vllm, *packaged())
-        self._models = {model.id: model for model in reversed(known)}
+        known = (first, encoder, *more, *self.vllm, *packaged())
+        self._default, self._encoder = first.id, encoder.id
+        self._named: Final = {model.id: model for model in reversed(known)}
+        self._models = dict(self._named)
+        self._profiles = tuple(chat.profiles)
+        _check_no_name_twice(self.profiles())
 
-    def models(self) -> list[Model]:
-        """Return every model, by name."""
-        known = {model.id: model for model in self.remotes.models()} | self._models
+    @property
+    def chat(self) -> Model:
+        """The model of the default profile."""
+        return self._models[self._default]
+
+    @property
+    def embedding(self) -> Model:
+        """The model that makes the lab's embeddings."""
+        return self._models[self._encoder]
+
+    def add(self, model: Model) -> Model:
+        """
+        Take in a model of the database, and return it as it is known from now on.
+
+        One that the settings name stays as they say; where they pin none of its revisions, that of
+        the database is.
+        """
+        named = self._named.get(model.id)
+        if named is None:
+            known = described(model)
+        elif named.source == model.source and named.revision is None:
+            known = described(named.model_copy(update={"revision": model.revision}))
+        else:
+            known = named
+        self._models[known.id] = known
+        return known
+
+    def remove(self, model_id: str) -> Model:
+        """
+        Know a model no longer, and return it.
+
+        Raises
+        ------
+        UnknownModelError
+            If there is no such model.
+        ConflictError
+            If it comes with the lab, or the settings name it.
+        """
+        if model_id not in self._models:
+            raise UnknownModelError(model_id, list(self._models))
+        if model_id in self._named:
+            raise ConflictError(
+                f"`{model_id}` comes with the lab or is named by its settings (`chat.model`, "
+                "`chat.models` or `embedding.model`), and is there again at the next start; change "
+                "the settings instead."
+            )
+        for profile in self._profiles:
+            if profile.model == model_id:
+                raise ConflictError(
+                    f"`{model_id}` is the model of `{profile.id}` in `chat.profiles`; change the "
+                    "settings first."
+                )
+        return self._models.pop(model_id)
+
+    def models(self, *named: str) -> list[Model]:
+        """Return every model, by name; of other servers also those of these names."""
+        elsewhere = [*filter(None, map(self.remotes.model, named)), *self.remotes.models()]
+        known = {model.id: model for model in elsewhere} | self._models
         return sorted(known.values(), key=lambda model: model.id)
 
     def profiles(self) -> list[ModelProfile]:
-        """Return the default profile, and one bare profile for each chat model."""
+        """Return the default profile, those of the settings, and one bare one for each model."""
         default = ModelProfile(
             id=DEFAULT_PROFILE,
             model=self.chat.id,
@@ -70,21 +131,27 @@ class Catalog:
             system_prompt=DEFAULT_SYSTEM,
         )
         bare = [bare_profile(model) for model in self.models() if model.task == Task.chat]
-        return [default, *bare]
+        return [default, *self._profiles, *bare]
 
-    def resolve(self, name: str) -> ModelProfile:
-        """Return the profile of that name, or raise with the nearest names."""
-        profiles = {profile.id: profile for profile in self.profiles()}
+    def resolve(self, name: str, own: Sequence[ModelProfile] = ()) -> ModelProfile:
+        """Return the profile of that name, or raise with the nearest; the lab's come before own."""
+        profiles = {profile.id: profile for profile in (*own, *self.profiles())}
         if name in profiles:
             return profiles[name]
         if remote := self.remotes.model(name):  # of a server that was not asked yet
             return bare_profile(remote)
         if name in self._models:
-            raise InputError(
-                f"`{name}` makes embeddings and cannot chat; models here that chat: "
-                f"{', '.join(profiles)}."
-            )
+            raise cannot_chat(name, profiles)
         raise UnknownModelError(name, list(profiles))
+
+    def check_profiles(self, workflows: Collection[str]) -> None:
+        """Raise `ConfigError` for a profile of the settings that its model does not suit."""
+        for profile in self._profiles:
+            try:
+                models = {model.id: model for model in self.models(profile.model)}
+                check_profile(profile, models, workflows)
+            except LabError as error:
+                raise ConfigError(f"`chat.profiles` has `{profile.id}`: {error}") from error
 
     def chat_model(self, model_id: str) -> Model:
         """Return the chat model of that id, or raise with the nearest names."""
@@ -137,17 +204,17 @@ def configured(name: str, revision: str | None, task: Task) -> Model:
     if folder.is_dir():
         model = Model(id=folder.resolve().name, task=task, source=str(folder.resolve()))
         return described(model)
-    return Model(id=name, task=task, source=name, revision=revision)
+    return described(Model(id=name, task=task, source=name, revision=revision))
 
 
-def described(model: Model) -> Model:
-    """Return the model with the context length that the config in its folder says."""
-    file = Path(model.source) / "config.json"
-    if not file.is_file():
-        return model
-    config = json.loads(file.read_text(encoding="utf-8"))
-    length = config.get("max_position_embeddings")
-    return model.model_copy(update={"context_length": length})
+def _check_no_name_twice(profiles: Sequence[ModelProfile]) -> None:
+    names = [profile.id for profile in profiles]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(
+                f"`chat.profiles` has `{name}`, which is the name of another profile or model; "
+                "each needs a name of its own."
+            )
 
 
 def minilm_folder() -> Path:

@@ -6,7 +6,7 @@ Importing this module imports no torch; the first load does.
 
 import threading
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -127,13 +127,13 @@ class PipelineFactory:
 
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
-        model = self._known(model_id)
+        model = self.known(model_id)
         async with self.residents.lease(model.id, self._loader(model), purpose="load"):
             pass
 
     async def unload(self, model_id: str) -> None:
         """Take a model out of memory; raise `ConflictError` while it is used."""
-        await self.residents.unload(self._known(model_id).id, "asked for by an administrator")
+        await self.residents.unload(self.known(model_id).id, "asked for by an administrator")
 
     def share(self, model_id: str, update: ResidencyUpdate) -> None:
         """
@@ -141,7 +141,7 @@ class PipelineFactory:
 
         `relearn` forgets at the next load what the device was found to bear.
         """
-        model = self._known(model_id)
+        model = self.known(model_id)
         if update.pinned is not None:
             self.residents.ledger.pin(model.id, pinned=update.pinned)
         if update.priority is not None:
@@ -173,6 +173,41 @@ class PipelineFactory:
             with suppress(ConflictError):  # another already has it leave
                 await self.residents.unload(name, "its lease ended")
 
+    def add(self, model: Model) -> Model:
+        """Take a model into the catalog, and return it as it is known from now on."""
+        return self.catalog.add(model)
+
+    async def remove(self, model_id: str) -> Model:
+        """
+        Take a model out of memory and out of the catalog; return it.
+
+        Raises
+        ------
+        ConflictError
+            If it is used, or named by the settings.
+        UnknownModelError
+            If there is no such model.
+        """
+        model = self.catalog.remove(model_id)  # first, so that nobody asks for it meanwhile
+        try:
+            await self.residents.unload(model_id, "taken out of the lab")
+        except ConflictError as error:
+            self.catalog.add(model)
+            raise ConflictError(f"The model cannot be removed while it is used: {error}") from error
+        return model
+
+    async def exchange(self, model: Model) -> Model:
+        """Know another revision of a model from now on; `ConflictError` while that is used."""
+        before = self.known(model.id)
+        known = self.catalog.add(model)
+        if known.revision != before.revision:
+            try:
+                await self.residents.unload(model.id, "another revision takes its place")
+            except ConflictError:
+                self.catalog.add(before)
+                raise
+        return known
+
     def residency(self) -> Residency:
         """Return who holds which memory, and why."""
         return self.residents.ledger.report()
@@ -181,23 +216,39 @@ class PipelineFactory:
         """Ask other servers which models they have, where nobody named them."""
         await self.endpoints.discover()
 
-    def models(self) -> list[Model]:
-        """Return every model of the catalog; a loaded one says so and has its real lengths."""
+    def models(self, *named: str) -> list[Model]:
+        """
+        Return every model of the catalog; a loaded one says so and has its real lengths.
+
+        Parameters
+        ----------
+        *named : str
+            Models of other servers that are wanted too, though nobody listed them yet.
+        """
         loaded = self.residents.loaded
         return [
             cast("ChatPipeline | EmbeddingPipeline", loaded[model.id]).model
             if model.id in loaded
             else model
-            for model in self.catalog.models()
+            for model in self.catalog.models(*named)
         ]
 
     def profiles(self) -> list[ModelProfile]:
         """Return the profiles that come with the lab."""
         return self.catalog.profiles()
 
-    def resolve(self, name: str) -> ModelProfile:
-        """Return the profile of that name, or raise `UnknownModelError` with the nearest."""
-        return self.catalog.resolve(name)
+    def resolve(self, name: str, own: Sequence[ModelProfile] = ()) -> ModelProfile:
+        """
+        Return the profile of that name, or raise `UnknownModelError` with the nearest.
+
+        Parameters
+        ----------
+        name : str
+            What a request calls it.
+        own : sequence of ModelProfile
+            Those of who asks, besides the lab's.
+        """
+        return self.catalog.resolve(name, own)
 
     def stats(self) -> PipelineStats:
         """Return the load now and tokens since the start."""
@@ -239,7 +290,7 @@ class PipelineFactory:
         await self.residents.aclose()
         await self.endpoints.aclose()
 
-    def _known(self, model_id: str) -> Model:
+    def known(self, model_id: str) -> Model:
         """Return a model that takes memory here, by its id or by the name of a profile on it."""
         known = {model.id: model for model in self.catalog.models()}
         model = known.get(model_id) or self.catalog.chat_model(model_id)

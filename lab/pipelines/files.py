@@ -1,6 +1,7 @@
 """The files of a model: where they are, whether they are whole, which ones they are. No torch."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -11,12 +12,19 @@ from lab.schemas.model import Model
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 """What a model needs; other frameworks' copies of the weights are left out."""
+CONFIG_FILES = [
+    *("config.json", "*_config.json", "*/config.json", "modules.json", "*.index.json"),
+    *("chat_template.jinja", "chat_template.json"),
+]
+"""What tells of a model, and is small."""
 SIGNED_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".model", ".txt"})
 """Of the files that decide what a model computes."""
 SIGNATURE_DIGITS = 12
 
 
-def local_folder(model: Model, *, download: bool = True) -> Path:
+def local_folder(
+    model: Model, *, download: bool = True, files: Sequence[str] = WANTED_FILES
+) -> Path:
     """
     Return the folder of a model's files; download them where the source is no folder.
 
@@ -39,7 +47,7 @@ def local_folder(model: Model, *, download: bool = True) -> Path:
         snapshot_download(
             model.source,
             revision=model.revision,
-            allow_patterns=WANTED_FILES,
+            allow_patterns=list(files),
             local_files_only=not download,
         )
     )

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import model_profile
+
 
 class Dtype(StrEnum):
     """
@@ -55,6 +57,13 @@ class ChatConfig(BaseModel):
         list[str],
         Field(
             description='More models that requests may name, as `model` does; each is loaded when it is first asked for.'
+        ),
+    ] = []
+    profiles: Annotated[
+        list[model_profile.ModelProfile],
+        Field(
+            description='Profiles of the lab besides the default one and that of each model: objects with `id`, `model` and what else a profile has.',
+            validate_default=True,
         ),
     ] = []
     device: Annotated[

@@ -22,9 +22,9 @@ from . import (
     limits_config,
     logging_config,
     memory_config,
-    preferences_config,
     remotes_config,
     residency_config,
+    roles_config,
     server_config,
     summaries_config,
     vllm_config,
@@ -67,4 +67,4 @@ class Config(BaseModel):
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
-    preferences: Annotated[preferences_config.PreferencesConfig, Field(description='Looks.')]
+    roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]

@@ -37,6 +37,16 @@ class Model(BaseModel):
     dim: Annotated[
         int | None, Field(description='Length of its embeddings; null for other tasks.', ge=1)
     ] = None
+    tools: Annotated[
+        bool | None,
+        Field(description='Whether its chat template knows tools; null until that was read.'),
+    ] = None
+    thinking: Annotated[
+        bool | None,
+        Field(
+            description='Whether its chat template lets it think when asked to; null until that was read.'
+        ),
+    ] = None
     is_demo: Annotated[bool, Field(description='True for a model made to demonstrate the lab.')] = (
         False
     )

@@ -34,6 +34,30 @@ class ModelCard(BaseModel):
     dim: Annotated[
         int | None, Field(description='Length of its embeddings; null for other tasks.', ge=1)
     ] = None
+    tools: Annotated[
+        bool | None,
+        Field(description='Whether its chat template knows tools; null until that was read.'),
+    ] = None
+    thinking: Annotated[
+        bool | None,
+        Field(
+            description='Whether its chat template lets it think when asked to; null until that was read.'
+        ),
+    ] = None
+    hub_id: Annotated[
+        str | None,
+        Field(description='Hugging Face id that its files come from; null for a folder.'),
+    ] = None
+    revision: Annotated[
+        str | None, Field(description='Pinned revision of that; null for whatever is newest.')
+    ] = None
+    size_bytes: Annotated[
+        int | None,
+        Field(
+            description="Bytes of its files on the lab's machine; null where they are not all there.",
+            ge=0,
+        ),
+    ] = None
     is_demo: Annotated[bool, Field(description='True for a model made to demonstrate the lab.')] = (
         False
     )

@@ -29,4 +29,10 @@ class ModelProfile(BaseModel):
         generation_parameters.GenerationParameters | None,
         Field(description='Sampling defaults of the profile.'),
     ] = None
+    context_length: Annotated[
+        int | None,
+        Field(
+            description="Tokens of the window, at most the model's; null for the model's own.", ge=1
+        ),
+    ] = None
     workflow: Annotated[str, Field(description='Name of the workflow that answers.')] = 'chat'

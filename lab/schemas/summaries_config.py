@@ -67,10 +67,6 @@ class SummariesConfig(BaseModel):
             description='How summaries are written: `key_points`, a `summary` in a paragraph, `brief` in a sentence, or `master`, by topic; a master always is.'
         ),
     ] = summary_style.SummaryStyle.key_points
-    profile: Annotated[
-        str | None,
-        Field(description='Profile whose model writes summaries; unset = that of the chat.'),
-    ] = None
     keep_messages: Annotated[
         int,
         Field(

@@ -13,7 +13,7 @@ from . import (
     facts_config,
     generation_config,
     memory_config,
-    preferences_config,
+    roles_config,
     summaries_config,
     workflow_config,
 )
@@ -35,4 +35,4 @@ class UserConfig(BaseModel):
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
-    preferences: Annotated[preferences_config.PreferencesConfig, Field(description='Looks.')]
+    roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]

@@ -42,7 +42,7 @@ class ChatDashboard(ChatView):
     conversation : str, optional
         Id of the conversation to open; the one used last otherwise.
     profile : str, optional
-        Profile that answers; the lab's default otherwise.
+        Profile that answers; the user's primary one otherwise.
     """
 
     def __init__(
@@ -112,8 +112,8 @@ class ChatDashboard(ChatView):
             for p in await self._lab.models()
             if p.task is Task.chat
         ]
-        (preferred,) = await self._lab.config.explain("preferences.profile")
-        self.profile = self.profile or preferred.value or self.profiles[0]["id"]
+        (primary,) = await self._lab.config.explain("roles.primary")
+        self.profile = self.profile or primary.value or self.profiles[0]["id"]
         await self._refresh()
         wanted = [self._first, conversation, *(c["id"] for c in self.conversations)]
         await self._open_first([id_ for id_ in wanted if id_])

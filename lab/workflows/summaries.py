@@ -9,6 +9,7 @@ anew without what is gone, and nothing else is.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -49,7 +50,15 @@ class Job:
     owner: User
     conversation_id: UUID
     profile: str | None = None
-    """Whose model summarises where the settings name none; None for the user's preferred one."""
+    """What answers there, and writes where a role is not set; None for the user's primary one."""
+
+
+@dataclass(frozen=True)
+class Writers:
+    """Which profiles write."""
+
+    summary: ModelProfile
+    facts: ModelProfile
 
 
 class Summariser:
@@ -64,6 +73,8 @@ class Summariser:
         Where models are.
     settings_of : callable
         Returns the settings of a user.
+    resolve : callable
+        Returns the profile that a user means by a name.
     preferred : callable
         Returns the profile that settings prefer.
     """
@@ -73,11 +84,13 @@ class Summariser:
         database: Database,
         pipelines: Pipelines,
         settings_of: Callable[[User], Awaitable[Settings]],
+        resolve: Callable[[User, str], Awaitable[ModelProfile]],
         preferred: Callable[[Settings], str],
     ) -> None:
         self._database = database
         self._pipelines = pipelines
         self._settings_of = settings_of
+        self._resolve = resolve
         self._preferred = preferred
         self._jobs: dict[UUID, Job] = {}
         self._worker: asyncio.Task[None] | None = None
@@ -124,19 +137,14 @@ class Summariser:
         config = settings.config.summaries
         if not config.enabled:
             return True
-        wanted = config.profile or job.profile or self._preferred(settings)
-        profile = self._pipelines.resolve(wanted)
+        writers = await self._writers(job, settings)
         async with self._at_work:
             while await self._due(job, config):
                 async with self._database.locked(f"summaries of {job.conversation_id}") as held:
                     if not held:
                         return False
                     while due := await self._due(job, config):
-                        # Let go after each: others may wait for the memory.
-                        async with self._pipelines.chat(
-                            profile.model, purpose="summary", owner=job.owner.id
-                        ) as chat:
-                            await self._write(job, settings, profile, chat, *due)
+                        await self._write(job, settings, writers, *due)
         return True
 
     async def _due(self, job: Job, config: SummariesConfig) -> tuple[int, Sources] | None:
@@ -159,8 +167,7 @@ class Summariser:
         self,
         job: Job,
         settings: Settings,
-        profile: ModelProfile,
-        chat: ChatPipeline,
+        writers: Writers,
         level: int,
         sources: Sources,
     ) -> None:
@@ -170,14 +177,15 @@ class Summariser:
         if level == MASTER:
             sources, texts = await self._grown(job, sources)
         memories = [source for source in sources if isinstance(source, Memory)]
-        found = NO_FACTS
-        if memories:
-            written = await summarise(chat, _transcript(memories), style)
-            if settings.config.facts.enabled:
-                found = await self._facts(job, settings, chat, memories, written.text)
-        else:
-            texts = texts or [s.text for s in sources if isinstance(s, Summary)]
-            written = await joined(chat, texts, style, _most_tokens(settings, chat))
+        # Models are let go after each piece: others may wait for the memory.
+        async with self._leased(job, writers.summary, "summary") as chat:
+            if memories:
+                written = await summarise(chat, _transcript(memories), style)
+            else:
+                texts = texts or [s.text for s in sources if isinstance(s, Summary)]
+                written = await joined(chat, texts, style, _most_tokens(settings, chat))
+            n_tokens = chat.count_text(written.text)
+        found = await self._facts(job, settings, writers.facts, memories, written.text)
         vectors, model = await self._embedded(found.statements)
         async with self._database.stores(job.owner.id) as stores:
             summary = await stores.summaries.add(
@@ -186,30 +194,48 @@ class Summariser:
                 text=written.text,
                 style=style,
                 model=chat.model.id,
-                n_tokens=chat.count_text(written.text),
+                n_tokens=n_tokens,
             )
             if summary and found.statements:
                 await stores.facts.add(summary, found.statements, vectors, model=model)
-            for usage in (*written.usage, *found.usage):
-                await stores.usage.add(profile.model, profile.id, usage)
+            for profile, costs in ((writers.summary, written.usage), (writers.facts, found.usage)):
+                for usage in costs:
+                    await stores.usage.add(profile.model, profile.id, usage)
 
     async def _facts(
         self,
         job: Job,
         settings: Settings,
-        chat: ChatPipeline,
+        profile: ModelProfile,
         memories: Sequence[Memory],
         summary: str,
     ) -> Extracted:
-        """Return the facts that a summary of level 1 is stored with."""
-        known: Sequence[str] = []
-        if not chat.model.is_demo:  # which is told of none
-            alone = settings.config.memory.scope is Scope.conversation
-            async with self._database.stores(job.owner.id) as stores:
-                known = await stores.facts.abouts(
-                    memories, MOST_KNOWN, job.conversation_id if alone else None
-                )
-        return await extract(chat, memories, summary, known)
+        """Return the facts that a summary of memories is stored with; none without memories."""
+        if not (memories and settings.config.facts.enabled):
+            return NO_FACTS
+        async with self._leased(job, profile, "facts") as chat:
+            known: Sequence[str] = []
+            if not chat.model.is_demo:  # which is told of none
+                alone = settings.config.memory.scope is Scope.conversation
+                async with self._database.stores(job.owner.id) as stores:
+                    known = await stores.facts.abouts(
+                        memories, MOST_KNOWN, job.conversation_id if alone else None
+                    )
+            return await extract(chat, memories, summary, known)
+
+    async def _writers(self, job: Job, settings: Settings) -> Writers:
+        """Return who writes for a conversation: who has the role, else who answers there."""
+        usual = job.profile or self._preferred(settings)
+        roles = settings.config.roles
+        return Writers(
+            summary=await self._resolve(job.owner, roles.summary or usual),
+            facts=await self._resolve(job.owner, roles.analysis or usual),
+        )
+
+    def _leased(
+        self, job: Job, profile: ModelProfile, purpose: str
+    ) -> AbstractAsyncContextManager[ChatPipeline]:
+        return self._pipelines.chat(profile.model, purpose=purpose, owner=job.owner.id)
 
     async def _embedded(self, statements: Sequence[Statement]) -> tuple[FloatArray, str]:
         """Return the embeddings (N, 768) of statements, and the signature of who made them."""

@@ -25,9 +25,9 @@ def double(x: int) -> int:
 @pytest.fixture
 async def prefers_a_model_that_is_not_there(person: Person) -> AsyncIterator[None]:
     async with person.lab() as lab:
-        await lab.config.set("preferences.profile", "lab-tony")
+        await lab.config.set("roles.primary", "lab-tony")
         yield
-        await lab.config.reset("preferences.profile")
+        await lab.config.reset("roles.primary")
 
 
 async def test_history_is_still_there_after_a_reload(chat: Chat) -> None:

@@ -215,7 +215,7 @@ async def test_forgetting_somebody_leaves_nothing_of_them_in_redis(
     one, _ = sharing
     for key in (ann, bob):
         async with one.client(key) as client:
-            await client.patch("/v1/config", json={"preferences": {"profile": f"of-{key[:8]}"}})
+            await client.patch("/v1/config", json={"roles": {"primary": f"of-{key[:8]}"}})
 
     shown = await command("users", "forget", "ann", "--yes")
 

@@ -29,6 +29,7 @@ BODIES: dict[str, Any] = {
     },
     "/v1/memories/{memory_id}": {"text": "Mine."},
     "/v1/schedules/{schedule_id}": {"enabled": False},
+    "/v1/profiles/{profile_id}": {"version": 1, "profile": {"id": "mine", "model": "lab-tiny"}},
 }
 
 
@@ -43,6 +44,8 @@ async def rows_of(client: httpx.AsyncClient) -> dict[str, str]:
     (memory, *_) = (await client.get("/v1/memories")).json()
     sent = await client.post("/v1/documents", files={"file": ("a.txt", b"My dog is Zamiko.")})
     key = (await client.post("/v1/keys", json={"name": "mine"})).json()["api_key"]["id"]
+    brief = {"id": "brief", "model": "lab-tiny"}
+    profile = (await client.post("/v1/profiles", json=brief)).json()["id"]
     return {
         "conversation": f"/v1/conversations/{conversation}",
         "messages": f"/v1/conversations/{conversation}/messages",
@@ -53,6 +56,7 @@ async def rows_of(client: httpx.AsyncClient) -> dict[str, str]:
         "receipt": f"/v1/runs/{run}/receipt",
         "events": f"/v1/runs/{run}/events",
         "key": f"/v1/keys/{key}",
+        "profile": f"/v1/profiles/{profile}",
     }
 
 
@@ -94,7 +98,7 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
             fact = (await Fact().create(stores)).id
         ids = {
             name: paths[name].rsplit("/", 1)[1]
-            for name in ("message", "memory", "document", "run", "key")
+            for name in ("message", "memory", "document", "run", "key", "profile")
         }
         ids |= {"conversation": paths["conversation"].rsplit("/", 1)[1], "schedule": schedule}
         ids |= {"fact": str(fact)}

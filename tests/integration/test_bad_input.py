@@ -56,7 +56,7 @@ def requests_with(text: str, chat: str, memory: str) -> list[tuple[str, str, dic
         ("POST", "/v1/chat/completions", {"json": hello(text, conversation_id=chat)}),
         ("POST", "/v1/chat/completions", {"json": hello("x", stop=[text])}),
         ("POST", "/v1/keys", {"json": {"name": text}}),
-        ("PATCH", "/v1/config", {"json": {"preferences": {"profile": text}}}),
+        ("PATCH", "/v1/config", {"json": {"roles": {"primary": text}}}),
     ]
 
 

@@ -140,6 +140,34 @@ async def test_memories_of_an_old_schema_are_recalled_as_new_ones_and_kept_apart
             assert [m.id for m in unsummarised] == [memory]
 
 
+async def test_the_profiles_that_people_preferred_keep_their_roles(empty_url: str) -> None:
+    await upgrade(empty_url)
+    await to_revision(empty_url, "0011")
+    stored = {
+        "ann": '{"preferences": {"profile": "a"}, "summaries": {"profile": "b", "share": 0.1}}',
+        "bob": '{"preferences": {"profile": null}, "memory": {"top_k": 3}}',
+        "cy": '{"summaries": {"share": 0.1}}',
+    }
+    for name, values in stored.items():
+        await execute(
+            empty_url,
+            f"INSERT INTO users VALUES ('{(id_ := new_id())}', '{name}', false, true, '[]')",
+            f"INSERT INTO user_configs VALUES ('{id_}', '{values}')",
+        )
+    kept = 'SELECT name, "values" FROM user_configs JOIN users ON id = owner_id ORDER BY name'
+
+    await upgrade(empty_url)
+    found = dict(await execute(empty_url, kept))
+    await to_revision(empty_url, "0011")
+    again = dict(await execute(empty_url, kept))
+
+    assert found["ann"] == {"roles": {"primary": "a", "summary": "b"}, "summaries": {"share": 0.1}}
+    assert found["bob"] == {"roles": {}, "memory": {"top_k": 3}}
+    assert found["cy"] == {"summaries": {"share": 0.1}}
+    assert again["ann"]["preferences"] == {"profile": "a"}
+    assert again["ann"]["summaries"] == {"profile": "b", "share": 0.1}
+
+
 async def test_five_processes_may_migrate_at_once(empty_url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FIVE_PROCESSES, stdin=-1, stderr=-1

@@ -15,7 +15,6 @@ from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.runtime import Runtime, open_runtime
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.fact import Fact
-from lab.schemas.model_profile import ModelProfile
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
@@ -249,14 +248,15 @@ class Scripted:
         async with self._lab.pipelines.embedding() as embedding:
             yield embedding
 
-    def resolve(self, name: str) -> ModelProfile:
-        return self._lab.pipelines.resolve(name)
-
 
 async def extracted(runtime: Runtime, owner: User, chat: UUID, model: Copyist) -> None:
     """Let a model that follows instructions write what is due."""
     summariser = Summariser(
-        runtime.database, Scripted(runtime, model), runtime.settings_of, lambda _: "lab-tiny"
+        runtime.database,
+        Scripted(runtime, model),
+        runtime.settings_of,
+        runtime.profiles.resolve,
+        lambda _: "lab-tiny",
     )
     await summariser.finish(Job(owner, chat))
 

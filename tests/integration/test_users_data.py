@@ -99,7 +99,7 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
             embedding_model=word,
         )
         await stores.api_keys.create(word, [Scope.custom_lab_infer])
-        await stores.config.set({"preferences": {"profile": word}})
+        await stores.config.set({"roles": {"primary": word}})
         file = await stores.files.add(PNG + word.encode(), "image/png", name=word)
         await stores.images.add(file.id, word, word, {"style": word})
         await stores.model_profiles.create(ModelProfile(id=word, model=word))
@@ -274,7 +274,7 @@ async def test_of_somebody_who_used_the_lab_no_byte_is_left_in_tables_copies_and
         await hers.documents.add(f"{ANN} barks. ".encode() * 200, f"{ANN}.txt")
         with pytest.raises(DocumentError):
             await hers.documents.add(f"{ANN} barks. ".encode() * 200_000, f"{ANN}.txt")
-        await hers.config.set("preferences.profile", ANN)
+        await hers.config.set("roles.primary", ANN)
         memory = (await hers.memories.search(ANN))[0].memory
         await hers.memories.correct(memory.id, f"My cat is called {ANN}.")
         await hers.memories.delete(memory.id)
