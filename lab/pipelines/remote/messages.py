@@ -12,7 +12,6 @@ from lab.schemas.tool import Tool
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_choice import ToolChoice
 
-
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Names of speakers that servers take; others would have the whole request refused."""
 
