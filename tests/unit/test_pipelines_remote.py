@@ -470,6 +470,28 @@ async def test_a_server_that_is_away_leaves_the_list_without_its_models() -> Non
     await factory.aclose()
 
 
+async def test_a_server_that_is_slow_holds_no_list_up_and_is_asked_once(peer: Peer) -> None:
+    slow = asyncio.Event()
+
+    async def at_last() -> None:
+        await slow.wait()
+
+    listed = json.dumps({"data": [{"id": "a"}]})
+    peer.answers[MODELS] = [Reply(pieces=[listed], before=at_last)]
+    factory = factory_of(peer.url, models=[])
+
+    async with asyncio.timeout(9):
+        await asyncio.gather(factory.discover(), factory.discover())
+    before = {model.id for model in factory.models()}
+    slow.set()
+    await factory.discover()
+    after = {model.id for model in factory.models()}
+    await factory.aclose()
+
+    assert after - before == {"there/a"}
+    assert len(peer.requests) == 1
+
+
 async def test_a_window_that_is_told_nowhere_names_the_setting(peer: Peer) -> None:
     peer.answers[MODELS] = [Reply(pieces=[json.dumps({"data": [{"id": "m"}]})])]
 
