@@ -339,6 +339,7 @@ def _section_model(field: FieldInfo) -> type[BaseModel]:
 
 
 def _shown(value: Any) -> Any:
+    """Return a value as it may be seen: what is secret in it is masked."""
     return "**********" if isinstance(value, SecretStr) else _plain(value)
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from api.deps import AdminDep, InferDep, RuntimeDep
 from lab.errors import UnknownModelError
 from lab.runtime import Runtime
+from lab.schemas.engine import Engine
 from lab.schemas.model import Model
 from lab.schemas.model_card import ModelCard
 from lab.schemas.model_list import ModelList
@@ -71,7 +72,9 @@ async def _card_of(model: Model, http: Request, runtime: Runtime, owner: User) -
 
 async def _cards(runtime: Runtime, owner: User, since: int) -> list[ModelCard]:
     """Return what a user may name: a profile of theirs is shown to nobody else."""
-    models = {model.id: model for model in runtime.pipelines.models()}
+    own = await runtime.profiles.own(owner)
+    named = [stored.profile.model for stored in own]
+    models = {model.id: model for model in runtime.pipelines.models(*named)}
     offered = [(THE_LAB, profile) for profile in runtime.pipelines.profiles()]
     offered += [
         (THE_LAB, ModelProfile(id=model.id, model=model.id, description=model.description))
@@ -81,7 +84,7 @@ async def _cards(runtime: Runtime, owner: User, since: int) -> list[ModelCard]:
     taken = {profile.id for _, profile in offered}
     offered += [
         (owner.name, stored.profile)
-        for stored in await runtime.profiles.own(owner)
+        for stored in own
         if stored.profile.id not in taken and stored.profile.model in models
     ]
     sizes = await runtime.models.sizes()
@@ -94,7 +97,7 @@ async def _cards(runtime: Runtime, owner: User, since: int) -> list[ModelCard]:
 
 
 def _card(profile: ModelProfile, model: Model) -> ModelCard:
-    is_folder = Path(model.source).is_absolute()
+    is_of_hub = model.engine is not Engine.remote and not Path(model.source).is_absolute()
     return ModelCard(
         id=profile.id,
         created=0,
@@ -106,7 +109,7 @@ def _card(profile: ModelProfile, model: Model) -> ModelCard:
         dim=model.dim,
         tools=model.tools,
         thinking=model.thinking,
-        hub_id=None if is_folder else model.source,
+        hub_id=model.source if is_of_hub else None,
         revision=model.revision,
         is_demo=model.is_demo,
         loaded=model.loaded,

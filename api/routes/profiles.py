@@ -22,6 +22,7 @@ async def list_profiles(runtime: RuntimeDep, owner: InferDep) -> ProfileList:
     """Return the profiles of the lab, and the caller's own."""
     async with runtime.database.stores(owner.id) as stores:
         own = await stores.model_profiles.all()
+    await runtime.pipelines.discover()
     return ProfileList(system=runtime.pipelines.profiles(), own=own)
 
 

@@ -129,9 +129,10 @@ class Catalog:
                 )
         return self._models.pop(model_id)
 
-    def models(self) -> list[Model]:
-        """Return every model, by name."""
-        known = {model.id: model for model in self.remotes.models()} | self._models
+    def models(self, *named: str) -> list[Model]:
+        """Return every model, by name; of other servers also those of these names."""
+        elsewhere = [*filter(None, map(self.remotes.model, named)), *self.remotes.models()]
+        known = {model.id: model for model in elsewhere} | self._models
         return sorted(known.values(), key=lambda model: model.id)
 
     def profiles(self) -> list[ModelProfile]:
@@ -158,9 +159,7 @@ class Catalog:
 
     def check(self, profile: ModelProfile, workflows: Collection[str]) -> None:
         """Raise where a profile does not suit its model; see `check_profile`."""
-        models = {model.id: model for model in self.models()}
-        if remote := self.remotes.model(profile.model):  # of a server that was not asked yet
-            models.setdefault(remote.id, remote)
+        models = {model.id: model for model in self.models(profile.model)}
         check_profile(profile, models, workflows)
 
     def check_profiles(self, workflows: Collection[str]) -> None:

@@ -229,14 +229,21 @@ class PipelineFactory:
         """Ask other servers which models they have, where nobody named them."""
         await self.endpoints.discover()
 
-    def models(self) -> list[Model]:
-        """Return every model of the catalog; a loaded one says so and has its real lengths."""
+    def models(self, *named: str) -> list[Model]:
+        """
+        Return every model of the catalog; a loaded one says so and has its real lengths.
+
+        Parameters
+        ----------
+        *named : str
+            Models of other servers that are wanted too, though nobody listed them yet.
+        """
         loaded = self.residents.loaded
         return [
             cast("ChatPipeline | EmbeddingPipeline | ImagePipeline", loaded[model.id]).model
             if model.id in loaded
             else model
-            for model in self.catalog.models()
+            for model in self.catalog.models(*named)
         ]
 
     def profiles(self) -> list[ModelProfile]:

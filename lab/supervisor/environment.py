@@ -23,7 +23,7 @@ def trusted_environment(settings: Settings, database_url: str) -> dict[str, str]
 def untrusted_environment(settings: Settings) -> dict[str, str]:
     """Return the variables of a process that runs notebooks: no secret of the lab."""
     ours = {k: os.environ[k] for k in PASSED_ON if k in os.environ}  # noqa: TID251
-    secret = _secret_variables()
+    secret = secret_variables()
     shown = {k: v for k, v in _common(settings).items() if k not in secret}
     return ours | shown
 
@@ -45,5 +45,6 @@ def _common(settings: Settings) -> dict[str, str]:
     }
 
 
-def _secret_variables() -> set[str]:
+def secret_variables() -> set[str]:
+    """Return the variables that hold secrets: URLs of stores, keys of other servers."""
     return {env_name(name) for name, field in all_keys() if holds_secret(field.annotation)}

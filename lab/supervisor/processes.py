@@ -13,7 +13,11 @@ from lab.errors import ServiceError
 from lab.supervisor.accounts import own_folder
 from lab.supervisor.addresses import LOOPBACK, addresses
 from lab.supervisor.credentials import load_credentials
-from lab.supervisor.environment import trusted_environment, untrusted_environment
+from lab.supervisor.environment import (
+    secret_variables,
+    trusted_environment,
+    untrusted_environment,
+)
 from lab.supervisor.probes import answers
 from lab.supervisor.process import ProcessSpec
 from lab.supervisor.proxy import package_folder, proxy_command
@@ -115,7 +119,7 @@ def _proxy(settings: Settings, trusted: dict[str, str]) -> ProcessSpec:
     return ProcessSpec(
         name="proxy",
         command=proxy_command(settings),
-        environment=_without_stores(trusted) | {"CONFIGPROXY_AUTH_TOKEN": credentials.proxy},
+        environment=_without_secrets(trusted) | {"CONFIGPROXY_AUTH_TOKEN": credentials.proxy},
         ready=answers(f"{at.proxy_api}/api/routes", headers),
         port=settings.config.server.port,
         greet=partial(_restore_routes, at.hub, credentials.supervisor),
@@ -164,6 +168,6 @@ def _scheduler(settings: Settings, service: HubService, trusted: dict[str, str])
     )
 
 
-def _without_stores(environment: dict[str, str]) -> dict[str, str]:
-    stores = "LAB_DATABASE_URL", "LAB_CACHE_URL"
-    return {name: value for name, value in environment.items() if name not in stores}
+def _without_secrets(environment: dict[str, str]) -> dict[str, str]:
+    secret = secret_variables()
+    return {name: value for name, value in environment.items() if name not in secret}

@@ -129,6 +129,23 @@ async def test_an_unknown_model_of_a_server_is_unknown_here(api: Api, ann: str) 
     assert "there/big" in response.json()["error"]["message"]
 
 
+async def test_people_keep_profiles_on_them(api: Api, there: Peer, ann: str) -> None:
+    there.answers[CHAT] = [said("Arr.", 20, 2)]
+    profile = {"id": "pirate", "model": "there/small", "system_prompt": "Talk like a pirate."}
+
+    async with api.client(ann) as client:
+        kept = await client.post("/v1/profiles", json=profile)
+        answer = await client.post(CHAT, json=hello(model="pirate"))
+        cards = {card["id"]: card for card in (await client.get("/v1/models")).json()["data"]}
+
+    assert kept.status_code == 201
+    assert answer.json()["choices"][0]["message"]["content"] == "Arr."
+    shown = [one.body["messages"][0]["content"] for one in there.requests if one.body]
+    assert "Talk like a pirate." in shown[0]
+    assert cards["pirate"]["model"] == "there/small"
+    assert cards["there/big"]["hub_id"] is None
+
+
 async def test_metrics_count_what_runs_there(api: Api, there: Peer, ann: str) -> None:
     there.answers[CHAT] = [said("Yes.", 100, 7)]
     before = api.load()

@@ -79,7 +79,8 @@ async def failure(peer: Peer, reply: Reply, **settings: Any) -> LabError:
 
 async def test_an_answer_comes_in_pieces_with_what_it_cost(peer: Peer) -> None:
     pieces = [chunk({"content": part}) for part in ("Good", " day")]
-    peer.answers[CHAT] = [stream_of(*pieces, chunk(finish_reason="length"), usage(7, 2))]
+    alive = ": still there\n\n", "event: ping\nid: 1\n\n"
+    peer.answers[CHAT] = [stream_of(*alive, *pieces, chunk(finish_reason="length"), usage(7, 2))]
 
     async with chat_at(peer.url) as chat:
         deltas = [delta async for delta in chat.stream(user(), GenerationParameters())]
@@ -99,6 +100,7 @@ async def test_a_request_says_what_was_asked_for(peer: Peer) -> None:
     messages = [
         ChatMessage(role=Role.system, content="Be brief."),
         ChatMessage(role=Role.user, name="Ann", content="What time is it?"),
+        ChatMessage(role=Role.user, name="Bob Smith", content="Yes?"),
         ChatMessage(role=Role.assistant, content=None, tool_calls=[call]),
         ChatMessage(role=Role.tool, content="noon", tool_call_id="c1"),
     ]
@@ -112,9 +114,10 @@ async def test_a_request_says_what_was_asked_for(peer: Peer) -> None:
     body = asked.body
     assert body["model"] == "m"
     assert body["messages"][1] == {"role": "user", "name": "Ann", "content": "What time is it?"}
-    written = body["messages"][2]["tool_calls"][0]["function"]
+    assert body["messages"][2] == {"role": "user", "content": "Yes?"}  # names have no blanks there
+    written = body["messages"][3]["tool_calls"][0]["function"]
     assert (written["name"], json.loads(written["arguments"])) == ("clock", {"zone": "UTC"})
-    assert body["messages"][3] == {"role": "tool", "content": "noon", "tool_call_id": "c1"}
+    assert body["messages"][4] == {"role": "tool", "content": "noon", "tool_call_id": "c1"}
     assert body["tools"][0]["function"]["name"] == "clock"
     assert (body["max_tokens"], body["temperature"], body["seed"]) == (9, 0.5, 4)
     assert body["stop"] == ["X"]
@@ -465,6 +468,28 @@ async def test_a_server_that_is_away_leaves_the_list_without_its_models() -> Non
 
     assert "lab-tiny" in {model.id for model in factory.models()}
     await factory.aclose()
+
+
+async def test_a_server_that_is_slow_holds_no_list_up_and_is_asked_once(peer: Peer) -> None:
+    slow = asyncio.Event()
+
+    async def at_last() -> None:
+        await slow.wait()
+
+    listed = json.dumps({"data": [{"id": "a"}]})
+    peer.answers[MODELS] = [Reply(pieces=[listed], before=at_last)]
+    factory = factory_of(peer.url, models=[])
+
+    async with asyncio.timeout(9):
+        await asyncio.gather(factory.discover(), factory.discover())
+    before = {model.id for model in factory.models()}
+    slow.set()
+    await factory.discover()
+    after = {model.id for model in factory.models()}
+    await factory.aclose()
+
+    assert after - before == {"there/a"}
+    assert len(peer.requests) == 1
 
 
 async def test_a_window_that_is_told_nowhere_names_the_setting(peer: Peer) -> None:

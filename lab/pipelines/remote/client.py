@@ -124,9 +124,11 @@ class RemoteClient:
         async with self._answer(body) as response:
             try:
                 async for event in EventSource(response).aiter_sse():
-                    if event.data.strip() == END:
+                    data = event.data.strip()
+                    if data == END:
                         return
-                    yield self._chunk(event.data, body["model"])
+                    if data:  # else a sign of life
+                        yield self._chunk(data, body["model"])
             except SSEError as error:
                 raise await self._no_stream(response) from error
             except httpx.TransportError as error:

@@ -23,6 +23,9 @@ from lab.schemas.task import Task
 FRESH_S: Final = 60.0
 """Seconds that what a server listed is believed."""
 
+LIST_WAIT_S: Final = 2.0
+"""Seconds that who wants a list waits for servers; what comes later is in the next one."""
+
 LENGTHS: Final = (
     "max_model_len",
     "context_length",
@@ -53,6 +56,7 @@ class Endpoints:
         self._chats: dict[str, RemoteChat] = {}
         self._counters: dict[str, Counter] = {}
         self._listed_at: dict[str, float] = {}
+        self._looks: dict[str, asyncio.Task[None]] = {}
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.leases = 0
 
@@ -85,17 +89,19 @@ class Endpoints:
             self.leases -= 1
 
     async def discover(self) -> None:
-        """Ask the servers that name no models which they have; who does not answer is left out."""
-        await asyncio.gather(
-            *(
-                self._look_at(endpoint)
-                for endpoint in self._names.endpoints.values()
-                if not endpoint.models and not self._is_fresh(endpoint)
-            )
-        )
+        """Ask the servers that name no models which they have; who is slow is not waited for."""
+        for endpoint in self._names.endpoints.values():
+            if not (endpoint.models or endpoint.name in self._looks or self._is_fresh(endpoint)):
+                self._looks[endpoint.name] = asyncio.create_task(self._look_at(endpoint))
+        if self._looks:
+            await asyncio.wait(list(self._looks.values()), timeout=LIST_WAIT_S)
 
     async def aclose(self) -> None:
         """Hang up everywhere."""
+        looks = list(self._looks.values())
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
         clients, self._clients = list(self._clients.values()), {}
         await asyncio.gather(*(client.aclose() for client in clients))
 
@@ -103,12 +109,13 @@ class Endpoints:
         return time.monotonic() - self._listed_at.get(endpoint.name, -FRESH_S) < FRESH_S
 
     async def _look_at(self, endpoint: RemoteEndpoint) -> None:
-        self._listed_at[endpoint.name] = time.monotonic()
         try:
             await self._cards(endpoint)
         except LabError as error:
             self._names.listed.pop(endpoint.name, None)
             log.warning("a server lists no models", server=endpoint.name, error=str(error))
+        self._listed_at[endpoint.name] = time.monotonic()
+        self._looks.pop(endpoint.name, None)
 
     async def _open(self, model: Model) -> RemoteChat:
         prefix, _, name = model.id.partition("/")

@@ -1,8 +1,9 @@
 """Messages and tools as OpenAI's protocol takes them."""
 
 import json
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.message_image import MessageImage
@@ -12,6 +13,9 @@ from lab.schemas.tool import Tool
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_choice import ToolChoice
 
+NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Names of speakers that servers take; others would have the whole request refused."""
+
 
 def wire_message(message: ChatMessage) -> dict[str, Any]:
     """Return a message; what only calls tools has no content."""
@@ -20,7 +24,7 @@ def wire_message(message: ChatMessage) -> dict[str, Any]:
         pictures = [_picture(image) for image in message.images]
         text = [{"type": "text", "text": message.content}] if message.content else []
         wire["content"] = [*pictures, *text]
-    if message.name and message.role is not Role.tool:
+    if message.name and NAME.fullmatch(message.name) and message.role is not Role.tool:
         wire["name"] = message.name
     if message.tool_calls:
         wire["content"] = message.content or None
