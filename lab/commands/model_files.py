@@ -61,8 +61,13 @@ def pull(
     except KeyboardInterrupt:
         notes.print("Stopped; the same command goes on from here.")
         raise typer.Exit(STOPPED) from None
-    card = asyncio.run(_pin(download.model))
-    notes.print(f"`{card.model}` is here, pinned to {card.revision}: {folder}.", soft_wrap=True)
+    commit = download.model.revision
+    if card.task is Task.embedding:  # its revision is a setting: memories were embedded by it
+        what = f"set LAB_EMBEDDING_MODEL={card.hub_id} and LAB_EMBEDDING_REVISION={commit}"
+        notes.print(f"`{card.model}` is here: {folder}. To use it, {what}.", soft_wrap=True)
+        return
+    asyncio.run(_pin(download.model))
+    notes.print(f"`{card.model}` is here, pinned to {commit}: {folder}.", soft_wrap=True)
 
 
 @app.command("merge-lora")
@@ -107,14 +112,19 @@ def _model(name: str) -> Model:
     """Return the model of a folder, or one of the lab's by its name."""
     if (folder := Path(name).expanduser()).is_dir():
         return Model(id=folder.resolve().name, task=Task.chat, source=str(folder.resolve()))
-    card = asyncio.run(_card(name))
+    # Whatever it does: what it is made into shall chat.
+    return model_of(asyncio.run(_card(name))).model_copy(update={"task": Task.chat})
+
+
+def model_of(card: ModelCard) -> Model:
+    """Return the model that a card is of; raise `InputError` where its files are a secret."""
     source = card.folder or card.hub_id
     if source is None:
         raise InputError(
-            f"`{name}` comes from a folder of the lab's machine, which only administrators are "
+            f"`{card.id}` comes from a folder of the lab's machine, which only administrators are "
             "told; give the folder itself."
         )
-    return Model(id=card.model, task=Task.chat, source=source, revision=card.revision)
+    return Model(id=card.model, task=card.task, source=source, revision=card.revision)
 
 
 def _written(out: Path) -> None:

@@ -8,14 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from lab.commands import model_files
-from lab.commands.client import open_client
+from lab.commands.client import open_client, open_running_client
+from lab.commands.model_files import model_of
 from lab.commands.printing import notes, one_line, print_json, print_table
 from lab.config import load_settings
-from lab.errors import InputError
+from lab.errors import InputError, UnknownModelError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
 from lab.pipelines.need import sized
 from lab.schemas.explained_setting import ExplainedSetting
+from lab.schemas.model import Model
 from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
 
@@ -76,7 +78,7 @@ def show(
     config = load_settings().config
     catalog = Catalog(config.chat, config.embedding)
     known = {model.id: model for model in catalog.models()}
-    model = known.get(name) or configured(name, None, Task.chat)
+    model = known.get(name) or asyncio.run(_added(name)) or configured(name, None, Task.chat)
     if model.task is not Task.chat:
         raise InputError(f"`{name}` does {model.task}; what is shown is of models that chat.")
     ahead = foretell_chat(model, config.chat, download=False)
@@ -231,6 +233,17 @@ def share(
         raise InputError("Nothing to change: give --pin, --no-pin or --priority.")
     asyncio.run(_share(name, pinned, priority))
     notes.print(f"`{name}` shares the memory as asked for.")
+
+
+async def _added(name: str) -> Model | None:
+    """Return a model that was added to the lab that runs, if one runs and has it."""
+    if Path(name).expanduser().is_dir():
+        return None
+    async with open_running_client() as lab:
+        try:
+            return model_of(await lab.catalog.get(name)) if lab else None
+        except UnknownModelError:
+            return None
 
 
 def _next_step(card: ModelCard) -> str:
