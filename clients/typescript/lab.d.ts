@@ -3016,6 +3016,10 @@ export interface ModelCard {
    */
   hub_id?: string | null;
   /**
+   * Folder that its files come from, for administrators; null for others and for a Hugging Face model.
+   */
+  folder?: string | null;
+  /**
    * Pinned revision of that; null for whatever is newest.
    */
   revision?: string | null;

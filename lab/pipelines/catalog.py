@@ -89,13 +89,13 @@ class Catalog:
         """
         Take in a model of the database, and return it as it is known from now on.
 
-        One that the settings name stays as they say; where they pin none of its revisions, that of
-        the database is.
+        One that the settings name stays as they say; where they pin no revision of one that chats,
+        that of the database holds.
         """
         named = self._named.get(model.id)
         if named is None:
             known = described(model)
-        elif named.source == model.source and named.revision is None:
+        elif named.source == model.source and named.revision is None and named.task is Task.chat:
             known = described(named.model_copy(update={"revision": model.revision}))
         else:
             known = named

@@ -140,10 +140,7 @@ def load_causal(
         tokenizer = AutoTokenizer.from_pretrained(folder)
         network_config = AutoConfig.from_pretrained(folder)
         dtype = torch_dtype(network_config, config.dtype, device)
-        with BUILDING:
-            network: PreTrainedModel = auto_class(network_config).from_pretrained(
-                folder, dtype=dtype, **placing(network_config, dtype, form, device, weight_bytes)
-            )
+        network = built(folder, network_config, dtype, form, device, weight_bytes)
         if device.type == "cuda":  # cuDNN plans each new length of a prompt anew, some 80 ms
             torch.backends.cuda.enable_cudnn_sdp(enabled=False)
         network.eval().requires_grad_(False)
@@ -166,6 +163,23 @@ def as_published(model: Model, wanted: Quantization) -> Quantization:
             "LAB_CHAT_QUANTIZATION to none, or choose the model unquantized."
         )
     return Quantization.none
+
+
+def built(
+    folder: Path,
+    network_config: PretrainedConfig,
+    dtype: torch.dtype,
+    form: Quantization,
+    device: torch.device,
+    weight_bytes: int = 0,
+) -> PreTrainedModel:
+    """Return the network of a folder in a form, on a device."""
+    place = placing(network_config, dtype, form, device, weight_bytes)
+    with BUILDING:
+        network: PreTrainedModel = auto_class(network_config).from_pretrained(
+            folder, dtype=dtype, **place
+        )
+    return network
 
 
 def placing(

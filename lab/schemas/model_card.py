@@ -48,6 +48,12 @@ class ModelCard(BaseModel):
         str | None,
         Field(description='Hugging Face id that its files come from; null for a folder.'),
     ] = None
+    folder: Annotated[
+        str | None,
+        Field(
+            description='Folder that its files come from, for administrators; null for others and for a Hugging Face model.'
+        ),
+    ] = None
     revision: Annotated[
         str | None, Field(description='Pinned revision of that; null for whatever is newest.')
     ] = None
