@@ -213,10 +213,8 @@ class Settings:
             field = dict(all_keys()).get(name)
             secret = field is not None and holds_secret(field.annotation)
             came = "**********" if secret else repr(problem["input"])
-            within = "".join(f"[{part}]" for part in problem["loc"][2:])
-            lines.append(
-                f"`{name}{within}` = {came} from {layer} ({env_name(name)}): {problem['msg']}."
-            )
+            place = ".".join(map(str, [section, key, *problem["loc"][2:]]))
+            lines.append(f"`{place}` = {came} from {layer} ({env_name(name)}): {problem['msg']}.")
         return "\n".join(lines)
 
 
