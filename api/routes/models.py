@@ -119,6 +119,7 @@ def _card(profile: ModelProfile, model: Model, *, is_admin: bool) -> ModelCard:
         dim=model.dim,
         tools=model.tools,
         thinking=model.thinking,
+        vision=model.vision,
         hub_id=model.source if is_of_hub else None,
         folder=model.source if is_folder and is_admin else None,
         revision=model.revision,

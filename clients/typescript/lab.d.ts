@@ -3008,6 +3008,10 @@ export interface ModelCard {
    */
   tools?: boolean | null;
   /**
+   * True where it sees pictures; null until its config was read.
+   */
+  vision?: boolean | null;
+  /**
    * Whether its chat template lets it think when asked to; null until that was read.
    */
   thinking?: boolean | null;

@@ -38,6 +38,10 @@ class ModelCard(BaseModel):
         bool | None,
         Field(description='Whether its chat template knows tools; null until that was read.'),
     ] = None
+    vision: Annotated[
+        bool | None,
+        Field(description='True where it sees pictures; null until its config was read.'),
+    ] = None
     thinking: Annotated[
         bool | None,
         Field(

@@ -81,6 +81,7 @@ async def test_a_conversation_keeps_its_pictures_and_shows_them_again(
     file = tmp_path / "red.png"
     file.write_bytes(picture("red"))
     async with connect(api.url, ann) as lab:
+        sees = {card.id: card.vision for card in await lab.models()}
         conversation = (await lab.conversations.create("Pictures")).id
         given: dict[str, Any] = {"conversation": conversation, "max_new_tokens": 6, "memory": False}
         await lab.chat("ka mi to", images=[file, picture("blue")], **given)
@@ -94,6 +95,7 @@ async def test_a_conversation_keeps_its_pictures_and_shows_them_again(
             await lab.chat("ka", images=[b"hello"], **given)
         n_messages = len(await lab.conversations.messages(conversation))
 
+    assert (sees["default"], sees["lab-tiny"]) == (True, False)
     kinds = [part.type for part in messages[0].parts]
     assert kinds == ["image", "image", "text"]
     async with database.stores(owner.id) as stores:
