@@ -492,6 +492,7 @@ def _asked(turn: ChatTurn) -> dict[str, dict[str, Any]]:
 def _parameters(profile: ModelProfile, settings: Settings, turn: ChatTurn) -> GenerationParameters:
     """Merge profile, user and request; draw the seed when nobody set one."""
     user = settings.config.generation.model_dump(exclude_none=True)
+    user["guards"] = settings.config.guards
     merged = {
         **(profile.parameters.model_dump(exclude_unset=True) if profile.parameters else {}),
         **user,

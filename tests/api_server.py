@@ -25,7 +25,7 @@ from lab.evals.serving import serving
 from lab.pipelines.factory import PipelineStats
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.tiny_llama import save_tiny_llama
+from tests.tiny_llama import UNGUARDED, save_tiny_llama
 
 __all__ = ["Api", "ann", "api", "api_app", "bob", "endless_api", "endless_api_app"]
 
@@ -84,7 +84,7 @@ async def endless_api_app(
     folder = tmp_path_factory.mktemp("endless")
     model = save_tiny_llama(folder / "model", 16_384)
     variables = {"LAB_DATA_FOLDER": str(folder / "data"), "LAB_CHAT_MODEL": str(model)}
-    async with running_api(database_url, **variables) as api:
+    async with running_api(database_url, **variables, **UNGUARDED) as api:
         yield api
 
 

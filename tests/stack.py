@@ -24,7 +24,7 @@ import pytest
 
 from lab.supervisor.orphans import marked
 from lab.supervisor.record import ProcessRecord, StackRecord, read_record
-from tests.tiny_llama import save_tiny_llama
+from tests.tiny_llama import UNGUARDED, save_tiny_llama
 
 __all__ = [
     "RunningStack",
@@ -231,5 +231,5 @@ def stack() -> Iterator[RunningStack]:
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """Return a lab whose model is a folder, a random Llama whose answers fill a large window."""
     model = save_tiny_llama(tmp_path_factory.mktemp("models") / "endless", 16_384)
-    with running_stack(LAB_CHAT_MODEL=str(model)) as running:
+    with running_stack(LAB_CHAT_MODEL=str(model), **UNGUARDED) as running:
         yield running

@@ -6,6 +6,9 @@ from transformers import LlamaConfig
 
 from benchmarks.random_llama import save_random_llama
 
+UNGUARDED = {"LAB_GUARDS_REPETITION": "0", "LAB_GUARDS_STUTTER": "0"}
+"""Settings under which nothing stops what it says."""
+
 
 def save_tiny_llama(folder: Path, context_length: int) -> Path:
     """Save a random Llama of 0.1 M parameters with its tokenizer; return the folder."""

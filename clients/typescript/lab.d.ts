@@ -926,6 +926,10 @@ export interface GenerationParameters {
    * Whether the model calls the tools it is given; null for `auto`.
    */
   tool_choice?: ToolChoice | null;
+  /**
+   * When an answer that runs in circles is stopped; null = never. A turn has those of the user's settings.
+   */
+  guards?: GuardsConfig | null;
 }
 /**
  * Whether the model calls tools.
@@ -936,6 +940,27 @@ export interface ToolChoice {
    * With `required`: the tool it must call; null for any of those given.
    */
   name?: string | null;
+}
+/**
+ * When an answer that runs in circles is stopped.
+ */
+export interface GuardsConfig {
+  /**
+   * Stop when the answer ends with the same passage (up to 256 tokens) this many times and at least 256 tokens of it; 0 = never.
+   */
+  repetition?: number;
+  /**
+   * Stop when the same word comes this many times in a row, with only white space between; 0 = never.
+   */
+  stutter?: number;
+  /**
+   * Stop when the model holds what it drew nearly as unlikely as tokens drawn blindly: this share of that surprise (nats), over some 128 tokens; 0 = never.
+   */
+  perplexity?: number;
+  /**
+   * Stop JSON whose list has the same element this many times in a row, or that is nested as deep; 0 = never.
+   */
+  json_loop?: number;
 }
 /**
  * A piece of an answer as it is generated; the last one has a finish reason. Of `n` answers the last to end has the usage of all.
@@ -1156,6 +1181,7 @@ export interface Config {
   summaries: SummariesConfig;
   facts: FactsConfig;
   generation: GenerationConfig;
+  guards: GuardsConfig;
   workflow: WorkflowConfig;
   roles: RolesConfig;
 }
@@ -3431,6 +3457,7 @@ export interface UserConfig {
   summaries: SummariesConfig;
   facts: FactsConfig;
   generation: GenerationConfig;
+  guards: GuardsConfig;
   workflow: WorkflowConfig;
   roles: RolesConfig;
 }

@@ -365,7 +365,8 @@ class Batch:
         rows = self._rows[first:]
         samplers = [request.sampler for request in rows]
         tokens = choose(logits, samplers)
-        found = zip(rows, tokens, likelihoods(logits, tokens, samplers), strict=True)
+        likely = likelihoods(logits, tokens, [request.n_top for request in rows])
+        found = zip(rows, tokens, likely, strict=True)
         for row, (request, token, likelihood) in enumerate(found, start=first):
             if token < 0:
                 self._cache.wipe(row)

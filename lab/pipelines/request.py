@@ -5,12 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.errors import LabError
+from lab.pipelines.guards import Watch
 from lab.pipelines.sampling import Sampler
 from lab.pipelines.split import Splitter
 from lab.pipelines.text import Detokeniser, StopMatcher
 from lab.pipelines.vocabulary import Likelihood
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.finish_reason import FinishReason
+from lab.schemas.guard import Guard
 from lab.schemas.prompt_tokens_details import PromptTokensDetails
 from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.usage import Usage
@@ -47,6 +49,7 @@ class Request:
     deliver: Callable[["Request", Outcome], None]
     describe: Callable[[Likelihood], TokenLogprob] | None = None
     index: int = 0
+    watch: Watch | None = None
     times: Times = field(default_factory=Times)
     tokens: list[int] = field(init=False)
     """The prompt, and the answer so far."""
@@ -66,6 +69,13 @@ class Request:
         """Tokens of the answer."""
         return len(self.tokens) - len(self.input_ids)
 
+    @property
+    def n_top(self) -> int | None:
+        """Likeliest tokens to name beside how likely the next one was; None for neither."""
+        if self.sampler.n_top is None and self.watch and self.watch.listens:
+            return 0
+        return self.sampler.n_top
+
     def accept(self, token: int, likelihood: Likelihood | None = None) -> None:
         """Take the next token: deliver its text, and finish where the answer ends."""
         if not self.n_new:
@@ -74,14 +84,23 @@ class Request:
         if token in self.eos_ids:
             self._finish(FinishReason.stop)
             return
-        if likelihood and self.describe:
+        if likelihood and self.describe and self.sampler.n_top is not None:
             self.logprobs.append(self.describe(likelihood))
-        self._split(self.stops.push(self.detokeniser.push(token)))
+        text = self.detokeniser.push(token)
+        self._split(self.stops.push(text))
         constraint = self.sampler.constraint
         if self.stops.stopped or (constraint and constraint.complete):
             self._finish(FinishReason.stop)
+        elif guard := self._watched(token, text, likelihood):
+            self._finish(FinishReason.content_filter, guard)
         elif self.n_new >= self.max_new_tokens:
             self._finish(FinishReason.length)
+
+    def _watched(self, token: int, text: str, likelihood: Likelihood | None) -> Guard | None:
+        """Return the guard that stops the answer here."""
+        if self.watch is None:
+            return None
+        return self.watch.take(token, text, likelihood.logprob if likelihood else None)
 
     def fail(self, error: LabError) -> None:
         """End the request with an error."""
@@ -94,7 +113,7 @@ class Request:
             for delta in self.splitter.push(text):
                 self._deliver(delta)
 
-    def _finish(self, reason: FinishReason) -> None:
+    def _finish(self, reason: FinishReason, guard: Guard | None = None) -> None:
         self.finished = True
         if not self.stops.stopped:
             self._split(self.stops.push(self.detokeniser.finish()))
@@ -103,7 +122,7 @@ class Request:
             self._deliver(delta)
         if self.splitter.n_calls and reason == FinishReason.stop:
             reason = FinishReason.tool_calls
-        self._deliver(ChatDelta(finish_reason=reason, usage=self._usage()))
+        self._deliver(ChatDelta(finish_reason=reason, guard=guard, usage=self._usage()))
 
     def _deliver(self, delta: ChatDelta) -> None:
         if self.index or self.logprobs:

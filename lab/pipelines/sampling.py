@@ -115,26 +115,29 @@ def shape(logits: Tensor, rows: Sequence[int], samplers: Sequence[Sampler]) -> N
 
 
 def likelihoods(
-    logits: Tensor, tokens: Sequence[int], samplers: Sequence[Sampler]
+    logits: Tensor, tokens: Sequence[int], n_tops: Sequence[int | None]
 ) -> list[Likelihood | None]:
     """
-    Return how likely the model held each row's token, where the row's sampler asks for it.
+    Return how likely the model held each row's token, and so many others; None for neither.
 
     It is of the softmax of the (B, V) logits as they come from the model: before temperature,
     penalties, bias and format, which change what is chosen and not what the model believes.
     """
-    found: list[Likelihood | None] = [None] * len(samplers)
-    asked = [i for i, s in enumerate(samplers) if s.n_top is not None and tokens[i] >= 0]
+    found: list[Likelihood | None] = [None] * len(tokens)
+    asked = [(i, n) for i, n in enumerate(n_tops) if n is not None and tokens[i] >= 0]
     if not asked:
         return found
-    scores = logits[asked].float().log_softmax(dim=-1)
-    n_top = min(max(samplers[i].n_top or 0 for i in asked), scores.shape[1])
+    scores = logits[[i for i, _ in asked]].float().log_softmax(dim=-1)
+    n_top = min(max(n for _, n in asked), scores.shape[1])
     values, ids = scores.topk(n_top, dim=-1)
-    for i, row, top_values, top_ids in zip(
-        asked, scores, values.tolist(), ids.tolist(), strict=True
+    chosen = torch.tensor([[tokens[i]] for i, _ in asked], device=scores.device)
+    own = scores.gather(1, chosen).squeeze(1).tolist()
+    for (i, n), logprob, top_ids, top_values in zip(
+        asked, own, ids.tolist(), values.tolist(), strict=True
     ):
-        top = list(zip(top_ids, top_values, strict=True))[: samplers[i].n_top]
-        found[i] = Likelihood(tokens[i], float(row[tokens[i]]), top)
+        found[i] = Likelihood(
+            tokens[i], logprob, list(zip(top_ids[:n], top_values[:n], strict=True))
+        )
     return found
 
 

@@ -18,6 +18,7 @@ from . import (
     evaluation_config,
     facts_config,
     generation_config,
+    guards_config,
     hub_config,
     limits_config,
     logging_config,
@@ -66,5 +67,6 @@ class Config(BaseModel):
     summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
+    guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
+from . import guards_config
 from . import response_format as response_format_1
 from . import tool_choice as tool_choice_1
 
@@ -121,4 +122,10 @@ class GenerationParameters(BaseModel):
     tool_choice: Annotated[
         tool_choice_1.ToolChoice | None,
         Field(description='Whether the model calls the tools it is given; null for `auto`.'),
+    ] = None
+    guards: Annotated[
+        guards_config.GuardsConfig | None,
+        Field(
+            description="When an answer that runs in circles is stopped; null = never. A turn has those of the user's settings."
+        ),
     ] = None

@@ -12,6 +12,7 @@ from . import (
     documents_config,
     facts_config,
     generation_config,
+    guards_config,
     memory_config,
     roles_config,
     summaries_config,
@@ -34,5 +35,6 @@ class UserConfig(BaseModel):
     summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
+    guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]

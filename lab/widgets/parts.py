@@ -28,6 +28,13 @@ def folded(kind: str, summary: str, body: str) -> str:
     )
 
 
+def guard_html(guard: str) -> str:
+    """Return the note below an answer that a guard stopped."""
+    return (
+        f"<p><em>Stopped: the model ran in circles (guard <code>{escape(guard)}</code>).</em></p>"
+    )
+
+
 def _part_html(part: Part) -> str:
     match part:
         case TextPart():

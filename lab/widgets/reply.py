@@ -14,7 +14,7 @@ from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_part import ToolCallPart
 from lab.widgets.markdown import to_html
-from lab.widgets.parts import parts_html
+from lab.widgets.parts import guard_html, parts_html
 
 
 class Reply:
@@ -46,6 +46,7 @@ class Reply:
         self._content = ""
         self._thinking = ""
         self._calls: list[ToolCall] = []
+        self._guard = ""
 
     def add(self, event: Event) -> None:
         """Take the next event."""
@@ -62,6 +63,8 @@ class Reply:
                 self._calls.append(ToolCall.model_validate(event.data["tool_call"]))
             case EventType.message_stored if event.data["role"] == Role.assistant.value:
                 self.message_id = event.data["message_id"]
+            case EventType.usage:
+                self._guard = event.data.get("guard", "")
             case EventType.run_failed:
                 self.problem = event.data["message"]
             case _:
@@ -73,7 +76,8 @@ class Reply:
         parts: list[Part] = [ThinkingPart(text=self._thinking)] if self._thinking else []
         if self._content:
             parts.append(TextPart(text=self._content))
-        return parts_html([*parts, *(ToolCallPart(tool_call=call) for call in self._calls)])
+        html = parts_html([*parts, *(ToolCallPart(tool_call=call) for call in self._calls)])
+        return html + guard_html(self._guard) if self._guard else html
 
     def left(self, messages: Sequence[Message]) -> list[Message]:
         """Return what this answer, having failed, left among the messages of its conversation."""

@@ -15,13 +15,19 @@ from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
+from lab.schemas.guard import Guard
 from lab.schemas.run_status import RunStatus
 from lab.schemas.usage import Usage
 from lab.workflows.composer import Graph
 from lab.workflows.context import ChatContext, Told
 
 # Kept elsewhere: the answer in its message, the receipt with its run.
-NOT_STORED = {EventType.content, EventType.thinking, EventType.receipt}
+NOT_STORED = {
+    EventType.content,
+    EventType.thinking,
+    EventType.tool_call_delta,
+    EventType.receipt,
+}
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +123,9 @@ class _Run:
 
     async def complete(self) -> Event:
         result = self._answer.result()
-        event = self.tell(EventType.run_completed, finish_reason=result.finish_reason.value)
+        stopped = {"guard": result.guard.value} if result.guard else {}
+        reason = result.finish_reason.value
+        event = self.tell(EventType.run_completed, finish_reason=reason, **stopped)
         await self._context.recorder.finish(RunStatus.completed, self._events, result=result)
         return event
 
@@ -157,6 +165,7 @@ class _Run:
                     ChatDelta(
                         usage=Usage.model_validate(data["usage"]),
                         finish_reason=FinishReason(data["finish_reason"]),
+                        guard=Guard(data["guard"]) if "guard" in data else None,
                     )
                 )
             case _:

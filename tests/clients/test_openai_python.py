@@ -250,7 +250,7 @@ async def test_a_streamed_form_is_the_same(client: AsyncOpenAI) -> None:
     text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
     assert text == whole.choices[0].message.content
-    assert whole.choices[0].finish_reason == "length" or isinstance(json.loads(text), dict)
+    assert whole.choices[0].finish_reason != "stop" or isinstance(json.loads(text), dict)
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "book"}}])
@@ -274,3 +274,54 @@ async def test_a_tool_is_called_where_it_must_be(client: AsyncOpenAI, choice: An
         assert call.function.name == "book"
     if call.function.name == "book":
         Draft202012Validator(parameters).validate(arguments)
+
+
+async def test_an_answer_in_circles_is_stopped_by_a_guard_that_is_named(
+    client: AsyncOpenAI,
+) -> None:
+    looping: dict[str, Any] = {**QUESTION, "max_tokens": 400, "logit_bias": {"300": 100}}
+    whole = await client.chat.completions.create(**looping)
+    stream = await client.chat.completions.create(**looping, stream=True)
+    last = [chunk async for chunk in stream][-1]
+    free = {"settings": {"guards": {"repetition": 0, "stutter": 0}}}
+    unguarded = await client.chat.completions.create(**looping, extra_body=free)
+
+    for choice in (whole.choices[0], last.choices[0]):
+        assert choice.finish_reason == "content_filter"
+        assert choice.model_dump()["guard"] in {"repetition", "stutter"}
+    assert unguarded.choices[0].finish_reason == "length"
+    assert "guard" not in unguarded.choices[0].model_dump()
+
+
+async def test_json_in_circles_is_never_taken_for_whole(client: AsyncOpenAI) -> None:
+    ones = {"type": "array", "items": {"const": 1}, "minItems": 500}
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "ones", "schema": ones}}
+
+    answer = await client.chat.completions.create(
+        **{**QUESTION, "max_tokens": 900}, response_format=wanted
+    )
+
+    assert answer.choices[0].finish_reason == "content_filter"
+    assert answer.choices[0].model_dump()["guard"] == "json_loop"
+
+
+async def test_a_call_is_streamed_while_it_is_written(client: AsyncOpenAI) -> None:
+    book: ChatCompletionFunctionToolParam = {
+        "type": "function",
+        "function": {"name": "book", "parameters": Visit.model_json_schema()},
+    }
+    asked: dict[str, Any] = {**QUESTION, "max_tokens": 300, "temperature": 1}
+    asked |= {"tools": [book], "tool_choice": "required"}
+    whole = await client.chat.completions.create(**asked)
+    stream = await client.chat.completions.create(**asked, stream=True)
+    chunks = [chunk async for chunk in stream]
+
+    pieces = [c for chunk in chunks for c in chunk.choices[0].delta.tool_calls or []]
+    heads = [piece for piece in pieces if piece.id]
+    assert len(pieces) > 3
+    assert [piece.function.name for piece in heads if piece.function] == ["book"]
+    written = "".join(p.function.arguments or "" for p in pieces if p.function)
+    [call] = whole.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert json.loads(written) == json.loads(call.function.arguments)
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"

@@ -11,7 +11,9 @@ from lab.client.address import Address
 from lab.client.lab import Lab
 from lab.db import Database
 from lab.errors import InputError
+from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
+from lab.schemas.guard import Guard
 from lab.schemas.tool import Tool
 from lab.schemas.user import User
 from tests.api_server import Api, ann, api, api_app
@@ -26,6 +28,9 @@ SCHEMA = {
     "required": ["answer"],
     "additionalProperties": False,
 }
+
+
+STRICT = {"guards": {"repetition": 3}}
 
 
 @pytest.fixture
@@ -86,3 +91,33 @@ async def test_a_schema_that_nothing_satisfies_leaves_nothing(
 
     await api.until_idle()
     assert (await lab.chat("Hello.", max_new_tokens=3)).text
+
+
+async def test_a_guard_is_named_in_the_answer_and_in_the_run(lab: Lab, database: Database) -> None:
+    """The user's settings say when it stops; a turn may ask for others."""
+    looping: dict[str, Any] = {"logit_bias": {"300": 100}, "max_new_tokens": 400}
+
+    stopped = await lab.chat("Hello.", **looping)
+    await lab.config.set("guards.repetition", 0)
+    await lab.config.set("guards.stutter", 0)
+    free = await lab.chat("Hello.", **looping)
+    asked = await lab.chat("Hello.", **looping, settings={"guards": {"repetition": 3}})
+
+    assert stopped.finish_reason is FinishReason.content_filter
+    assert stopped.guard in {Guard.repetition, Guard.stutter}
+    assert (free.guard, free.finish_reason) == (None, FinishReason.length)
+    assert asked.guard is Guard.repetition
+    run = await lab.run(stopped.run_id)
+    assert run.parameters["guards"]["repetition"] == 6
+    ends = [event async for event in lab.stream("Hello.", **looping, settings=STRICT)][-1]
+    assert (ends.type, ends.data["guard"]) == (EventType.run_completed, "repetition")
+
+
+async def test_what_lab_tiny_says_is_not_stopped(lab: Lab) -> None:
+    questions = ["Hello.", "Who are you?", "My name is Ann.", "Tell me about the lab.", "12 + 30?"]
+
+    for seed, question in enumerate(questions):
+        for temperature in (0, 1):
+            answer = await lab.chat(question, temperature=temperature, seed=seed)
+
+            assert answer.guard is None

@@ -15,7 +15,7 @@ from lab.schemas.role import Role
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.api_server import Api, ann, api, api_app, hello, key_of, running_api
-from tests.tiny_llama import save_tiny_llama
+from tests.tiny_llama import UNGUARDED, save_tiny_llama
 
 __all__ = ["ann", "api", "api_app"]
 
@@ -124,6 +124,7 @@ async def narrow_api(database: Database, database_url: str, tmp_path: Path) -> A
         "LAB_CHAT_MODEL": str(save_tiny_llama(tmp_path / "endless", 16_384)),
         "LAB_CHAT_MAX_STREAMS": "1",
         "LAB_CHAT_MAX_QUEUE": "0",
+        **UNGUARDED,
     }
     async with running_api(database_url, **variables) as api:
         yield api

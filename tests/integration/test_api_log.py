@@ -13,7 +13,7 @@ from lab.config import load_settings
 from lab.supervisor.processes import stages
 from tests.api_server import ann, hello
 from tests.stack import lab_environment
-from tests.tiny_llama import save_tiny_llama
+from tests.tiny_llama import UNGUARDED, save_tiny_llama
 
 __all__ = ["ann"]
 
@@ -43,7 +43,7 @@ async def serving_api(folder: Path, database_url: str) -> AsyncIterator[Server]:
     environ = {k: v for k, v in lab_environment(folder).items() if k.startswith("LAB_")}
     endless = save_tiny_llama(folder / "endless", 16_384)
     settings = load_settings(
-        environ=environ | {"LAB_CHAT_THREADS": "1", "LAB_CHAT_MODEL": str(endless)}
+        environ=environ | {"LAB_CHAT_THREADS": "1", "LAB_CHAT_MODEL": str(endless), **UNGUARDED}
     )
     (spec,) = (s for s in stages(settings, database_url, None)[0] if s.name == "api")
     server = Server(f"http://127.0.0.1:{spec.port}/services/api", folder / "api.log")

@@ -33,7 +33,7 @@ from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.api_server import USER_SCOPES, Api, ann, bob, hello, key_of, running_api
-from tests.tiny_llama import save_tiny_llama
+from tests.tiny_llama import UNGUARDED, save_tiny_llama
 
 __all__ = ["ann", "bob"]
 
@@ -60,6 +60,7 @@ async def shared_api_app(
         "LAB_CHAT_MODELS": json.dumps([str(second)]),
         "LAB_RESIDENCY_MEMORY_GB": str(together / 1e9),
         "LAB_CHAT_MAX_STREAMS": "8",
+        **UNGUARDED,
     }
     async with running_api(database_url, **variables) as api:
         yield api

@@ -141,7 +141,7 @@ def test_a_row_is_the_same_beside_any_others() -> None:
 
 
 def test_nobody_pays_for_probabilities_that_nobody_asked_for() -> None:
-    assert likelihoods(torch.empty(2, 0), [1, 2], [sampler(), sampler()]) == [None, None]
+    assert likelihoods(torch.empty(2, 0), [1, 2], [None, None]) == [None, None]
 
 
 async def test_repetition_penalty_gives_what_generate_gives(

@@ -80,6 +80,14 @@ def message(role: Role, text: str, run_id: UUID | None) -> Message:
     )
 
 
+def test_an_answer_that_a_guard_stopped_says_so() -> None:
+    reply = reply_of(
+        event(EventType.content, text="4"), event(EventType.usage, usage={}, guard="stutter")
+    )
+
+    assert "guard <code>stutter</code>" in reply.html
+
+
 def test_a_failed_answer_left_what_its_run_stored() -> None:
     stored = [
         message(Role.user, "What is 12 + 30?", None),
