@@ -13,6 +13,8 @@ from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.message_image import MessageImage
+from lab.schemas.openai_image_content import OpenAIImageContent
 from lab.schemas.openai_media_content import OpenAIMediaContent
 from lab.schemas.openai_message import OpenAIMessage
 from lab.schemas.openai_role import OpenAIRole
@@ -105,8 +107,9 @@ def _parameters(request: ChatCompletionRequest) -> GenerationParameters:
 
 
 def _message(message: OpenAIMessage) -> ChatMessage:
-    content = message.content
+    content, images = message.content, []
     if isinstance(content, list):
+        images = [_image(piece) for piece in content if isinstance(piece, OpenAIImageContent)]
         content = "".join(map(_text, content))
     role = Role.system if message.role is OpenAIRole.developer else Role(message.role.value)
     if role is Role.tool and not message.tool_call_id:
@@ -115,17 +118,29 @@ def _message(message: OpenAIMessage) -> ChatMessage:
         role=role,
         name=None if role is Role.tool else message.name or None,
         content=content,
+        images=images,
         tool_calls=[_call(call) for call in message.tool_calls or []],
         tool_call_id=message.tool_call_id if role is Role.tool else None,
     )
 
 
-def _text(piece: OpenAITextContent | OpenAIMediaContent) -> str:
+def _image(piece: OpenAIImageContent) -> MessageImage:
+    head, comma, data = piece.image_url.url.partition(",")
+    if not (comma and head.startswith("data:image/") and head.endswith(";base64")):
+        raise InputError(
+            "`messages`: give a picture as a data URI (`data:image/png;base64,…`), got "
+            f"{piece.image_url.url[:40]!r}; this lab fetches nothing from elsewhere."
+        )
+    return MessageImage(data=data)
+
+
+def _text(piece: OpenAITextContent | OpenAIImageContent | OpenAIMediaContent) -> str:
+    if isinstance(piece, OpenAIImageContent):
+        return ""
     if isinstance(piece, OpenAIMediaContent):
         raise InputError(
-            f"`messages`: the models of this lab read text, and cannot take `{piece.type}`: they "
-            "neither see nor hear. Leave it out; add the text of a file as a document "
-            "(POST /v1/documents)."
+            f"`messages`: the models of this lab cannot take `{piece.type}`. Leave it out; add the "
+            "text of a file as a document (POST /v1/documents)."
         )
     return piece.text
 

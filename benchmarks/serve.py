@@ -6,9 +6,11 @@ and without continuous batching, and in plain batched `generate`: prompts of abo
 64 new ones, 1, 8 and 32 streams; and conversations of ten turns, whose history grows. Each server
 with its database is pinned to the same one core; the client runs on another where there is one.
 The servers answer in turn, so that what else the machine does meets all alike; the median of some
-rounds counts.
+rounds counts. With `--llama-server`, llama.cpp's server answers beside them from the same weights, in
+float32 too (`scripts/llama-server` builds it); it is shown, and no aim is set by it.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +28,7 @@ import httpx
 from tokenizers import Tokenizer
 from transformers import LlamaConfig
 
+from benchmarks.gguf_file import save_gguf
 from benchmarks.random_llama import save_random_llama, words
 from benchmarks.report import Row, report
 from benchmarks.start import LAB, answers, free_port, has_text
@@ -40,6 +43,7 @@ TURN_TOKENS, TURN_NEW_TOKENS = 60, 24
 """Of a conversation: ten turns of a question and an answer fill most of the window."""
 MODEL = "random-llama"
 PEERS = ("transformers serve", "transformers serve --continuous-batching")
+LLAMA = "llama.cpp"
 CONVERSATION = f"a conversation of {TURNS} turns"
 AIMS = {
     "1 streams": (1.0, 1.0),
@@ -268,14 +272,30 @@ def peer_server(folder: Path, flags: list[str]) -> Iterator[Server]:
         yield Server(url, "none", str(folder))
 
 
-def server_speeds(folder: Path) -> Speeds:
-    """Return the speed of the lab and of each mode of its peer."""
-    with (
-        lab_server(folder) as lab,
-        peer_server(folder, []) as plain,
-        peer_server(folder, ["--continuous-batching"]) as batching,
-    ):
-        servers = dict(zip(("lab serve", *PEERS), (lab, plain, batching), strict=True))
+@contextmanager
+def llama_server(program: str, folder: Path) -> Iterator[Server]:
+    """Run llama.cpp's server on the same weights, in float32 as well."""
+    port = free_port()
+    file = save_gguf(folder, folder.with_suffix(".gguf"))
+    command = [program, "--model", str(file), "--alias", MODEL, "--jinja"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--threads", "1"]
+    command += ["--parallel", str(max(STREAMS)), "--ctx-size", "0", "--kv-unified"]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, {}, f"{url}/health"):
+        yield Server(url, "none", MODEL)
+
+
+def server_speeds(folder: Path, llama: str | None) -> Speeds:
+    """Return the speed of the lab, of each mode of its peer, and of llama.cpp where it is given."""
+    places = {
+        "lab serve": lab_server(folder),
+        PEERS[0]: peer_server(folder, []),
+        PEERS[1]: peer_server(folder, ["--continuous-batching"]),
+    }
+    if llama:
+        places[LLAMA] = llama_server(llama, folder)
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(place) for name, place in places.items()}
         return asyncio.run(measure(servers, folder))
 
 
@@ -332,11 +352,14 @@ def figures(results: Speeds) -> dict[str, dict[str, str]]:
 
 def main() -> int:
     """Measure and report; return 0 when every aim is met."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--llama-server", help="llama.cpp's server, to measure it beside the lab")
+    llama = parser.parse_args().llama_server
     os.sched_setaffinity(0, {CORES[-1]})
     with TemporaryDirectory(prefix="lab-") as parent:
         folder = Path(parent) / MODEL
         save_random_llama(folder, llama_config())
-        results = {**server_speeds(folder), "generate": generate_speed(folder)}
+        results = {**server_speeds(folder, llama), "generate": generate_speed(folder)}
     return 0 if report("serve", rows(results), figures(results)) else 1
 
 

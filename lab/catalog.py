@@ -13,6 +13,7 @@ from lab.pipelines.profiles import check_name
 from lab.schemas.model import Model
 from lab.schemas.model_pin import ModelPin
 from lab.schemas.model_request import ModelRequest
+from lab.schemas.task import Task
 
 
 class Models:
@@ -83,6 +84,11 @@ class Models:
         """
         async with self._changing:
             known = self._pipelines.known(model_id)
+            if known.task is Task.embedding:
+                raise InputError(
+                    f"`{known.id}` makes embeddings, which its revision must not change under: set "
+                    f"LAB_EMBEDDING_REVISION={pin.revision} and start the lab again."
+                )
             model = known.model_copy(update={"revision": pin.revision, "loaded": False})
             await asyncio.to_thread(_check_here, model)
             pinned = await self._pipelines.exchange(model)

@@ -28,7 +28,13 @@ WIRING = frozenset({"LAB_CONFIG_FILE", "LAB_API_URL", "LAB_API_KEY", "LAB_UPDATE
 
 FOLDERS = frozenset({"data.folder", "data.notebooks_folder", "remotes.endpoints.key_file"})
 MODELS = frozenset(
-    {"chat.model", "embedding.model", "remotes.endpoints.tokenizer", "vllm.models.model"}
+    {
+        "chat.model",
+        "embedding.model",
+        "image.model",
+        "remotes.endpoints.tokenizer",
+        "vllm.models.model",
+    }
 )
 """A folder, or a name that no folder needs to have."""
 
@@ -201,13 +207,13 @@ class Settings:
     def _complaint(self, error: ValidationError) -> str:
         lines = []
         for problem in error.errors():
-            section, key, *inner = (*map(str, problem["loc"]), "", "")
+            section, key, *_ = (*map(str, problem["loc"]), "", "")
             name = f"{section}.{key}"
             layer = self._origin.get(name, "schema default")
             field = dict(all_keys()).get(name)
             secret = field is not None and holds_secret(field.annotation)
             came = "**********" if secret else repr(problem["input"])
-            place = ".".join(filter(None, (name, *inner)))
+            place = ".".join(map(str, [section, key, *problem["loc"][2:]]))
             lines.append(f"`{place}` = {came} from {layer} ({env_name(name)}): {problem['msg']}.")
         return "\n".join(lines)
 

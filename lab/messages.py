@@ -1,6 +1,10 @@
 """Between a stored message and the one a chat template takes."""
 
-from collections.abc import Iterable, Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
 
 from lab.errors import InputError
 from lab.schemas.audio_part import AudioPart
@@ -9,6 +13,7 @@ from lab.schemas.chat_result import ChatResult
 from lab.schemas.file_part import FilePart
 from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
+from lab.schemas.message_image import MessageImage
 from lab.schemas.text_part import TextPart
 from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.tool_call_part import ToolCallPart
@@ -16,6 +21,7 @@ from lab.schemas.tool_result_part import ToolResultPart
 
 Attachment = ImagePart | AudioPart | FilePart
 """What refers to a stored file."""
+NO_PICTURES: Final[Mapping[UUID, bytes]] = MappingProxyType({})
 Part = TextPart | ThinkingPart | Attachment | ToolCallPart | ToolResultPart
 
 
@@ -24,9 +30,16 @@ def text_of(parts: Iterable[Part]) -> str:
     return "\n".join(p.text for p in parts if isinstance(p, TextPart | ToolResultPart) and p.text)
 
 
-def to_chat_message(message: Message) -> ChatMessage:
+def to_chat_message(message: Message, pictures: Mapping[UUID, bytes] = NO_PICTURES) -> ChatMessage:
     """
     Return the message as the chat template takes it; thinking is left out.
+
+    Parameters
+    ----------
+    message : Message
+        As it is stored.
+    pictures : mapping
+        Contents of pictures by their file, for a model that sees.
 
     Raises
     ------
@@ -34,7 +47,7 @@ def to_chat_message(message: Message) -> ChatMessage:
         If it holds what models that read text cannot take.
     """
     for part in message.parts:
-        if isinstance(part, Attachment):
+        if isinstance(part, Attachment) and part.file_id not in pictures:
             raise InputError(
                 f"Message {message.position} of this conversation holds a part of type "
                 f"`{part.type}`, and the models of this lab read text only; ask in another "
@@ -45,6 +58,11 @@ def to_chat_message(message: Message) -> ChatMessage:
         role=message.role,
         name=message.name,
         content=text_of(message.parts) or None,
+        images=[
+            MessageImage(data=b64encode(pictures[p.file_id]).decode())
+            for p in message.parts
+            if isinstance(p, ImagePart)
+        ],
         tool_calls=[p.tool_call for p in message.parts if isinstance(p, ToolCallPart)],
         tool_call_id=result.tool_call_id if result else None,
     )

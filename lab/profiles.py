@@ -8,7 +8,7 @@ from lab.db import Database
 from lab.db.cache import Cache
 from lab.errors import ConflictError, LabError, rebuild
 from lab.pipelines import PipelineFactory
-from lab.pipelines.profiles import check_name, check_profile
+from lab.pipelines.profiles import check_name
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.profile_update import ProfileUpdate
 from lab.schemas.stored_profile import StoredProfile
@@ -97,9 +97,8 @@ class Profiles:
         self._check(profile)
 
     def _check(self, profile: ModelProfile) -> None:
-        models = {model.id: model for model in self._pipelines.models(profile.model)}
         try:
-            check_profile(profile, models, GRAPHS)
+            self._pipelines.catalog.check(profile, GRAPHS)
         except LabError as error:
             what = f"The profile `{profile.id}` cannot be used: {error}"
             raise rebuild(error.code, what) from error

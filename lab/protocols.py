@@ -82,6 +82,10 @@ class ChatPipeline(Protocol):
         """The model, with its context length."""
         ...
 
+    async def prepare(self, messages: Sequence[ChatMessage]) -> None:
+        """Look at the pictures of messages before they are counted; refuse what is none."""
+        ...
+
     def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of the prompt, chat template and generation prompt included."""
         ...

@@ -19,7 +19,7 @@ from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
 from lab.db.ids import new_id
 from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError, rebuild
-from lab.messages import to_chat_message
+from lab.messages import text_of
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.pipelines.profiles import check_asked
 from lab.profiles import Profiles
@@ -49,6 +49,7 @@ from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.facts import find_facts
 from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.images import ImageMaker
 from lab.workflows.memories import correct
 from lab.workflows.question import Question
 from lab.workflows.recall import recall
@@ -96,6 +97,8 @@ class Runtime:
         Adds models and takes them out.
     profiles : Profiles
         What requests may name as their model.
+    images : ImageMaker
+        Who makes pictures.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Runtime:
         self.cache = cache
         self.pipelines = pipelines
         self.composer = composer
+        self.images = ImageMaker(database, pipelines.images, settings.config.image)
         self._search_given = GivenHistorySearch()
         # One at a time: each holds one of a few connections for long.
         self._exporting = asyncio.Lock()
@@ -357,6 +361,7 @@ class Runtime:
             self.pipelines.embedding() as embedding,
             self.pipelines.chat(profile.model, owner=owner.id) as chat,
         ):
+            await chat.prepare(turn.messages)
             run_id = new_id()
             turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
             yield ChatContext(
@@ -393,8 +398,9 @@ class Runtime:
         self, profile: ModelProfile, parameters: GenerationParameters, turn: ChatTurn
     ) -> None:
         """Refuse what the model cannot do, before anything is loaded."""
-        models = {model.id: model for model in self.pipelines.models(profile.model)}
-        check_asked(models[profile.model], parameters, n_tools=len(turn.tools))
+        model = self.pipelines.catalog.chat_model(profile.model)
+        n_pictures = sum(len(message.images) for message in turn.messages)
+        check_asked(model, parameters, n_tools=len(turn.tools), n_pictures=n_pictures)
 
     def _after(
         self, owner: User, turn: ChatTurn, settings: Settings, profile: ModelProfile
@@ -420,7 +426,8 @@ class Runtime:
                 first = await stores.messages.list(conversation_id, before_position=2)
             profile = await self.profiles.resolve(owner, wanted)
             async with self.pipelines.chat(profile.model, purpose="title", owner=owner.id) as chat:
-                title, usage = await write_title(chat, [to_chat_message(m) for m in first])
+                said = [ChatMessage(role=m.role, content=text_of(m.parts)) for m in first]
+                title, usage = await write_title(chat, said)
             async with self.database.stores(owner.id) as stores:
                 if usage is not None:
                     await stores.usage.add(profile.model, profile.id, usage)
@@ -459,6 +466,7 @@ async def open_runtime(
             config.chat,
             config.embedding,
             config.residency,
+            image=config.image,
             on_import=on_import,
             learned_file=settings.data_folder / LEARNED_FILE,
             remotes=config.remotes,

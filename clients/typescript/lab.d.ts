@@ -33,6 +33,10 @@ export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
  */
 export type Role = "system" | "user" | "assistant" | "tool";
 /**
+ * Take less memory and more time: pictures are decoded in tiles, and on a GPU weights come from the host's memory when they are due; `auto` = where the model does not fit otherwise.
+ */
+export type LowMemory = "auto" | "on" | "off";
+/**
  * Whose words an endpoint speaks beside those of OpenAI.
  */
 export type RemoteKind = "openai" | "vllm" | "llama.cpp" | "ollama" | "transformers" | "lab";
@@ -72,6 +76,10 @@ export type EventType =
   | "run_failed"
   | "run_cancelled";
 /**
+ * What happened while pictures are made.
+ */
+export type ImageEventType = "progress" | "image_generation.completed" | "image_edit.completed";
+/**
  * What a message wants.
  */
 export type Intent =
@@ -92,7 +100,7 @@ export type SaidMessage = ChatMessage & {
 /**
  * What a model can do.
  */
-export type Task = "chat" | "embedding";
+export type Task = "chat" | "embedding" | "image";
 /**
  * Where a piece of the window comes from.
  */
@@ -614,7 +622,7 @@ export interface OpenAIMessage {
   /**
    * Text, or pieces of text.
    */
-  content?: string | (OpenAITextContent | OpenAIMediaContent)[] | null;
+  content?: string | (OpenAITextContent | OpenAIImageContent | OpenAIMediaContent)[] | null;
   /**
    * Name of the speaker; empty is none.
    */
@@ -650,13 +658,36 @@ export interface OpenAITextContent {
   text: string;
 }
 /**
- * A piece of a message that is not text; the models of this lab read text, so it is refused.
+ * A picture in a message, for models that see.
+ */
+export interface OpenAIImageContent {
+  /**
+   * Kind of content.
+   */
+  type: "image_url";
+  image_url: OpenAIImageURL;
+}
+/**
+ * A picture, as a data URI: nothing is fetched from elsewhere.
+ */
+export interface OpenAIImageURL {
+  /**
+   * `data:image/png;base64,…`, or JPEG or WebP.
+   */
+  url: string;
+  /**
+   * Accepted for OpenAI's clients; the model's own processor chooses.
+   */
+  detail?: string | null;
+}
+/**
+ * A piece of a message that no model of this lab takes, so it is refused.
  */
 export interface OpenAIMediaContent {
   /**
    * Kind of content.
    */
-  type: "image_url" | "input_audio" | "file";
+  type: "input_audio" | "file";
   [k: string]: unknown;
 }
 /**
@@ -1057,6 +1088,12 @@ export interface ChatMessage {
    */
   content?: string | null;
   /**
+   * Pictures that come with the text, for models that see.
+   *
+   * @maxItems 64
+   */
+  images?: MessageImage[];
+  /**
    * Tools the assistant calls.
    */
   tool_calls?: ToolCall[];
@@ -1064,6 +1101,15 @@ export interface ChatMessage {
    * The call that a tool message answers.
    */
   tool_call_id?: string | null;
+}
+/**
+ * A picture in a message.
+ */
+export interface MessageImage {
+  /**
+   * A PNG, JPEG or WebP file in base64.
+   */
+  data: string;
 }
 /**
  * A whole answer.
@@ -1168,6 +1214,7 @@ export interface Config {
   cache: CacheConfig;
   chat: ChatConfig;
   embedding: EmbeddingConfig;
+  image: ImageConfig;
   residency: ResidencyConfig;
   remotes: RemotesConfig;
   vllm: VllmConfig;
@@ -1292,6 +1339,64 @@ export interface EmbeddingConfig {
    * Texts embedded together.
    */
   batch_size?: number;
+}
+/**
+ * The model that makes pictures.
+ */
+export interface ImageConfig {
+  /**
+   * Hugging Face id or folder of a diffusers pipeline; unset = this lab makes no pictures.
+   */
+  model?: string | null;
+  /**
+   * Pinned revision of a Hugging Face model.
+   */
+  revision?: string | null;
+  /**
+   * `auto`, or a torch device such as `cpu` or `cuda:0`.
+   */
+  device?: string;
+  /**
+   * Number format of the weights; `auto` = float32 on a CPU, else bfloat16.
+   */
+  dtype?: "auto" | "float32" | "bfloat16" | "float16";
+  low_memory?: LowMemory;
+  /**
+   * Steps of a picture; unset = the pipeline's own number.
+   */
+  steps?: number | null;
+  /**
+   * How closely a picture follows its prompt; unset = the pipeline's own.
+   */
+  guidance?: number | null;
+  /**
+   * Most steps that a request may ask for.
+   */
+  max_steps?: number;
+  /**
+   * Pixels of the largest picture that is made; the memory that is foretold is for it.
+   */
+  max_pixels?: number;
+  /**
+   * Pixels of the longest side of a picture that is made.
+   */
+  max_side?: number;
+  /**
+   * Pictures of one request.
+   */
+  max_images?: number;
+  /**
+   * Pixels of the largest picture that is taken to be edited; its header is asked before it is decoded.
+   */
+  max_upload_pixels?: number;
+  /**
+   * Pictures that may wait for the model; more are refused with 429.
+   */
+  max_queue?: number;
+  /**
+   * LoRA weights that requests may name: safetensors files, folders or Hugging Face ids. A file or folder goes by its name without the ending.
+   */
+  loras?: string[];
 }
 /**
  * How models share the memory of their devices.
@@ -2437,6 +2542,44 @@ export interface Image {
   created_at: string;
 }
 /**
+ * Something that happened while pictures are made: a step, or a picture that is there.
+ */
+export interface ImageEvent {
+  type: ImageEventType;
+  /**
+   * Which picture of the request, from 0.
+   */
+  index: number;
+  /**
+   * Steps that are done.
+   */
+  step: number;
+  /**
+   * Steps of the picture.
+   */
+  n_steps: number;
+  /**
+   * The bytes of a PNG, in base64; null until it is there.
+   */
+  b64_json?: string | null;
+  /**
+   * What is stored; null until it is there.
+   */
+  image?: Image | null;
+  /**
+   * When it was made, in seconds since 1970.
+   */
+  created_at?: number | null;
+  /**
+   * Width and height.
+   */
+  size?: string | null;
+  /**
+   * Format of the bytes.
+   */
+  output_format?: "png";
+}
+/**
  * A picture in a message.
  */
 export interface ImagePart {
@@ -2448,6 +2591,71 @@ export interface ImagePart {
    * The picture.
    */
   file_id: string;
+}
+/**
+ * What OpenAI's clients send to /v1/images; a form with pictures has the same fields.
+ */
+export interface ImageRequest {
+  /**
+   * What is to be seen.
+   */
+  prompt: string;
+  /**
+   * The image model; null for the lab's.
+   */
+  model?: string | null;
+  /**
+   * How many pictures; each has a seed of its own, from `seed` upwards.
+   */
+  n?: number | null;
+  /**
+   * Width and height, e.g. `512x512`; `auto` = the model's own size, of an edit that of the picture.
+   */
+  size?: string | null;
+  /**
+   * Only `b64_json`: the answer holds the bytes.
+   */
+  response_format?: string | null;
+  /**
+   * Only `png`.
+   */
+  output_format?: string | null;
+  /**
+   * The same seed gives the same picture again; null draws one.
+   */
+  seed?: number | null;
+  /**
+   * Steps of a picture; null for the lab's number.
+   */
+  steps?: number | null;
+  /**
+   * How closely the picture follows the prompt; null for the lab's.
+   */
+  guidance?: number | null;
+  /**
+   * What is not to be seen.
+   */
+  negative_prompt?: string | null;
+  /**
+   * Of an edit: how much is made anew, 1 = all; null for the pipeline's own.
+   */
+  strength?: number | null;
+  /**
+   * LoRA weights to put on the model, by the name that the lab knows them by.
+   */
+  lora?: string | null;
+  /**
+   * How much the LoRA weights count.
+   */
+  lora_scale?: number | null;
+  /**
+   * Send progress, then each picture, as Server-Sent Events.
+   */
+  stream?: boolean | null;
+  /**
+   * Accepted for OpenAI's clients; has no effect here.
+   */
+  user?: string | null;
 }
 /**
  * One use of a model, which keeps it in memory.
@@ -2486,6 +2694,45 @@ export interface LeaseRequest {
    * Number of the program's process; what it takes of the lease already is then known. Null where it runs on another machine.
    */
   pid?: number | null;
+}
+/**
+ * A picture in an answer, as OpenAI writes it, and what is stored of it.
+ */
+export interface MadeImage {
+  /**
+   * The bytes of a PNG, in base64.
+   */
+  b64_json: string;
+  /**
+   * Always null: the answer holds the bytes.
+   */
+  url?: null;
+  /**
+   * Always null: the prompt is taken as it is.
+   */
+  revised_prompt?: null;
+  image: Image;
+}
+/**
+ * Answers a request for pictures, as OpenAI writes it.
+ */
+export interface MadeImages {
+  /**
+   * When, in seconds since 1970.
+   */
+  created: number;
+  /**
+   * The pictures.
+   */
+  data: MadeImage[];
+  /**
+   * Width and height of each.
+   */
+  size: string;
+  /**
+   * Format of the bytes.
+   */
+  output_format?: "png";
 }
 /**
  * A turn that can be found again.
@@ -2695,6 +2942,10 @@ export interface Model {
    */
   context_length?: number | null;
   /**
+   * True where it sees pictures; null until its config was read.
+   */
+  vision?: boolean | null;
+  /**
    * Length of its embeddings; null for other tasks.
    */
   dim?: number | null;
@@ -2757,6 +3008,10 @@ export interface ModelCard {
    */
   tools?: boolean | null;
   /**
+   * True where it sees pictures; null until its config was read.
+   */
+  vision?: boolean | null;
+  /**
    * Whether its chat template lets it think when asked to; null until that was read.
    */
   thinking?: boolean | null;
@@ -2764,6 +3019,10 @@ export interface ModelCard {
    * Hugging Face id that its files come from; null for a folder.
    */
   hub_id?: string | null;
+  /**
+   * Folder that its files come from, for administrators; null for others and for a Hugging Face model.
+   */
+  folder?: string | null;
   /**
    * Pinned revision of that; null for whatever is newest.
    */

@@ -3,5 +3,6 @@
 from lab.client.answer import Answer
 from lab.client.connection import connect
 from lab.client.lab import Lab
+from lab.client.pictures import Picture
 
-__all__ = ["Answer", "Lab", "connect"]
+__all__ = ["Answer", "Lab", "Picture", "connect"]

@@ -21,6 +21,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 TIMEOUT = httpx.Timeout(None, connect=10)
 
 Body = BaseModel | Mapping[str, Any] | None
+Files = Mapping[str, tuple[str, IO[bytes]]]
 
 
 class Http:
@@ -69,12 +70,34 @@ class Http:
         async with self._answer("GET", path, query=query) as response:
             return await response.aread()
 
-    async def events(self, path: str, body: BaseModel) -> AsyncGenerator[Event, None]:
+    def events(self, path: str, body: BaseModel) -> AsyncGenerator[Event, None]:
         """Yield the events of a run as they happen; closing the generator cancels the run."""
-        async with self._answer("POST", path, body) as response:
+        return self.stream(path, Event, body)
+
+    async def stream(
+        self,
+        path: str,
+        kind: type[ModelT],
+        body: Body = None,
+        *,
+        form: Mapping[str, Any] | None = None,
+        files: Files | None = None,
+    ) -> AsyncGenerator[ModelT, None]:
+        """
+        Yield what a stream sends, one by one; closing the generator stops it.
+
+        Raises
+        ------
+        LabError
+            The error that ends the stream.
+        """
+        async with self._answer("POST", path, body, form=form, files=files) as response:
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
-                    yield Event.model_validate_json(line.removeprefix("data: "))
+                    sent = line.removeprefix("data: ")
+                    if sent.startswith('{"error":'):
+                        raise _error(response, sent.encode())
+                    yield kind.model_validate_json(sent)
 
     @asynccontextmanager
     async def held(self, path: str, kind: type[ModelT], body: BaseModel) -> AsyncIterator[ModelT]:
@@ -101,7 +124,8 @@ class Http:
         body: Body = None,
         query: Mapping[str, Any] | None = None,
         *,
-        files: Mapping[str, tuple[str, IO[bytes]]] | None = None,
+        form: Mapping[str, Any] | None = None,
+        files: Files | None = None,
     ) -> AsyncIterator[httpx.Response]:
         if self._client.is_closed:
             raise ServiceError("This client is closed; `lab.connect()` makes another.")
@@ -113,6 +137,7 @@ class Http:
                 method,
                 address.url + path,
                 json=body,
+                data=form,
                 files=files,
                 params={key: str(v) for key, v in (query or {}).items() if v is not None},
                 headers={"Authorization": f"Bearer {address.token}"},

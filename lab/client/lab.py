@@ -1,5 +1,6 @@
 """The lab as a program sees it."""
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
@@ -16,6 +17,7 @@ from lab.client.documents import Documents
 from lab.client.evals import Evals, Schedules
 from lab.client.facts import Facts
 from lab.client.http import Http
+from lab.client.images import Images, Source, bytes_of
 from lab.client.memories import Memories
 from lab.client.profiles import Profiles
 from lab.client.requests import checked
@@ -30,6 +32,7 @@ from lab.schemas.embedding_list import EmbeddingList
 from lab.schemas.embeddings_request import EmbeddingsRequest
 from lab.schemas.event import Event
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.message_image import MessageImage
 from lab.schemas.model_card import ModelCard
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
@@ -54,7 +57,7 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, facts, documents, profiles, config, keys, evals, schedules
+    conversations, memories, facts, documents, images, profiles, config, keys, evals, schedules
         What the user owns.
     catalog
         The models of the lab.
@@ -80,6 +83,7 @@ class Lab:
         self.memories = Memories(http)
         self.facts = Facts(http)
         self.documents = Documents(http)
+        self.images = Images(http)
         self.config = UserSettings(http)
         self.keys = Keys(http)
         self.evals = Evals(http)
@@ -109,6 +113,7 @@ class Lab:
         *,
         model: str | None = None,
         conversation: UUID | None = None,
+        images: Sequence[Source] = (),
         tools: Sequence[Tool] = (),
         store: bool = True,
         memory: bool | None = None,
@@ -128,6 +133,8 @@ class Lab:
             Profile or model; by default the user's.
         conversation : UUID, optional
             The stored conversation to go on with.
+        images : sequence of Picture, path or bytes
+            Pictures that come with a message in text, for a model that sees.
         tools : sequence of Tool
             Tools the model may call; the caller runs them.
         store : bool
@@ -149,6 +156,7 @@ class Lab:
             parameters,
             profile=model,
             conversation_id=conversation,
+            images=images,
             tools=tools,
             store=store,
             memory=memory,
@@ -292,10 +300,16 @@ class Lab:
 
 
 def _turn(
-    message: str | Sequence[ChatMessage], parameters: dict[str, Any], **asked: Any
+    message: str | Sequence[ChatMessage],
+    parameters: dict[str, Any],
+    images: Sequence[Source] = (),
+    **asked: Any,
 ) -> ChatTurn:
     if isinstance(message, str):
-        message = [ChatMessage(role=Role.user, content=message)]
+        pictures = [MessageImage(data=b64encode(bytes_of(one)).decode()) for one in images]
+        message = [ChatMessage(role=Role.user, content=message, images=pictures)]
+    elif images:
+        raise InputError("`images` come with a message in text; put them into the messages.")
     return checked(ChatTurn, messages=message, parameters=_parameters(parameters), **asked)
 
 

@@ -16,12 +16,24 @@ async def open_client() -> AsyncIterator[Lab]:
 
     Where none runs, one starts for this command.
     """
+    async with open_running_client() as lab:
+        if lab is not None:
+            yield lab
+            return
+    async with connect() as lab:
+        yield lab
+
+
+@asynccontextmanager
+async def open_running_client() -> AsyncIterator[Lab | None]:
+    """Open the client that `open_client` does, or yield None where no lab runs."""
     if os.environ.get("LAB_API_URL"):  # noqa: TID251 - wiring, no setting
         async with connect() as lab:
             yield lab
         return
-    async with (
-        running_lab(load_settings()) as found,
-        connect(found.url, found.token) if found else connect() as lab,
-    ):
-        yield lab
+    async with running_lab(load_settings()) as found:
+        if found is None:
+            yield None
+            return
+        async with connect(found.url, found.token) as lab:
+            yield lab

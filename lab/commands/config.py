@@ -50,7 +50,8 @@ def check() -> None:
     """
     settings = load_settings()
     check_no_port_twice(settings)
-    Catalog(settings.config.chat, settings.config.embedding).check_profiles(GRAPHS)
+    config = settings.config
+    Catalog(config.chat, config.embedding, config.remotes, config.vllm).check_profiles(GRAPHS)
     if (url := settings.config.database.url) is not None:
         conninfo(url.get_secret_value())
     if (url := settings.config.cache.url) is not None:

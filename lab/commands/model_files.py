@@ -1,4 +1,4 @@
-"""`lab models pull`: the files of models on this machine."""
+"""`lab models pull|merge-lora|quantize`: the files of models on this machine."""
 
 import asyncio
 from pathlib import Path
@@ -18,14 +18,19 @@ from lab.commands.client import open_client
 from lab.commands.printing import notes
 from lab.errors import InputError
 from lab.pipelines.fetching import Download, plan_download
+from lab.schemas.chat_config import Quantization
 from lab.schemas.model import Model
 from lab.schemas.model_card import ModelCard
+from lab.schemas.task import Task
 from lab.units import sized
 
 STOPPED = 130
 """Exit code of what Ctrl-C ended."""
 
 app = typer.Typer(add_completion=False)
+
+Name = Annotated[str, typer.Argument(help="As `lab models list` shows it, or its folder.")]
+Out = Annotated[Path, typer.Argument(help="The new folder; nothing may be there.")]
 
 
 @app.command()
@@ -56,8 +61,74 @@ def pull(
     except KeyboardInterrupt:
         notes.print("Stopped; the same command goes on from here.")
         raise typer.Exit(STOPPED) from None
-    card = asyncio.run(_pin(download.model))
-    notes.print(f"`{card.model}` is here, pinned to {card.revision}: {folder}.", soft_wrap=True)
+    commit = download.model.revision
+    if card.task is Task.embedding:  # its revision is a setting: memories were embedded by it
+        what = f"set LAB_EMBEDDING_MODEL={card.hub_id} and LAB_EMBEDDING_REVISION={commit}"
+        notes.print(f"`{card.model}` is here: {folder}. To use it, {what}.", soft_wrap=True)
+        return
+    asyncio.run(_pin(download.model))
+    notes.print(f"`{card.model}` is here, pinned to {commit}: {folder}.", soft_wrap=True)
+
+
+@app.command("merge-lora")
+def merge_lora(
+    model: Name,
+    adapter: Annotated[Path, typer.Argument(help="Folder of a LoRA adapter that peft saved.")],
+    out: Out,
+) -> None:
+    """
+    Write a model with a LoRA adapter merged into it to a new folder.
+
+    Example: `lab models merge-lora Qwen/Qwen3-0.6B ./my-adapter ./my-model`
+    """
+    from lab.pipelines import converting  # noqa: PLC0415 - imports torch
+
+    found = _model(model)
+    with notes.status("") as status:
+        converting.merge_lora(found, adapter, out, lambda step: status.update(f"{step} …"))
+    _written(out)
+
+
+@app.command()
+def quantize(
+    model: Name,
+    form: Annotated[Quantization, typer.Argument(help="`int8` or `nf4`.")],
+    out: Out,
+) -> None:
+    """
+    Write a model with its linear layers in 8 or 4 bits to a new folder.
+
+    Example: `lab models quantize Qwen/Qwen3-8B nf4 ./qwen-nf4`
+    """
+    from lab.pipelines import converting  # noqa: PLC0415 - imports torch
+
+    found = _model(model)
+    with notes.status("") as status:
+        converting.quantize(found, form, out, lambda step: status.update(f"{step} …"))
+    _written(out)
+
+
+def _model(name: str) -> Model:
+    """Return the model of a folder, or one of the lab's by its name."""
+    if (folder := Path(name).expanduser()).is_dir():
+        return Model(id=folder.resolve().name, task=Task.chat, source=str(folder.resolve()))
+    # Whatever it does: what it is made into shall chat.
+    return model_of(asyncio.run(_card(name))).model_copy(update={"task": Task.chat})
+
+
+def model_of(card: ModelCard) -> Model:
+    """Return the model that a card is of; raise `InputError` where its files are a secret."""
+    source = card.folder or card.hub_id
+    if source is None:
+        raise InputError(
+            f"`{card.id}` comes from a folder of the lab's machine, which only administrators are "
+            "told; give the folder itself."
+        )
+    return Model(id=card.model, task=card.task, source=source, revision=card.revision)
+
+
+def _written(out: Path) -> None:
+    notes.print(f"{out} is written. Let the lab run it: `lab models add {out}`.", soft_wrap=True)
 
 
 def _fetched(download: Download) -> Path:

@@ -8,14 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from lab.commands import model_files
-from lab.commands.client import open_client
+from lab.commands.client import open_client, open_running_client
+from lab.commands.model_files import model_of
 from lab.commands.printing import notes, one_line, print_json, print_table
 from lab.config import load_settings
-from lab.errors import InputError
+from lab.errors import InputError, UnknownModelError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
 from lab.schemas.engine import Engine
 from lab.schemas.explained_setting import ExplainedSetting
+from lab.schemas.model import Model
 from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
 from lab.units import sized
@@ -77,7 +79,7 @@ def show(
     config = load_settings().config
     catalog = Catalog(config.chat, config.embedding, config.remotes, config.vllm)
     known = {model.id: model for model in catalog.models()}
-    model = known.get(name) or configured(name, None, Task.chat)
+    model = known.get(name) or asyncio.run(_added(name)) or configured(name, None, Task.chat)
     if catalog.remotes.model(name) or model.engine is not Engine.lab:
         raise InputError(
             f"`{name}` is not run by the lab itself, so nothing can be foretold of its memory: one "
@@ -244,6 +246,17 @@ def share(
         raise InputError("Nothing to change: give --pin, --no-pin, --priority or --relearn.")
     asyncio.run(_share(name, pinned, priority, relearn=relearn))
     notes.print(f"`{name}` shares the memory as asked for.")
+
+
+async def _added(name: str) -> Model | None:
+    """Return a model that was added to the lab that runs, if one runs and has it."""
+    if Path(name).expanduser().is_dir():
+        return None
+    async with open_running_client() as lab:
+        try:
+            return model_of(await lab.catalog.get(name)) if lab else None
+        except UnknownModelError:
+            return None
 
 
 def _next_step(card: ModelCard) -> str:

@@ -108,6 +108,12 @@ async def check_attachments(
             )
 
 
+def media_type_of(content: bytes) -> str:
+    """Return the media type that bytes show; that of no known kind where they show none."""
+    found = filetype.guess_mime(content)
+    return found.replace("/x-", "/") if found else _UNKNOWN
+
+
 def check_media_type(content: bytes, media_type: str) -> None:
     """
     Raise `MediaTypeError` when bytes are not what they are said to be.

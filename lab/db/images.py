@@ -1,10 +1,11 @@
 """Pictures that models made."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from lab.db.files import check_attachments
 from lab.db.owned import OwnedStore
@@ -48,6 +49,20 @@ class ImageStore(OwnedStore[Image]):
             model=model,
             parameters=dict(parameters),
             source_id=source_id,
+        )
+
+    async def made_of(self, content: bytes) -> UUID | None:
+        """Return the newest picture that has these bytes; None for bytes of others."""
+        return await self._session.scalar(
+            select(ImageRow.id)
+            .join(FileRow, FileRow.id == ImageRow.file_id)
+            .where(
+                ImageRow.owner_id == self._owner_id,
+                FileRow.owner_id == self._owner_id,
+                FileRow.sha256 == sha256(content).hexdigest(),
+            )
+            .order_by(ImageRow.id.desc())
+            .limit(1)
         )
 
     async def delete(self, id: UUID) -> None:

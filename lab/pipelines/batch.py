@@ -139,7 +139,7 @@ class Batch:
             if request.finished:
                 self._filling = None
             elif logits is not None and n_tokens == n_left:
-                self._filling = None
+                self._filling = request.embeddings = None
                 self._rows.append(request)
                 self._accept(logits)
                 self._flush()
@@ -236,7 +236,7 @@ class Batch:
         self._cache.focus_row(len(self._rows), start, end)
         device = self._model.device
         output = self._model(
-            input_ids=torch.tensor([request.tokens[start:end]], device=device),
+            **self._inputs(request, start, end),
             position_ids=torch.arange(start, end, device=device)[None],
             past_key_values=self._cache,
             use_cache=True,
@@ -244,6 +244,17 @@ class Batch:
         )
         request.n_cached = end
         return output.logits[:, -1]
+
+    def _inputs(self, request: Request, start: int, end: int) -> dict[str, Tensor]:
+        """Return tokens of a request as the model takes them: pictures as embeddings."""
+        device = self._model.device
+        if start >= request.n_pictured or request.embed is None:
+            return {"input_ids": torch.tensor([request.tokens[start:end]], device=device)}
+        if request.embeddings is None:
+            request.embeddings = request.embed()
+        after = torch.tensor([request.tokens[len(request.input_ids) : end]], device=device)
+        answer = self._model.get_input_embeddings()(after.long())
+        return {"inputs_embeds": torch.cat([request.embeddings, answer], 1)[:, start:end]}
 
     def _decode(self) -> None:
         self._put_back_beyond_room()

@@ -13,6 +13,7 @@ from lab.pipelines.vllm.settings import vllm_models
 from lab.prompts import DEFAULT_SYSTEM
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.image_config import ImageConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.remotes_config import RemotesConfig
@@ -41,6 +42,8 @@ class Catalog:
         Names servers with chat models.
     vllm : VllmConfig, optional
         Names chat models that vLLM runs.
+    image : ImageConfig, optional
+        Names the image model, if there is one.
     """
 
     def __init__(
@@ -49,14 +52,19 @@ class Catalog:
         embedding: EmbeddingConfig,
         remotes: RemotesConfig | None = None,
         vllm: VllmConfig | None = None,
+        image: ImageConfig | None = None,
     ) -> None:
         self.remotes = RemoteNames(remotes or RemotesConfig())
-        self.vllm = vllm_models(vllm or VllmConfig())
+        self._under_vllm = {model.id: model for model in vllm_models(vllm or VllmConfig())}
         first = self._chat(chat.model, chat.revision)
         encoder = configured(embedding.model, embedding.revision, Task.embedding)
         more = [self._chat(name) for name in chat.models]
-        known = (first, encoder, *more, *self.vllm, *packaged())
+        drawing = (
+            [configured(image.model, image.revision, Task.image)] if image and image.model else []
+        )
+        known = (first, encoder, *more, *drawing, *self._under_vllm.values(), *packaged())
         self._default, self._encoder = first.id, encoder.id
+        self._drawing = drawing[0].id if drawing else None
         self._named: Final = {model.id: model for model in reversed(known)}
         self._models = dict(self._named)
         self._profiles = tuple(chat.profiles)
@@ -72,17 +80,22 @@ class Catalog:
         """The model that makes the lab's embeddings."""
         return self._models[self._encoder]
 
+    @property
+    def image(self) -> Model | None:
+        """The model that makes pictures, if there is one."""
+        return self._models[self._drawing] if self._drawing else None
+
     def add(self, model: Model) -> Model:
         """
         Take in a model of the database, and return it as it is known from now on.
 
-        One that the settings name stays as they say; where they pin none of its revisions, that of
-        the database is.
+        One that the settings name stays as they say; where they pin no revision of one that chats,
+        that of the database holds.
         """
         named = self._named.get(model.id)
         if named is None:
             known = described(model)
-        elif named.source == model.source and named.revision is None:
+        elif named.source == model.source and named.revision is None and named.task is Task.chat:
             known = described(named.model_copy(update={"revision": model.revision}))
         else:
             known = named
@@ -141,15 +154,19 @@ class Catalog:
         if remote := self.remotes.model(name):  # of a server that was not asked yet
             return bare_profile(remote)
         if name in self._models:
-            raise cannot_chat(name, profiles)
+            raise cannot_chat(self._models[name], profiles)
         raise UnknownModelError(name, list(profiles))
+
+    def check(self, profile: ModelProfile, workflows: Collection[str]) -> None:
+        """Raise where a profile does not suit its model; see `check_profile`."""
+        models = {model.id: model for model in self.models(profile.model)}
+        check_profile(profile, models, workflows)
 
     def check_profiles(self, workflows: Collection[str]) -> None:
         """Raise `ConfigError` for a profile of the settings that its model does not suit."""
         for profile in self._profiles:
             try:
-                models = {model.id: model for model in self.models(profile.model)}
-                check_profile(profile, models, workflows)
+                self.check(profile, workflows)
             except LabError as error:
                 raise ConfigError(f"`chat.profiles` has `{profile.id}`: {error}") from error
 
@@ -160,9 +177,8 @@ class Catalog:
 
     def _chat(self, name: str, revision: str | None = None) -> Model:
         """Return the chat model that a setting names, wherever it runs."""
-        under_vllm = {model.id: model for model in self.vllm}
         return (
-            under_vllm.get(name)
+            self._under_vllm.get(name)
             or self.remotes.model(name)
             or configured(name, revision, Task.chat)
         )

@@ -21,6 +21,7 @@ from lab.pipelines.memory import network_bytes
 from lab.pipelines.request import Outcome, Request
 from lab.pipelines.room import Room
 from lab.pipelines.sampling import Sampler
+from lab.pipelines.sight import Seen, Sight
 from lab.pipelines.split import CALL, CALLING, MARKERS, THINKING, Splitter
 from lab.pipelines.tally import Tally
 from lab.pipelines.text import Detokeniser, StopMatcher
@@ -53,6 +54,8 @@ class TransformersChat:
         Sizes of the batch and its queue.
     tally : Tally, optional
         Where its tokens are counted.
+    sight : Sight, optional
+        How it sees, if it does.
     room : Room, optional
         What weights, keys and values together may take.
     """
@@ -65,6 +68,7 @@ class TransformersChat:
         *,
         config: ChatConfig,
         tally: Tally | None = None,
+        sight: Sight | None = None,
         room: Room | None = None,
     ) -> None:
         if not tokenizer.chat_template:
@@ -82,6 +86,7 @@ class TransformersChat:
         self._tokenizer = tokenizer
         self._vocabulary = Vocabulary(tokenizer)
         self._config = config
+        self._sight = sight
         self._room = room or Room()
         # The prompt of an answer was counted while its window was built.
         self._encode = lru_cache(KEPT_PROMPTS)(self._encoded)
@@ -97,9 +102,15 @@ class TransformersChat:
         """Bytes that weights, keys and values take now; 0 when it is closed."""
         return self._weight_bytes + self.engine.n_bytes
 
+    async def prepare(self, messages: Sequence[ChatMessage]) -> None:
+        """Look at the pictures of messages before they are counted; refuse what is none."""
+        if self._sight is not None and any(message.images for message in messages):
+            await asyncio.to_thread(self._sight.n_more, messages)
+
     def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of the prompt, chat template and generation prompt included."""
-        return len(self._encode(self._prompt(messages, tools, enable_thinking=False)))
+        n_tokens = len(self._encode(self._prompt(messages, tools, enable_thinking=False)))
+        return n_tokens + (self._sight.n_more(messages) if self._sight else 0)
 
     def count_text(self, text: str) -> int:
         """Return the tokens of a text alone."""
@@ -172,7 +183,8 @@ class TransformersChat:
         calling = form is not None and form.is_call
         if calling and CALL in self._template and not thinking:
             prompt += f"{CALL}\n"
-        input_ids = self._encode(prompt)
+        seen = await asyncio.to_thread(self._seen, prompt, messages)
+        input_ids = seen.ids
         room = self.context_length - len(input_ids)
         if room < 1:
             raise ContextLengthError(len(input_ids), self.context_length)
@@ -180,7 +192,7 @@ class TransformersChat:
         constraints = await self._constraints(form, parameters.n, thinking)
         return [
             Request(
-                input_ids=input_ids,
+                input_ids=seen.names,
                 max_new_tokens=min(parameters.max_new_tokens or room, room),
                 eos_ids=self._eos_ids,
                 sampler=Sampler.of(parameters, input_ids, index, constraint),
@@ -189,6 +201,8 @@ class TransformersChat:
                 splitter=self._splitter(form, thinking, tools),
                 deliver=self.engine.deliver,
                 describe=self._vocabulary.describe,
+                embed=seen.embed,
+                n_pictured=seen.n_pictured,
                 index=index,
                 watch=self._watch(parameters, is_json=form is not None),
             )
@@ -248,7 +262,7 @@ class TransformersChat:
             )
         try:
             prompt = self._tokenizer.apply_chat_template(
-                [template_message(message) for message in messages],
+                [self._templated(message) for message in messages],
                 tools=[template_tool(tool) for tool in tools] or None,
                 add_generation_prompt=True,
                 tokenize=False,
@@ -259,6 +273,27 @@ class TransformersChat:
                 f"The chat template of `{self.model.id}` refuses these messages: {error}"
             ) from error
         return str(prompt)
+
+    def _templated(self, message: ChatMessage) -> dict[str, Any]:
+        """Return a message as the chat template takes it: that of a model that sees, in pieces."""
+        plain = template_message(message)
+        if self._sight is not None:
+            pictures: list[dict[str, str]] = [{"type": "image"} for _ in message.images]
+            text = [{"type": "text", "text": message.content}] if message.content else []
+            plain["content"] = [*pictures, *text]
+        elif message.images:
+            raise InputError(
+                f"`{self.model.id}` reads text only, and {len(message.images)} pictures came; "
+                "leave them out, or choose a model that sees."
+            )
+        return plain
+
+    def _seen(self, prompt: str, messages: Sequence[ChatMessage]) -> Seen:
+        """Return a prompt with its pictures."""
+        if self._sight is not None and any(message.images for message in messages):
+            return self._sight.see(prompt, messages)
+        ids = self._encode(prompt)
+        return Seen(ids, ids)
 
     def _encoded(self, prompt: str) -> list[int]:
         return self._tokenizer.encode(prompt, add_special_tokens=False)
@@ -350,6 +385,7 @@ def total(usages: Sequence[Usage]) -> Usage:
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         total_tokens=prompt_tokens + completion_tokens,
+        prompt_tokens_details=first.prompt_tokens_details,
         queue_ms=first.queue_ms,
         first_token_ms=first.first_token_ms,
         total_ms=max(usage.total_ms for usage in usages),

@@ -37,6 +37,8 @@ def described(model: Model) -> Model:
         found["dim"] = embedding_dim(folder, config)
     if model.task is Task.chat and (template := chat_template(folder)):
         found |= {"tools": "tools" in template, "thinking": "enable_thinking" in template}
+    if model.task is Task.chat:
+        found["vision"] = "vision_config" in config
     return model.model_copy(update=found)
 
 

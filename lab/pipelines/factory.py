@@ -16,6 +16,8 @@ from uuid import UUID, uuid4
 
 from lab.errors import ConflictError, InputError
 from lab.pipelines.catalog import Catalog
+from lab.pipelines.imaging.drawing import ImagePipeline
+from lab.pipelines.imaging.models import ImageModels
 from lab.pipelines.learned import LearnedLimits
 from lab.pipelines.ledger import Ledger, Occupant
 from lab.pipelines.need import Prospect
@@ -28,6 +30,7 @@ from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.engine import Engine
+from lab.schemas.image_config import ImageConfig
 from lab.schemas.lease_request import LeaseRequest
 from lab.schemas.memory_lease import MemoryLease
 from lab.schemas.model import Model
@@ -77,10 +80,17 @@ class PipelineFactory:
         Servers with more chat models, which take no memory here.
     vllm : VllmConfig
         Chat models that vLLM runs, in memory of ours.
+    image : ImageConfig
+        The image model.
     on_import : callable
         Called in a thread after a model's libraries were imported.
     learned : LearnedLimits
         What devices were found to bear.
+
+    Attributes
+    ----------
+    images : ImageModels
+        Leases on the image model.
     """
 
     def __init__(
@@ -91,17 +101,20 @@ class PipelineFactory:
         *,
         remotes: RemotesConfig,
         vllm: VllmConfig,
+        image: ImageConfig,
         on_import: Callable[[], object],
         learned: LearnedLimits,
     ) -> None:
-        self.catalog = Catalog(chat, embedding, remotes, vllm)
+        self.catalog = Catalog(chat, embedding, remotes, vllm, image)
         self._chat_config = chat
         self._embedding_config = embedding
         self._vllm_config = vllm
+        self._max_pixels = image.max_upload_pixels
         self._closes = threading.Event()
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
+        self.images = ImageModels(image, self.catalog.image, self.residents)
         self._learned = learned
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.endpoints = Endpoints(self.catalog.remotes, self._tallies.__getitem__)
@@ -190,7 +203,7 @@ class PipelineFactory:
         """
         model = self.catalog.remove(model_id)  # first, so that nobody asks for it meanwhile
         try:
-            await self.residents.unload(model_id, "taken out of the lab")
+            await self.residents.unload(model_id, "removed from the catalog")
         except ConflictError as error:
             self.catalog.add(model)
             raise ConflictError(f"The model cannot be removed while it is used: {error}") from error
@@ -227,7 +240,7 @@ class PipelineFactory:
         """
         loaded = self.residents.loaded
         return [
-            cast("ChatPipeline | EmbeddingPipeline", loaded[model.id]).model
+            cast("ChatPipeline | EmbeddingPipeline | ImagePipeline", loaded[model.id]).model
             if model.id in loaded
             else model
             for model in self.catalog.models(*named)
@@ -302,7 +315,9 @@ class PipelineFactory:
         return model
 
     def _loader(self, model: Model) -> Loader[Occupant]:
-        if model.task is not Task.chat:
+        if model.task is Task.image:
+            return self.images.loader()
+        if model.task is Task.embedding:
             return self._embedding_loader(model)
         is_vllm = model.engine is Engine.vllm
         return self._vllm_loader(model) if is_vllm else self._chat_loader(model)
@@ -328,7 +343,9 @@ class PipelineFactory:
             )
             room = Room(growth, growth.wait_s, partial(self._learn, model, growth.device, key))
             tally = self._tallies[model.id]
-            return load_chat(model, config, form, tally, room, growth.weight_bytes)
+            return load_chat(
+                model, config, form, tally, room, growth.weight_bytes, self._max_pixels
+            )
 
         return Loader(foretell, load)
 
@@ -403,6 +420,7 @@ def pipeline_factory(
     embedding: EmbeddingConfig,
     residency: ResidencyConfig | None = None,
     *,
+    image: ImageConfig | None = None,
     on_import: Callable[[], object] = lambda: None,
     learned_file: Path | None = None,
     remotes: RemotesConfig | None = None,
@@ -415,6 +433,7 @@ def pipeline_factory(
         residency or ResidencyConfig(),
         remotes=remotes or RemotesConfig(),
         vllm=vllm or VllmConfig(),
+        image=image or ImageConfig(),
         on_import=on_import,
         learned=LearnedLimits(learned_file),
     )

@@ -12,7 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
+    AutoImageProcessor,
+    AutoProcessor,
     AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
@@ -26,10 +27,11 @@ from lab.pipelines.building import BUILDING
 from lab.pipelines.devices import candidates, torch_device
 from lab.pipelines.files import file_bytes, local_folder
 from lab.pipelines.layer import fuse_layers
-from lab.pipelines.memory import layer_sizes, memory_needs, without_storage
+from lab.pipelines.memory import auto_class, layer_sizes, memory_needs, sees, without_storage
 from lab.pipelines.need import Prospect, smaller
 from lab.pipelines.offload import device_map
 from lab.pipelines.packing import pack_linears, packs
+from lab.pipelines.sight import Sight
 from lab.schemas.chat_config import ChatConfig, Dtype, Quantization
 from lab.schemas.model import Model
 
@@ -77,6 +79,36 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
     )
 
 
+def load_sight(
+    model: Model, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_pixels: int
+) -> Sight | None:
+    """
+    Return how a model sees; None for one that reads text only.
+
+    Raises
+    ------
+    ModelLoadError
+        When its processor cannot be had.
+    """
+    if not sees(network.config):
+        return None
+    with clear_errors(model):
+        folder = local_folder(model)
+        pictures = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        processor = AutoProcessor.from_pretrained(
+            folder, image_processor=pictures, tokenizer=tokenizer
+        )
+        if not hasattr(processor, "image_token"):
+            raise ValueError(f"its {type(processor).__name__} has no token for a picture")
+        rope = getattr(network.config.get_text_config(decoder=True), "rope_parameters", None)
+        if "mrope_section" in str(rope) or "token_type_ids" in processor.model_input_names:
+            raise ValueError(
+                "its decoder places pictures in several dimensions, or looks at them in both "
+                "directions, which the lab's batch does not; run it under vLLM"
+            )
+        return Sight(network, processor, max_pixels)
+
+
 def load_causal(
     model: Model,
     config: ChatConfig,
@@ -108,10 +140,7 @@ def load_causal(
         tokenizer = AutoTokenizer.from_pretrained(folder)
         network_config = AutoConfig.from_pretrained(folder)
         dtype = torch_dtype(network_config, config.dtype, device)
-        with BUILDING:
-            network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, **placing(network_config, dtype, form, device, weight_bytes)
-            )
+        network = built(folder, network_config, dtype, form, device, weight_bytes)
         if device.type == "cuda":  # cuDNN plans each new length of a prompt anew, some 80 ms
             torch.backends.cuda.enable_cudnn_sdp(enabled=False)
         network.eval().requires_grad_(False)
@@ -134,6 +163,23 @@ def as_published(model: Model, wanted: Quantization) -> Quantization:
             "LAB_CHAT_QUANTIZATION to none, or choose the model unquantized."
         )
     return Quantization.none
+
+
+def built(
+    folder: Path,
+    network_config: PretrainedConfig,
+    dtype: torch.dtype,
+    form: Quantization,
+    device: torch.device,
+    weight_bytes: int = 0,
+) -> PreTrainedModel:
+    """Return the network of a folder in a form, on a device."""
+    place = placing(network_config, dtype, form, device, weight_bytes)
+    with BUILDING:
+        network: PreTrainedModel = auto_class(network_config).from_pretrained(
+            folder, dtype=dtype, **place
+        )
+    return network
 
 
 def placing(

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.pytorch_utils import Conv1D
 
 from lab.pipelines.attention import AttentionMasks
@@ -53,6 +59,8 @@ def memory_needs(
     AttentionMasks.of(network)
     try:
         cache, activations = rehearse(network, n_tokens)
+        if sees(config):
+            activations = max(activations, picture_bytes(config, dtype))
     except RuntimeError:  # some layers (experts) compute in bfloat16 alone where nothing is stored
         wider = dtype.itemsize / torch.bfloat16.itemsize
         halves = rehearse(without_storage(config, torch.bfloat16), n_tokens)
@@ -80,6 +88,19 @@ def layer_sizes(network: PreTrainedModel) -> list[int]:
     """Return the bytes of each decoder layer; none where a network has no list of them."""
     found = decoder_layers(network)
     return [module_bytes(layer) for layer in found[1]] if found else []
+
+
+def picture_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
+    """
+    Return about what is alive while a model looks at a picture; its tower cannot be rehearsed.
+
+    Of each patch the hidden states go in and out of a layer, and queries, keys, values and the
+    wider middle of its perceptron are there besides.
+    """
+    vision = config.vision_config
+    n_patches = (vision.image_size // vision.patch_size) ** 2
+    of_a_patch = 6 * vision.hidden_size + 2 * vision.intermediate_size
+    return n_patches * of_a_patch * dtype.itemsize
 
 
 def encoder_need(
@@ -120,10 +141,20 @@ def network_bytes(network: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in found.values())
 
 
+def sees(config: PretrainedConfig) -> bool:
+    """Return whether a chat model sees pictures."""
+    return hasattr(config, "vision_config")
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """Return the class of transformers that makes a chat model of a configuration."""
+    return AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
+
+
 def without_storage(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     """Return a network on torch's meta device."""
     with BUILDING, torch.device("meta"):
-        network: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        network: PreTrainedModel = auto_class(config).from_config(config, dtype=dtype)
     return network.eval()
 
 

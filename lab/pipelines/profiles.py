@@ -10,6 +10,9 @@ from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.task import Task
 
+MAKES: Final = {Task.embedding: "embeddings", Task.image: "pictures"}
+"""What models make that do not chat."""
+
 NAME: Final = re.compile(r"\w([\w.@:/ -]{0,98}\w)?")
 """What people may call a profile."""
 
@@ -50,7 +53,7 @@ def check_profile(
     if model is None:
         raise UnknownModelError(profile.model, chatting(models))
     if model.task is not Task.chat:
-        raise cannot_chat(model.id, chatting(models))
+        raise cannot_chat(model, chatting(models))
     if profile.workflow not in workflows:
         raise InputError(
             f"Unknown workflow `{profile.workflow}`.{nearest(profile.workflow, list(workflows))} "
@@ -61,8 +64,15 @@ def check_profile(
         check_asked(model, profile.parameters, n_tools=0)
 
 
-def check_asked(model: Model, parameters: GenerationParameters, *, n_tools: int) -> None:
-    """Raise `InputError` when a request asks for what the model's chat template does not know."""
+def check_asked(
+    model: Model, parameters: GenerationParameters, *, n_tools: int, n_pictures: int = 0
+) -> None:
+    """Raise `InputError` when a request asks for what the model cannot do."""
+    if n_pictures and model.vision is False:
+        raise InputError(
+            f"`{model.id}` reads text only, and {n_pictures} pictures came; leave them out, or "
+            "choose a model that sees."
+        )
     if parameters.enable_thinking and model.thinking is False:
         raise InputError(
             f"The chat template of `{model.id}` knows no thinking, and `enable_thinking` was asked "
@@ -75,10 +85,11 @@ def check_asked(model: Model, parameters: GenerationParameters, *, n_tools: int)
         )
 
 
-def cannot_chat(name: str, known: Collection[str]) -> InputError:
-    """Return the error for a model that makes embeddings where one that chats is needed."""
+def cannot_chat(model: Model, known: Collection[str]) -> InputError:
+    """Return the error for a model that does something else where one that chats is needed."""
     return InputError(
-        f"`{name}` makes embeddings and cannot chat; models here that chat: {', '.join(known)}."
+        f"`{model.id}` makes {MAKES[model.task]} and cannot chat; models here that chat: "
+        f"{', '.join(known)}."
     )
 
 

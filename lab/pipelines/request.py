@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from lab.errors import LabError
 from lab.pipelines.guards import Watch
 from lab.pipelines.sampling import Sampler
@@ -48,6 +50,10 @@ class Request:
     splitter: Splitter
     deliver: Callable[["Request", Outcome], None]
     describe: Callable[[Likelihood], TokenLogprob] | None = None
+    embed: Callable[[], Tensor] | None = None
+    n_pictured: int = 0
+    """Tokens of the prompt up to the end of its last picture; of those `embed` tells more."""
+    embeddings: Tensor | None = None
     index: int = 0
     watch: Watch | None = None
     times: Times = field(default_factory=Times)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import message_image
 from . import role as role_1
 from . import tool_call
 
@@ -32,6 +33,14 @@ class ChatMessage(BaseModel):
     content: Annotated[
         str | None, Field(description='The text; null for a message that only calls tools.')
     ] = None
+    images: Annotated[
+        list[message_image.MessageImage],
+        Field(
+            description='Pictures that come with the text, for models that see.',
+            max_length=64,
+            validate_default=True,
+        ),
+    ] = []
     tool_calls: Annotated[
         list[tool_call.ToolCall],
         Field(description='Tools the assistant calls.', validate_default=True),

@@ -20,6 +20,7 @@ from . import (
     generation_config,
     guards_config,
     hub_config,
+    image_config,
     limits_config,
     logging_config,
     memory_config,
@@ -52,6 +53,7 @@ class Config(BaseModel):
     embedding: Annotated[
         embedding_config.EmbeddingConfig, Field(description='The embedding model.')
     ]
+    image: Annotated[image_config.ImageConfig, Field(description='The model that makes pictures.')]
     residency: Annotated[
         residency_config.ResidencyConfig, Field(description='The memory of devices.')
     ]

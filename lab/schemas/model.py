@@ -34,6 +34,10 @@ class Model(BaseModel):
     context_length: Annotated[
         int | None, Field(description='Tokens of its window; null until its config was read.', ge=1)
     ] = None
+    vision: Annotated[
+        bool | None,
+        Field(description='True where it sees pictures; null until its config was read.'),
+    ] = None
     dim: Annotated[
         int | None, Field(description='Length of its embeddings; null for other tasks.', ge=1)
     ] = None

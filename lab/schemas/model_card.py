@@ -38,6 +38,10 @@ class ModelCard(BaseModel):
         bool | None,
         Field(description='Whether its chat template knows tools; null until that was read.'),
     ] = None
+    vision: Annotated[
+        bool | None,
+        Field(description='True where it sees pictures; null until its config was read.'),
+    ] = None
     thinking: Annotated[
         bool | None,
         Field(
@@ -47,6 +51,12 @@ class ModelCard(BaseModel):
     hub_id: Annotated[
         str | None,
         Field(description='Hugging Face id that its files come from; null for a folder.'),
+    ] = None
+    folder: Annotated[
+        str | None,
+        Field(
+            description='Folder that its files come from, for administrators; null for others and for a Hugging Face model.'
+        ),
     ] = None
     revision: Annotated[
         str | None, Field(description='Pinned revision of that; null for whatever is newest.')

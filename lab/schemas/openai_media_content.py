@@ -14,14 +14,13 @@ class Type(StrEnum):
     Kind of content.
     """
 
-    image_url = 'image_url'
     input_audio = 'input_audio'
     file = 'file'
 
 
 class OpenAIMediaContent(BaseModel):
     """
-    A piece of a message that is not text; the models of this lab read text, so it is refused.
+    A piece of a message that no model of this lab takes, so it is refused.
     """
 
     model_config = ConfigDict(

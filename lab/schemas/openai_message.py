@@ -7,7 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import openai_media_content, openai_role, openai_text_content, openai_tool_call
+from . import (
+    openai_image_content,
+    openai_media_content,
+    openai_role,
+    openai_text_content,
+    openai_tool_call,
+)
 
 
 class OpenAIMessage(BaseModel):
@@ -21,7 +27,7 @@ class OpenAIMessage(BaseModel):
     )
     role: Annotated[openai_role.OpenAIRole, Field(description='Who speaks.')]
     content: Annotated[
-        str | list[openai_text_content.OpenAITextContent | openai_media_content.OpenAIMediaContent] | None,
+        str | list[openai_text_content.OpenAITextContent | openai_image_content.OpenAIImageContent | openai_media_content.OpenAIMediaContent] | None,
         Field(description='Text, or pieces of text.'),
     ] = None
     name: Annotated[

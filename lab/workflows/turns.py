@@ -1,15 +1,18 @@
 """The stored turns of one owner: kept with their embeddings."""
 
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from lab.db import Database, Stores
+from lab.db.files import media_type_of
 from lab.errors import InputError
 from lab.messages import Part, parts_of, text_of
 from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline, FloatArray
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.image_part import ImagePart
 from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.role import Role
@@ -32,6 +35,8 @@ class Turn:
     name: str | None = None
     said_at: datetime | None = None
     """When it was said, where that is not now."""
+    pictures: Sequence[bytes] = ()
+    """What comes with it."""
 
     @property
     def text(self) -> str:
@@ -94,7 +99,7 @@ class Turns:
                 await stores.messages.add(
                     self._conversation_id,
                     turn.role,
-                    turn.parts,
+                    [*await _stored(stores, turn.pictures), *turn.parts],
                     name=turn.name,
                     run_id=run_id,
                     said_at=turn.said_at,
@@ -143,7 +148,14 @@ def _turn(message: ChatMessage) -> Turn:
             f"A message was said at {said_at.isoformat()}; expected a date from the year "
             f"{YEARS.start} to {YEARS.stop - 1}."
         )
-    return Turn(message.role, parts_of(message), message.name, said_at)
+    pictures = [b64decode(image.data) for image in message.images]
+    return Turn(message.role, parts_of(message), message.name, said_at, pictures)
+
+
+async def _stored(stores: Stores, pictures: Sequence[bytes]) -> list[Part]:
+    """Store pictures, and return the parts of the message that refer to them."""
+    files = [await stores.files.add(one, media_type_of(one)) for one in pictures]
+    return [ImagePart(file_id=file.id) for file in files]
 
 
 def embedded_text(name: str | None, text: str) -> str:

@@ -18,10 +18,12 @@ from lab.context import (
 )
 from lab.db import Stores
 from lab.errors import ModelLoadError
-from lab.messages import to_chat_message
+from lab.messages import NO_PICTURES, to_chat_message
 from lab.protocols import ChatPipeline
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.image_part import ImagePart
 from lab.schemas.memory_config import Scope
+from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.summaries_config import SummariesConfig
 from lab.schemas.window import Window
@@ -166,16 +168,25 @@ async def _history(
 ) -> list[Candidate]:
     assert context.turn.conversation_id is not None, "only a stored conversation has a history"
     most = _context_length(context) // LEAST_MESSAGE_TOKENS + len(current)
+    messages = await stores.messages.list(context.turn.conversation_id, limit=most)
+    pictures = await _pictures(stores, messages) if context.chat.model.vision else NO_PICTURES
     return [
         Candidate(
-            to_chat_message(message),
+            to_chat_message(message, pictures),
             source_id=message.id,
             said_at=message.created_at,
             position=message.position,
         )
-        for message in await stores.messages.list(context.turn.conversation_id, limit=most)
+        for message in messages
         if message.id not in current
     ]
+
+
+async def _pictures(stores: Stores, messages: Sequence[Message]) -> dict[UUID, bytes]:
+    """Return the contents of the pictures of messages."""
+    parts = (part for message in messages for part in message.parts)
+    files = [part.file_id for part in parts if isinstance(part, ImagePart)]
+    return {file: await stores.files.content(file) for file in files}
 
 
 async def _summaries(context: ChatContext, stores: Stores) -> list[Digest]:

@@ -14,9 +14,9 @@ from shutil import which
 import httpx
 import pytest
 
+from benchmarks.gguf_file import save_gguf
 from tests.conformance.conftest import engine_at
 from tests.conformance.contract import LAB_TINY, Engine, EngineContract
-from tests.conformance.gguf_file import save_gguf
 from tests.conformance.servers import free_port, running
 
 pytestmark = pytest.mark.llama_cpp

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from lab.cli import main
@@ -239,6 +241,42 @@ async def test_what_is_no_folder_and_no_sentence_model_is_refused(lab: Lab, tiny
     assert (card.task, card.dim) == (Task.embedding, 384)
     with pytest.raises(InputError, match="makes embeddings"):
         await lab.chat("Hello.", model="encoder")
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+async def test_the_commands_make_models_of_others_that_answer(
+    api: Api, lab: Lab, database: Database, owner: User, tiny: Path, tmp_path: Path
+) -> None:
+    key = await key_of(database, owner, [*USER_SCOPES, Scope.custom_lab_admin])
+    env = {"LAB_API_URL": api.url, "LAB_API_KEY": key, "COLUMNS": "250"}
+    network = AutoModelForCausalLM.from_pretrained(tiny)
+    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    get_peft_model(network, config).save_pretrained(str(tmp_path / "adapter"))
+
+    async def run(*arguments: str, code: int = 0) -> str:
+        result = await asyncio.to_thread(CliRunner(env=env).invoke, main, ("models", *arguments))
+        assert result.exit_code == code, result.output
+        return result.output
+
+    await run("add", str(tiny))
+    merged = await run("merge-lora", "tiny", str(tmp_path / "adapter"), str(tmp_path / "merged"))
+    await run("quantize", "tiny", "nf4", str(tmp_path / "small"))
+    again = await run("quantize", "tiny", "nf4", str(tmp_path / "small"), code=1)
+    kind = await run("quantize", "all-MiniLM-L6-v2", "nf4", str(tmp_path / "x"), code=1)
+    for name in ("merged", "small"):
+        await run("add", str(tmp_path / name))
+        answer = await lab.chat("Hello.", model=name, max_new_tokens=3)
+        assert answer.usage.completion_tokens == 3
+
+    assert f"lab models add {tmp_path / 'merged'}" in merged
+    assert "exists; name another folder" in again
+    assert "no causal language model" in kind
+    # A new adapter changes nothing, so a model that it is merged into says the same.
+    first, same = [
+        await lab.chat("Hello.", model=name, max_new_tokens=8, seed=1)
+        for name in ("tiny", "merged")
+    ]
+    assert first.text == same.text
 
 
 async def test_the_commands_add_list_and_remove(

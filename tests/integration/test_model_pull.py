@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import constants
 from safetensors.numpy import save_file
 
+from lab.pipelines.catalog import minilm_folder
 from tests.model_hub import ModelHub, model_hub
 from tests.stack import LAB, lab_environment
 from tests.tiny_llama import save_tiny_llama
@@ -281,6 +282,30 @@ async def test_a_model_without_a_chat_template_is_refused_before_its_weights_are
 
     assert "has no chat template" in failed
     assert hub.sent == []
+
+
+async def test_the_revision_of_an_embedding_model_stays_a_setting(
+    machine: dict[str, str], hub: ModelHub
+) -> None:
+    hub.models["acme/encoder"] = minilm_folder()
+    await run(machine, "models", "add", "acme/encoder", "--task", "embedding")
+
+    pulled = await run(machine, "models", "pull", "acme/encoder")
+    await run(machine, "models", "remove", "acme/encoder")
+
+    commit = hub.commit("acme/encoder")
+    assert f"LAB_EMBEDDING_MODEL=acme/encoder and LAB_EMBEDDING_REVISION={commit}" in pulled
+
+
+async def test_what_an_added_model_needs_is_shown_by_its_name(
+    machine: dict[str, str], hub: ModelHub
+) -> None:
+    await run(machine, "models", "add", MODEL, "--name", "mine")
+
+    shown = await run(machine, "models", "show", "mine")
+    await run(machine, "models", "remove", "mine")
+
+    assert "It would be loaded as none." in shown
 
 
 async def test_a_folder_has_nothing_to_pull(machine: dict[str, str]) -> None:

@@ -40,6 +40,28 @@ def test_a_file_here_is_found(tmp_path: Path) -> None:
     assert settings().config.chat.model == "mine"
 
 
+def test_profiles_are_tables_of_the_file_and_reach_child_processes(tmp_path: Path) -> None:
+    (tmp_path / "lab.toml").write_text(
+        "[[chat.profiles]]\nid = 'brief'\nmodel = 'lab-tiny'\nparameters = { top_k = 5 }\n"
+        "[[chat.profiles]]\nid = 'long'\nmodel = 'lab-tiny'\n"
+    )
+
+    found = settings()
+    child = settings({**found.environment(), "LAB_CONFIG_FILE": ""})
+
+    assert [profile.id for profile in found.config.chat.profiles] == ["brief", "long"]
+    assert child.config.chat.profiles == found.config.chat.profiles
+    (shown,) = found.explain("chat.profiles")
+    assert shown.value[0] == {"id": "brief", "model": "lab-tiny", "parameters": {"top_k": 5}}
+
+
+def test_what_is_wrong_in_a_profile_is_named_where_it_stands() -> None:
+    wrong = '[{"id": "x", "model": "lab-tiny", "parameters": {"top_k": -1}}]'
+
+    with pytest.raises(ConfigError, match=r"`chat\.profiles\.0\.parameters\.top_k` = -1 from env"):
+        settings({"LAB_CHAT_PROFILES": wrong})
+
+
 def test_the_request_wins_over_the_user() -> None:
     user = settings({"LAB_MEMORY_TOP_K": "1"}).overlay("user", {"memory": {"top_k": 2}})
     request = user.overlay("request", {"memory": {"top_k": 3}})

@@ -36,6 +36,9 @@ class Copyist:
         self.asked: list[tuple[str, str]] = []
         self._answer, self._end = answer, end
 
+    async def prepare(self, messages: Sequence[ChatMessage]) -> None:
+        """Look at nothing: it reads text."""
+
     def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         return sum(len((message.content or "").split()) for message in messages)
 

@@ -60,6 +60,9 @@ class RemoteChat:
         self._tally = tally or Tally()
         self._dialect = DIALECTS[client.endpoint.kind]
 
+    async def prepare(self, messages: Sequence[ChatMessage]) -> None:
+        """Do nothing: the server looks at what it is sent."""
+
     def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of the prompt, rather too many than too few."""
         return self._counter.prompt(messages, tools)

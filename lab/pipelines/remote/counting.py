@@ -38,6 +38,9 @@ TEMPLATE_TOKENS: Final = 8
 TOOLS_TOKENS: Final = 256
 """What a chat template says of tools besides naming them, until an answer said more."""
 
+PICTURE_TOKENS: Final = 1500
+"""What a picture is counted as: few models give one more."""
+
 KEPT_TEXTS: Final = 4096
 
 
@@ -101,7 +104,8 @@ class Exact:
         return self._texts(messages, tools) + each * _n_parts(messages)
 
     def _texts(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
-        return sum(map(self.text, texts_of(messages, tools)))
+        texts = sum(map(self.text, texts_of(messages, tools)))
+        return texts + PICTURE_TOKENS * sum(len(message.images) for message in messages)
 
 
 class Estimate:
@@ -122,7 +126,9 @@ class Estimate:
     def prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of a prompt, rather too many than too few."""
         texts = sum(map(self.text, texts_of(messages, tools)))
-        return texts + TEMPLATE_TOKENS * _n_parts(messages) + (TOOLS_TOKENS if tools else 0)
+        pictures = PICTURE_TOKENS * sum(len(message.images) for message in messages)
+        template = TEMPLATE_TOKENS * _n_parts(messages) + (TOOLS_TOKENS if tools else 0)
+        return texts + pictures + template
 
     def learn(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], prompt_tokens: int

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.message_image import MessageImage
 from lab.schemas.response_format import ResponseFormat
 from lab.schemas.role import Role
 from lab.schemas.tool import Tool
@@ -19,6 +20,10 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 def wire_message(message: ChatMessage) -> dict[str, Any]:
     """Return a message; what only calls tools has no content."""
     wire: dict[str, Any] = {"role": message.role.value, "content": message.content or ""}
+    if message.images:
+        pictures = [_picture(image) for image in message.images]
+        text = [{"type": "text", "text": message.content}] if message.content else []
+        wire["content"] = [*pictures, *text]
     if message.name and NAME.fullmatch(message.name) and message.role is not Role.tool:
         wire["name"] = message.name
     if message.tool_calls:
@@ -27,6 +32,11 @@ def wire_message(message: ChatMessage) -> dict[str, Any]:
     if message.tool_call_id:
         wire["tool_call_id"] = message.tool_call_id
     return wire
+
+
+def _picture(image: MessageImage) -> dict[str, Any]:
+    """Return a picture as a data URI; servers look at the bytes for its kind."""
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image.data}"}}
 
 
 def wire_tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:

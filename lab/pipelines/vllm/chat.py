@@ -70,6 +70,9 @@ class VllmChat:
         """Answers under way."""
         return self._chat.active
 
+    async def prepare(self, messages: Sequence[ChatMessage]) -> None:
+        """Do nothing: vLLM looks at what it is sent."""
+
     def count_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of the prompt, rather too many than too few."""
         return self._chat.count_tokens(messages, tools)

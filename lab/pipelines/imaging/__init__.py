@@ -1,0 +1,1 @@
+"""How pictures are made: pipelines of diffusers. Importing this imports no torch."""

@@ -1,0 +1,110 @@
+"""Pictures in chats, as OpenAI's client, the lab's own and a stored conversation bring them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, BadRequestError
+
+from lab.client import connect
+from lab.db import Database
+from lab.errors import DocumentError, InputError
+from lab.schemas.user import User
+from tests.api_server import Api, ann, running_api
+from tests.tiny_vision import base64, picture, save_llava
+
+__all__ = ["ann"]
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+async def seeing_app(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """An API whose default model sees."""
+    folder = tmp_path_factory.mktemp("sight")
+    variables = {
+        "LAB_DATA_FOLDER": str(folder / "data"),
+        "LAB_CHAT_MODEL": str(save_llava(folder / "llava")),
+        "LAB_WORKFLOW_AUTO_TITLE": "false",
+    }
+    async with running_api(database_url, **variables) as api:
+        yield api
+
+
+@pytest.fixture
+async def api(seeing_app: Api, database: Database) -> AsyncIterator[Api]:
+    yield seeing_app
+    await seeing_app.until_idle()
+
+
+def asked(*urls: str) -> list[Any]:
+    pieces: list[Any] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return [{"role": "user", "content": [*pieces, {"type": "text", "text": "ka mi to"}]}]
+
+
+def uri(content: bytes) -> str:
+    return f"data:image/png;base64,{base64(content)}"
+
+
+async def test_openais_client_shows_pictures(api: Api, ann: str) -> None:
+    async with AsyncOpenAI(base_url=f"{api.url}/v1", api_key=ann, max_retries=0) as client:
+
+        async def answer(model: str, *urls: str) -> tuple[str, int]:
+            said = await client.chat.completions.create(
+                model=model, messages=asked(*urls), max_tokens=8, temperature=0
+            )
+            assert said.usage is not None
+            return said.choices[0].message.content or "", said.usage.prompt_tokens
+
+        red, blue = [await answer("llava", uri(picture(c))) for c in ("red", "blue")]
+        plain = await answer("llava")
+        with pytest.raises(BadRequestError, match="`lab-tiny` reads text only, and 1 pictures"):
+            await answer("lab-tiny", uri(picture("red")))
+        with pytest.raises(BadRequestError, match=r"data URI.*fetches nothing"):
+            await answer("llava", "http://127.0.0.1:1/cat.png")
+        with pytest.raises(BadRequestError, match="0 bytes"):
+            await answer("llava", "data:image/png;base64,")
+        with pytest.raises(BadRequestError, match="base64"):
+            await answer("llava", "data:image/png;base64,!!")
+        assert await answer("llava", uri(picture("red"))) == red
+
+    assert red[0] != blue[0]
+    assert red[1] == blue[1] == plain[1] + 4  # a picture of 28 pixels has four patches
+
+
+async def test_a_conversation_keeps_its_pictures_and_shows_them_again(
+    api: Api, ann: str, database: Database, owner: User, tmp_path: Path
+) -> None:
+    file = tmp_path / "red.png"
+    file.write_bytes(picture("red"))
+    async with connect(api.url, ann) as lab:
+        sees = {card.id: card.vision for card in await lab.models()}
+        conversation = (await lab.conversations.create("Pictures")).id
+        given: dict[str, Any] = {"conversation": conversation, "max_new_tokens": 6, "memory": False}
+        await lab.chat("ka mi to", images=[file, picture("blue")], **given)
+        messages = await lab.conversations.messages(conversation)
+        seen = await lab.window("sun la", conversation=conversation, memory=False)
+        before = seen.receipt.n_tokens
+        answer = await lab.chat("sun la", **given)
+        with pytest.raises(InputError, match="read text only"):
+            await lab.chat("ka", model="lab-tiny", **given)
+        with pytest.raises(DocumentError, match="no picture"):
+            await lab.chat("ka", images=[b"hello"], **given)
+        n_messages = len(await lab.conversations.messages(conversation))
+
+    assert (sees["default"], sees["lab-tiny"]) == (True, False)
+    kinds = [part.type for part in messages[0].parts]
+    assert kinds == ["image", "image", "text"]
+    async with database.stores(owner.id) as stores:
+        contents = [
+            await stores.files.content(part.file_id)
+            for part in messages[0].parts
+            if part.type == "image"
+        ]
+    assert contents == [picture("red"), picture("blue")]
+    assert answer.usage.prompt_tokens == before
+    assert len(seen.messages[-3].images) == 2
+    assert n_messages == 5  # a question that found no answer, and nothing of what is no picture
