@@ -23,6 +23,7 @@ from lab.schemas.openai_tool_call import OpenAIToolCall
 from lab.schemas.role import Role
 from lab.schemas.tool import Tool
 from lab.schemas.tool_call import ToolCall
+from lab.schemas.tool_call_delta import ToolCallDelta
 from lab.schemas.tool_choice import ToolChoice
 from lab.schemas.tool_choice_mode import ToolChoiceMode
 
@@ -163,6 +164,7 @@ class Choice:
     def __init__(self, index: int) -> None:
         self._index = index
         self._n_calls = 0
+        self._streamed: set[str] = set()  # ids of calls that came piece by piece
         self._message: dict[str, Any] = {"role": "assistant", "content": ""}
         self._logprobs: list[dict[str, Any]] = []
         self._end: dict[str, Any] = {"finish_reason": None}
@@ -178,6 +180,8 @@ class Choice:
                 text = self._message.get("reasoning_content", "") + event.data["text"]
                 self._message["reasoning_content"] = text
                 return {"reasoning_content": event.data["text"]}
+            case EventType.tool_call_delta:
+                return self._piece(ToolCallDelta.model_validate(event.data["tool_call_delta"]))
             case _:
                 return self._tool_call(ToolCall.model_validate(event.data["tool_call"]))
 
@@ -210,7 +214,17 @@ class Choice:
         }
         self._message.setdefault("tool_calls", []).append(written)
         index, self._n_calls = self._n_calls, self._n_calls + 1
-        return {"tool_calls": [{"index": index, **written}]}
+        return {} if call.id in self._streamed else {"tool_calls": [{"index": index, **written}]}
+
+    def _piece(self, piece: ToolCallDelta) -> dict[str, Any]:
+        """Return a piece of a tool call; the first tells its id and name."""
+        if piece.id is None:
+            written = {"index": piece.index, "function": {"arguments": piece.arguments}}
+            return {"tool_calls": [written]}
+        self._streamed.add(piece.id)
+        function = {"name": piece.name, "arguments": piece.arguments}
+        head = {"index": piece.index, "id": piece.id, "type": "function"}
+        return {"tool_calls": [{**head, "function": function}]}
 
 
 def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -245,10 +259,15 @@ class Completion:
                 self.lab = {"run_id": str(event.run_id), **event.data}
                 opening = {"role": "assistant", "content": ""}
                 return [self._chunk(choice.part(opening, [])) for choice in self._choices]
-            case EventType.content | EventType.thinking | EventType.tool_call:
+            case (
+                EventType.content
+                | EventType.thinking
+                | EventType.tool_call_delta
+                | EventType.tool_call
+            ):
                 choice = self._choices[event.data.get("index", 0)]
-                logprobs = event.data.get("logprobs", [])
-                return [self._chunk(choice.part(choice.take(event), logprobs))]
+                logprobs, delta = event.data.get("logprobs", []), choice.take(event)
+                return [self._chunk(choice.part(delta, logprobs))] if delta or logprobs else []
             case EventType.usage:
                 self.usage = event.data["usage"]
                 ends = [event.data, *event.data.get("alternatives", [])]

@@ -22,7 +22,7 @@ from lab.pipelines.request import Outcome, Request
 from lab.pipelines.room import Room
 from lab.pipelines.sampling import Sampler
 from lab.pipelines.sight import Seen, Sight
-from lab.pipelines.split import CALL, END_THINK, MARKERS, THINK, Splitter
+from lab.pipelines.split import CALL, CALLING, MARKERS, THINKING, Splitter
 from lab.pipelines.tally import Tally
 from lab.pipelines.text import Detokeniser, StopMatcher
 from lab.pipelines.vocabulary import Vocabulary
@@ -179,9 +179,9 @@ class TransformersChat:
         """Return a request for each answer that is asked for."""
         form = form_of(parameters, tools)
         prompt = self._prompt(messages, tools, enable_thinking=parameters.enable_thinking)
-        thinking = prompt.rstrip().endswith(THINK)
+        thinking = next((m for m in THINKING if prompt.rstrip().endswith(m)), "")
         calling = form is not None and form.is_call
-        if calling and CALL in self._markers and not thinking:
+        if calling and CALL in self._template and not thinking:
             prompt += f"{CALL}\n"
         seen = await asyncio.to_thread(self._seen, prompt, messages)
         input_ids = seen.ids
@@ -189,7 +189,7 @@ class TransformersChat:
         if room < 1:
             raise ContextLengthError(len(input_ids), self.context_length)
         self._check_bias(parameters)
-        constraints = await self._constraints(form, parameters.n, thinking=thinking)
+        constraints = await self._constraints(form, parameters.n, thinking)
         return [
             Request(
                 input_ids=seen.names,
@@ -198,9 +198,7 @@ class TransformersChat:
                 sampler=Sampler.of(parameters, input_ids, index, constraint),
                 detokeniser=Detokeniser(self._decode, self._hidden_ids),
                 stops=StopMatcher(parameters.stop),
-                splitter=Splitter(
-                    () if form else self._markers, thinking=thinking, calling=calling
-                ),
+                splitter=self._splitter(form, thinking, tools),
                 deliver=self.engine.deliver,
                 describe=self._vocabulary.describe,
                 embed=seen.embed,
@@ -219,7 +217,7 @@ class TransformersChat:
         return Watch(parameters.guards, n_tokens=self._n_tokens, is_json=is_json, is_drawn=is_drawn)
 
     async def _constraints(
-        self, form: Form | None, n: int, *, thinking: bool
+        self, form: Form | None, n: int, thinking: str
     ) -> Sequence[Constraint | None]:
         """Return what each of `n` answers is held to."""
         if form is None:
@@ -227,8 +225,21 @@ class TransformersChat:
         matchers = [await asyncio.to_thread(self._grammars.matcher, form.schema) for _ in range(n)]
         if not thinking:
             return [Constraint(matcher) for matcher in matchers]
-        width, ends = self._n_tokens, self._eos_ids
-        return [AfterThinking(m, END_THINK, self._vocabulary, width, ends) for m in matchers]
+        end, width = THINKING[thinking], self._n_tokens
+        return [
+            AfterThinking(matcher, end, self._vocabulary, width, self._eos_ids)
+            for matcher in matchers
+        ]
+
+    def _splitter(self, form: Form | None, thinking: str, tools: Sequence[Tool]) -> Splitter:
+        """Return what tells reasoning, calls and content of one answer apart."""
+        if form is not None:
+            return Splitter((), thinking=thinking, calling=form.is_call)
+        # With tools, a call counts in whichever form the model writes it.
+        calls = tuple(CALLING) if tools else ()
+        markers = tuple(dict.fromkeys([*self._markers, *calls]))
+        names = [tool.name for tool in tools]
+        return Splitter(markers, thinking=thinking, names=names)
 
     def _check_bias(self, parameters: GenerationParameters) -> None:
         """Raise `InputError` for a bias on what is no token of the model."""
@@ -310,7 +321,7 @@ class TransformersChat:
 
     @cached_property
     def _markers(self) -> tuple[str, ...]:
-        return tuple(marker for marker in (THINK, CALL) if marker in self._template)
+        return tuple(marker for marker in (*THINKING, *CALLING) if marker in self._template)
 
     @cached_property
     def _n_tokens(self) -> int:
@@ -356,8 +367,13 @@ def merged(outcomes: Sequence[Outcome]) -> Iterator[ChatDelta]:
 
 def joinable(first: ChatDelta, second: ChatDelta) -> bool:
     """Return True for two deltas of plain text of the same kind and answer."""
-    plain = not (first.tool_call or second.tool_call or first.finish_reason or second.finish_reason)
-    return plain and bool(first.content) == bool(second.content) and first.index == second.index
+    same = bool(first.content) == bool(second.content) and first.index == second.index
+    return same and is_plain(first) and is_plain(second)
+
+
+def is_plain(delta: ChatDelta) -> bool:
+    """Return True for a delta of nothing but text."""
+    return not (delta.tool_call or delta.tool_call_delta or delta.finish_reason)
 
 
 def total(usages: Sequence[Usage]) -> Usage:

@@ -1,16 +1,35 @@
-"""Split what a model writes into content, reasoning and tool calls (Hermes and Qwen form)."""
+"""Split what a model writes into content, reasoning and tool calls."""
 
-import json
+from collections.abc import Collection
 from typing import Literal
-from uuid import uuid4
 
+from lab.pipelines.calls import CallReader, may_begin
 from lab.pipelines.text import overlap
 from lab.schemas.chat_delta import ChatDelta
-from lab.schemas.tool_call import ToolCall
 
 THINK, END_THINK = "<think>", "</think>"
+THINKING = {
+    THINK: END_THINK,
+    "[THINK]": "[/THINK]",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<thinking>": "</thinking>",
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",
+}
+"""What opens reasoning, and what ends it."""
+
 CALL, END_CALL = "<tool_call>", "</tool_call>"
-MARKERS = (THINK, END_THINK, CALL, END_CALL)
+CALLING = {CALL: END_CALL, "[TOOL_CALLS]": "", "<|python_tag|>": ""}
+"""What opens a tool call, and what ends it; empty where the call goes on to the end."""
+
+MARKERS = (
+    *THINKING,
+    *THINKING.values(),
+    *CALLING,
+    END_CALL,
+    "[ARGS]",
+    "[CALL_ID]",
+)
 
 State = Literal["content", "thinking", "call"]
 
@@ -20,42 +39,56 @@ class Splitter:
     Sort a stream of text by its markers.
 
     White space beside a marker belongs to the form and is dropped. A tool call that is no valid
-    call is passed on as content, as the model wrote it.
+    call is passed on as content, as the model wrote it; its arguments come piece by piece while
+    they are written, and then the whole call.
 
     Parameters
     ----------
     markers : sequence of str
-        Opening markers that the model's chat template knows: `<think>`, `<tool_call>`.
-    thinking : bool, default=False
-        True when the prompt already opened the reasoning.
+        Opening markers that matter, of `THINKING` and `CALLING`.
+    thinking : str, optional
+        The marker with which the prompt already opened the reasoning.
     calling : bool, default=False
         True when all that is no reasoning is one tool call, without its markers.
+    names : collection of str
+        Tools that may be called: an answer that begins with a call of one is one without markers.
     """
 
     def __init__(
         self,
         markers: tuple[str, ...] = (THINK, CALL),
         *,
-        thinking: bool = False,
+        thinking: str = "",
         calling: bool = False,
+        names: Collection[str] = (),
     ) -> None:
         self._openings = () if calling else markers
-        self._endings = () if calling else (END_CALL,)
-        after: State = "call" if calling else "content"
-        self._after_thinking: State = after
-        self._state: State = "thinking" if thinking else after
+        self._calling = calling
+        self._names = names
+        self._opening = thinking  # of the part that is read now
+        self._state: State = "thinking" if thinking else "content"
         self._text = ""
-        self._after_marker = thinking
+        self._after_marker = bool(thinking)
         self._gap = ""  # white space before the marker, in case what follows is no call
+        self._bare = bool(names)  # the content has not begun: it may be a call without markers
+        self._reader = CallReader()
         self.n_calls = 0
+        if calling and not thinking:
+            self._open_call("")
 
     def push(self, text: str) -> list[ChatDelta]:
         """Return the deltas that `text` completes."""
         self._text += text
         deltas: list[ChatDelta] = []
+        if not self._ready():
+            return deltas
         while (found := self._find()) is not None:
             self._close(*found, deltas)
-        if self._state != "call":
+            if not self._ready():
+                return deltas
+        if self._state == "call":
+            deltas += self._reader.push(self._take(self._n_ready()))
+        else:
             self._emit(self._take(self._n_ready()), deltas)
         return deltas
 
@@ -64,15 +97,40 @@ class Splitter:
         deltas: list[ChatDelta] = []
         text, self._text = self._text, ""
         if self._state == "call":
-            self._emit_call(text, "", deltas)
+            deltas += self._reader.push(text)
+            self._end_call("", deltas)
         else:
             self._emit(text, deltas)
         return deltas
 
+    def _ready(self) -> bool:
+        """Return False while the content may still turn out to begin with a call."""
+        if not (self._bare and self._state == "content" and self._text.strip()):
+            return True
+        start = self._text.lstrip()
+        if any(start.startswith(m) or m.startswith(start) for m in self._openings):
+            return True
+        begins = may_begin(start, self._names)
+        if begins is None:
+            return False
+        self._bare = False
+        if begins:
+            self._open_call("")
+        return True
+
+    def _endings(self) -> tuple[str, ...]:
+        match self._state:
+            case "content":
+                return self._openings
+            case "thinking":
+                return (THINKING[self._opening],)
+            case _:
+                ending = CALLING.get(self._opening, "") or self._opening
+                return (ending,) if ending else ()
+
     def _find(self) -> tuple[int, str] | None:
         """Return place and text of the next marker that matters in this state."""
-        endings = {"content": self._openings, "thinking": (END_THINK,), "call": self._endings}
-        found = [(self._text.find(marker), marker) for marker in endings[self._state]]
+        found = [(self._text.find(marker), marker) for marker in self._endings()]
         return min(((i, marker) for i, marker in found if i >= 0), default=None)
 
     def _close(self, place: int, marker: str, deltas: list[ChatDelta]) -> None:
@@ -80,25 +138,29 @@ class Splitter:
         part = self._text[:place]
         self._text = self._text[place + len(marker) :]
         if self._state == "call":
-            self._emit_call(part, marker, deltas)
+            deltas += self._reader.push(part)
+            self._end_call("" if marker in CALLING else marker, deltas)
         else:
             self._emit(part.rstrip(), deltas)
             self._gap = part[len(part.rstrip()) :]
             self._after_marker = True
-        states: dict[str, State] = {
-            THINK: "thinking",
-            CALL: "call",
-            END_THINK: self._after_thinking,
-        }
-        self._state = states.get(marker, "content")
+        if marker in CALLING:
+            self._open_call(marker)
+        elif marker in THINKING:
+            self._state, self._opening = "thinking", marker
+        elif self._calling:
+            self._open_call("")
+        else:
+            self._state = "content"
 
     def _n_ready(self) -> int:
         """Return how much text is certainly neither a marker nor white space before one."""
-        markers = self._openings if self._state == "content" else (END_THINK,)
+        markers = self._endings()
         n_held = max((overlap(self._text, marker) for marker in markers), default=0)
-        if not markers:
-            return len(self._text)
-        return len(self._text[: len(self._text) - n_held].rstrip())
+        n_free = len(self._text) - n_held
+        if not markers or self._state == "call":
+            return n_free
+        return len(self._text[:n_free].rstrip())
 
     def _take(self, n: int) -> str:
         part, self._text = self._text[:n], self._text[n:]
@@ -111,34 +173,20 @@ class Splitter:
             return
         self._after_marker = False
         thinking = self._state == "thinking"
+        self._bare = self._bare and thinking
         deltas.append(ChatDelta(thinking=part) if thinking else ChatDelta(content=part))
 
-    def _emit_call(self, body: str, ending: str, deltas: list[ChatDelta]) -> None:
-        call = parse_call(body)
-        self._after_marker = call is not None
-        if call is None:
-            deltas.append(ChatDelta(content=self._gap + CALL + body + ending))
+    def _open_call(self, opening: str) -> None:
+        self._state, self._opening = "call", opening
+        names = () if opening or self._calling else self._names
+        self._reader = CallReader(self.n_calls, names)
+
+    def _end_call(self, ending: str, deltas: list[ChatDelta]) -> None:
+        rest = self._reader.finish()
+        self.n_calls += self._reader.n_calls
+        self._after_marker = rest is not None
+        if rest is None:
+            text = self._gap + self._opening + self._reader.text + ending
+            deltas.append(ChatDelta(content=text))
         else:
-            self.n_calls += 1
-            deltas.append(ChatDelta(tool_call=call))
-
-
-def parse_call(text: str) -> ToolCall | None:
-    """
-    Return the tool call that `text` is, or None.
-
-    >>> parse_call('{"name": "current_time", "arguments": {}}').name
-    'current_time'
-    >>> parse_call('{"name": "current_time"') is None
-    True
-    """
-    try:
-        call = json.loads(text)
-        name, arguments = call["name"], call["arguments"]
-        if isinstance(arguments, str):
-            arguments = json.loads(arguments)
-    except (ValueError, KeyError, TypeError):
-        return None
-    if not (isinstance(name, str) and name and isinstance(arguments, dict)):
-        return None
-    return ToolCall(id=f"call_{uuid4().hex}", name=name, arguments=arguments)
+            deltas += rest

@@ -111,6 +111,9 @@ def _tell_delta(context: ChatContext, delta: ChatDelta) -> None:
         context.tell(
             EventType.tool_call, tool_call=delta.tool_call.model_dump(mode="json"), **about
         )
+    elif delta.tool_call_delta is not None:
+        piece = delta.tool_call_delta.model_dump(mode="json")
+        context.tell(EventType.tool_call_delta, tool_call_delta=piece, **about)
     elif delta.content or delta.logprobs:
         context.tell(EventType.content, text=delta.content, **about)
 

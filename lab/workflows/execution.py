@@ -22,7 +22,12 @@ from lab.workflows.composer import Graph
 from lab.workflows.context import ChatContext, Told
 
 # Kept elsewhere: the answer in its message, the receipt with its run.
-NOT_STORED = {EventType.content, EventType.thinking, EventType.receipt}
+NOT_STORED = {
+    EventType.content,
+    EventType.thinking,
+    EventType.tool_call_delta,
+    EventType.receipt,
+}
 
 log = structlog.get_logger(__name__)
 

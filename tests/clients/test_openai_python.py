@@ -303,3 +303,25 @@ async def test_json_in_circles_is_never_taken_for_whole(client: AsyncOpenAI) -> 
 
     assert answer.choices[0].finish_reason == "content_filter"
     assert answer.choices[0].model_dump()["guard"] == "json_loop"
+
+
+async def test_a_call_is_streamed_while_it_is_written(client: AsyncOpenAI) -> None:
+    book: ChatCompletionFunctionToolParam = {
+        "type": "function",
+        "function": {"name": "book", "parameters": Visit.model_json_schema()},
+    }
+    asked: dict[str, Any] = {**QUESTION, "max_tokens": 300, "temperature": 1}
+    asked |= {"tools": [book], "tool_choice": "required"}
+    whole = await client.chat.completions.create(**asked)
+    stream = await client.chat.completions.create(**asked, stream=True)
+    chunks = [chunk async for chunk in stream]
+
+    pieces = [c for chunk in chunks for c in chunk.choices[0].delta.tool_calls or []]
+    heads = [piece for piece in pieces if piece.id]
+    assert len(pieces) > 3
+    assert [piece.function.name for piece in heads if piece.function] == ["book"]
+    written = "".join(p.function.arguments or "" for p in pieces if p.function)
+    [call] = whole.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert json.loads(written) == json.loads(call.function.arguments)
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import socket
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
+import PIL.Image
 import pytest
 
 from lab.errors import (
@@ -29,6 +32,7 @@ from lab.schemas.chat_result import ChatResult
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.message_image import MessageImage
 from lab.schemas.remotes_config import RemotesConfig
 from lab.schemas.role import Role
 from lab.schemas.tool import Tool
@@ -603,6 +607,36 @@ async def test_tokens_are_counted_by_the_tokenizer_of_the_settings(
 
     assert n_text < before
     assert after >= 30  # what the template adds was learnt
+
+
+async def test_pictures_are_sent_and_counted(peer: Peer, llama_folder: Path) -> None:
+    peer.answers[CHAT] = [said("A dog.", n_prompt=330)]
+    picture = BytesIO()
+    PIL.Image.new("RGB", (8, 8), "red").save(picture, "PNG")
+    image = MessageImage(data=b64encode(picture.getvalue()).decode())
+    asked = [ChatMessage(role=Role.user, content="What is it?", images=[image])]
+
+    async with chat_at(peer.url, tokenizer=str(llama_folder)) as chat:
+        before = chat.count_tokens(asked)
+        await run_pipeline(chat, asked, GenerationParameters())
+        after = chat.count_tokens(asked)
+
+    shown, text = peer.requests[0].body["messages"][0]["content"]
+    assert shown["image_url"]["url"] == f"data:image/png;base64,{image.data}"
+    assert text == {"type": "text", "text": "What is it?"}
+    assert before > 2048
+    assert 330 <= after < 400
+
+
+@pytest.mark.parametrize("data", ["no base64!", b64encode(b"no picture").decode()])
+async def test_what_is_no_picture_is_refused(peer: Peer, data: str) -> None:
+    asked = [ChatMessage(role=Role.user, content="?", images=[MessageImage(data=data)])]
+
+    async with chat_at(peer.url) as chat:
+        with pytest.raises(InputError, match="`images`"):
+            await run_pipeline(chat, asked, GenerationParameters())
+
+    assert not peer.requests
 
 
 async def test_a_tokenizer_that_is_none_is_told(peer: Peer, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from lab.pipelines.split import Splitter, parse_call
+from lab.pipelines.calls import parse_calls
+from lab.pipelines.split import Splitter
 from lab.pipelines.text import Detokeniser, StopMatcher
 from lab.schemas.chat_delta import ChatDelta
 
@@ -172,11 +173,11 @@ def test_a_model_whose_template_knows_no_markers_keeps_them_as_text() -> None:
 
 
 def test_reasoning_that_the_prompt_opened_is_thinking() -> None:
-    deltas = split(["Hm", "m.</thi", "nk>\nYes."], Splitter(thinking=True))
+    deltas = split(["Hm", "m.</thi", "nk>\nYes."], Splitter(thinking="<think>"))
 
     assert (thinking(deltas), content(deltas)) == ("Hmm.", "Yes.")
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "3", '{"name": "", "arguments": {}}'])
 def test_what_is_no_call_parses_to_none(text: str) -> None:
-    assert parse_call(text) is None
+    assert parse_calls(text) is None

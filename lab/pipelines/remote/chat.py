@@ -12,7 +12,7 @@ from lab.pipelines.remote.counting import Counter
 from lab.pipelines.remote.dialects import DIALECTS
 from lab.pipelines.remote.messages import wire_message, wire_tools
 from lab.pipelines.remote.several import several
-from lab.pipelines.split import Splitter
+from lab.pipelines.split import CALLING, THINK, Splitter
 from lab.pipelines.tally import Tally
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
@@ -100,7 +100,7 @@ class RemoteChat:
         answer = Answer(
             parameters.top_logprobs,
             parameters.stop if self._dialect.stops_here else (),
-            Splitter() if self._dialect.splits_here else None,
+            _splitter(tools) if self._dialect.splits_here else None,
         )
         started, first = time.perf_counter(), None
         self.active += 1
@@ -213,3 +213,9 @@ class RemoteChat:
             prompt_tokens_details=details,
             estimated=counts is None,
         )
+
+
+def _splitter(tools: Sequence[Tool]) -> Splitter:
+    """Return what tells reasoning, calls and content apart; calls only where tools were given."""
+    markers = (THINK, *CALLING) if tools else (THINK,)
+    return Splitter(markers, names=[tool.name for tool in tools])

@@ -1,10 +1,11 @@
 """
 How many tokens a prompt has that another server will read.
 
-With a tokenizer the texts are counted exactly, and what the chat template adds to them is bounded
-by what the answers' usage showed. Without one, tokens are estimated from bytes: at first half a
-token for each, about twice what languages take, and then as many as the most of the last answers
-took, and a tenth more. Both err on the high side: a window is left a little emptier, not overrun.
+With a tokenizer the texts are counted exactly, and what pictures and the chat template add to them
+is bounded by what the answers' usage showed. Without one, tokens are estimated from bytes: at first
+half a token for each, about twice what languages take, and then as many as the most of the last
+answers took, and a tenth more. Both err on the high side: a window is left a little emptier, not
+overrun.
 """
 
 from collections import deque
@@ -38,10 +39,34 @@ TEMPLATE_TOKENS: Final = 8
 TOOLS_TOKENS: Final = 256
 """What a chat template says of tools besides naming them, until an answer said more."""
 
-PICTURE_TOKENS: Final = 1500
-"""What a picture is counted as: few models give one more."""
+PICTURE_TOKENS: Final = 2048
+"""What a picture takes until an answer said more."""
 
 KEPT_TEXTS: Final = 4096
+
+
+class Allowance:
+    """
+    The most tokens that something took of late.
+
+    Parameters
+    ----------
+    first : int
+        What it is held to take until it was seen.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._seen: deque[int] = deque(maxlen=KEPT)
+
+    @property
+    def most(self) -> int:
+        """Tokens to reckon with."""
+        return max(self._seen, default=self._first)
+
+    def saw(self, n_tokens: float) -> None:
+        """Take what it took now."""
+        self._seen.append(max(ceil(n_tokens), 0))
 
 
 class Counter(Protocol):
@@ -80,32 +105,38 @@ class Exact:
             return len(tokenizer.encode(text, add_special_tokens=False))
 
         self.text: Callable[[str], int] = lru_cache(KEPT_TEXTS)(count)
-        self._for_each: deque[int] = deque(maxlen=KEPT)
-        self._for_tools: deque[int] = deque(maxlen=KEPT)
+        self._for_each = Allowance(TEMPLATE_TOKENS)
+        self._for_tools = Allowance(TOOLS_TOKENS)
+        self._for_picture = Allowance(PICTURE_TOKENS)
 
     def prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
-        """Return the tokens of the texts, and the most that a template added to such a prompt."""
-        n_tokens = self._without_tools(messages, tools)
-        return n_tokens + max(self._for_tools, default=TOOLS_TOKENS) if tools else n_tokens
+        """Return the tokens of the texts, and the most that others took beside such."""
+        pictures = self._for_picture.most * _n_pictures(messages)
+        return self._spoken(messages, tools) + pictures
 
     def learn(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], prompt_tokens: int
     ) -> None:
-        """Take what a template added: to each message, and of tools once."""
-        if tools:
-            added = prompt_tokens - self._without_tools(messages, tools)
-            self._for_tools.append(max(added, 0))
+        """Take what was added: by each picture, else by the template for tools or each message."""
+        if n_pictures := _n_pictures(messages):
+            added = prompt_tokens - self._spoken(messages, tools)
+            self._for_picture.saw(added / n_pictures)
+        elif tools:
+            self._for_tools.saw(prompt_tokens - self._framed(messages, tools))
         else:
             added = prompt_tokens - self._texts(messages, tools)
-            self._for_each.append(max(ceil(added / _n_parts(messages)), 0))
+            self._for_each.saw(added / _n_parts(messages))
 
-    def _without_tools(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
-        each = max(self._for_each, default=TEMPLATE_TOKENS)
-        return self._texts(messages, tools) + each * _n_parts(messages)
+    def _spoken(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
+        """Return the tokens of all but the pictures."""
+        framed = self._framed(messages, tools)
+        return framed + self._for_tools.most if tools else framed
+
+    def _framed(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
+        return self._texts(messages, tools) + self._for_each.most * _n_parts(messages)
 
     def _texts(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
-        texts = sum(map(self.text, texts_of(messages, tools)))
-        return texts + PICTURE_TOKENS * sum(len(message.images) for message in messages)
+        return sum(map(self.text, texts_of(messages, tools)))
 
 
 class Estimate:
@@ -113,6 +144,7 @@ class Estimate:
 
     def __init__(self) -> None:
         self._seen: deque[float] = deque(maxlen=KEPT)
+        self._for_picture = Allowance(PICTURE_TOKENS)
 
     @property
     def rate(self) -> float:
@@ -125,19 +157,25 @@ class Estimate:
 
     def prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of a prompt, rather too many than too few."""
-        texts = sum(map(self.text, texts_of(messages, tools)))
-        pictures = PICTURE_TOKENS * sum(len(message.images) for message in messages)
-        template = TEMPLATE_TOKENS * _n_parts(messages) + (TOOLS_TOKENS if tools else 0)
-        return texts + pictures + template
+        pictures = self._for_picture.most * _n_pictures(messages)
+        return self._spoken(messages, tools) + pictures
 
     def learn(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], prompt_tokens: int
     ) -> None:
-        """Take how many tokens a byte of a prompt took."""
+        """Take how many tokens a byte of a prompt took, or each of its pictures."""
+        if n_pictures := _n_pictures(messages):
+            added = prompt_tokens - self._spoken(messages, tools) / 2
+            self._for_picture.saw(added / n_pictures)
+            return
         n_bytes = sum(len(text.encode("utf-8", "replace")) for text in texts_of(messages, tools))
         if n_bytes >= LEAST_BYTES:
             # A token has at least a byte.
             self._seen.append(min(prompt_tokens / n_bytes, 1.0))
+
+    def _spoken(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
+        texts = sum(map(self.text, texts_of(messages, tools)))
+        return texts + TEMPLATE_TOKENS * _n_parts(messages) + (TOOLS_TOKENS if tools else 0)
 
 
 def counter_of(endpoint: RemoteEndpoint) -> Counter:
@@ -169,3 +207,7 @@ def counter_of(endpoint: RemoteEndpoint) -> Counter:
 def _n_parts(messages: Sequence[ChatMessage]) -> int:
     """Return how often a template frames something: each message, and the prompt."""
     return len(messages) + 1
+
+
+def _n_pictures(messages: Sequence[ChatMessage]) -> int:
+    return sum(len(message.images) for message in messages)

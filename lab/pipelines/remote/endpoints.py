@@ -114,8 +114,9 @@ class Endpoints:
         except LabError as error:
             self._names.listed.pop(endpoint.name, None)
             log.warning("a server lists no models", server=endpoint.name, error=str(error))
-        self._listed_at[endpoint.name] = time.monotonic()
-        self._looks.pop(endpoint.name, None)
+        finally:
+            self._listed_at[endpoint.name] = time.monotonic()
+            self._looks.pop(endpoint.name, None)
 
     async def _open(self, model: Model) -> RemoteChat:
         prefix, _, name = model.id.partition("/")
@@ -153,7 +154,10 @@ class Endpoints:
                 f"The server `{endpoint.name}` does not list its models; name them by `models` of "
                 "the endpoint in remotes.endpoints."
             )
-        cards = {card["id"]: card for card in data if isinstance(card, dict) and "id" in card}
+        named = [
+            card for card in data if isinstance(card, dict) and isinstance(card.get("id"), str)
+        ]
+        cards = {card["id"]: card for card in named}
         chats = {name: card for name, card in cards.items() if card.get("task") != Task.embedding}
         self._names.listed[endpoint.name] = sorted(chats)
         return chats

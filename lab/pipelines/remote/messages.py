@@ -2,9 +2,13 @@
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any, Final
 
+import filetype
+
+from lab.errors import InputError
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.message_image import MessageImage
 from lab.schemas.response_format import ResponseFormat
@@ -18,25 +22,27 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def wire_message(message: ChatMessage) -> dict[str, Any]:
-    """Return a message; what only calls tools has no content."""
+    """
+    Return a message; what only calls tools has no content, and pictures come before the text.
+
+    Raises
+    ------
+    InputError
+        If a picture is none.
+    """
     wire: dict[str, Any] = {"role": message.role.value, "content": message.content or ""}
-    if message.images:
-        pictures = [_picture(image) for image in message.images]
-        text = [{"type": "text", "text": message.content}] if message.content else []
-        wire["content"] = [*pictures, *text]
     if message.name and NAME.fullmatch(message.name) and message.role is not Role.tool:
         wire["name"] = message.name
+    if message.images:
+        pictures = [{"type": "image_url", "image_url": {"url": _url(i)}} for i in message.images]
+        text = [{"type": "text", "text": message.content}] if message.content else []
+        wire["content"] = [*pictures, *text]
     if message.tool_calls:
         wire["content"] = message.content or None
         wire["tool_calls"] = [_call(call) for call in message.tool_calls]
     if message.tool_call_id:
         wire["tool_call_id"] = message.tool_call_id
     return wire
-
-
-def _picture(image: MessageImage) -> dict[str, Any]:
-    """Return a picture as a data URI; servers look at the bytes for its kind."""
-    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image.data}"}}
 
 
 def wire_tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:
@@ -71,6 +77,20 @@ def texts_of(messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> lis
         for message in messages
     ]
     return [*said, *(json.dumps(tool) for tool in wire_tools(tools))]
+
+
+def _url(image: MessageImage) -> str:
+    """Return a picture as a data URI."""
+    try:
+        found = filetype.guess(b64decode(image.data, validate=True))
+    except ValueError:
+        found = None
+    if found is None or not found.mime.startswith("image/"):
+        raise InputError(
+            "`images`: a picture must be a PNG, JPEG or WebP file in base64, and one that came "
+            "is none."
+        )
+    return f"data:{found.mime};base64,{image.data}"
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
