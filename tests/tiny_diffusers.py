@@ -45,23 +45,30 @@ def save_tiny_stable_diffusion(folder: Path, seed: int = 0) -> Path:
         attention_head_dim=4,
         norm_num_groups=8,
     )
-    StableDiffusionPipeline(
-        vae=_vae(latent_channels=4),
-        text_encoder=_clip(),
-        tokenizer=_clip_tokenizer(),
-        unet=unet,
-        scheduler=DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-        ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
+    _stable_diffusion(unet, _vae(latent_channels=4)).save_pretrained(folder)
+    return folder
+
+
+def save_stable_diffusion(folder: Path, width: int, side: int, seed: int = 0) -> Path:
+    """Write a Stable Diffusion of the usual depth, and of a width, to a folder, and return it."""
+    torch.manual_seed(seed)
+    wide = [width, 2 * width, 3 * width, 3 * width]
+    unet = UNet2DConditionModel(
+        sample_size=side // 8,
+        cross_attention_dim=32,
+        attention_head_dim=8,
+        block_out_channels=wide,
+        layers_per_block=1,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=[width // 2, width, 2 * width, 2 * width],
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=side,
+    )
+    _stable_diffusion(unet, vae).save_pretrained(folder)
     return folder
 
 
@@ -102,6 +109,26 @@ def save_tiny_lora(stable_diffusion: Path, file: Path, seed: int = 1) -> Path:
         weight_name=file.name,
     )
     return file
+
+
+def _stable_diffusion(unet: UNet2DConditionModel, vae: AutoencoderKL) -> StableDiffusionPipeline:
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=_clip(),
+        tokenizer=_clip_tokenizer(),
+        unet=unet,
+        scheduler=DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def _vae(latent_channels: int, **options: float) -> AutoencoderKL:

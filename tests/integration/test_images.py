@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import openai
@@ -38,7 +39,7 @@ __all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 
-QUICK = {"size": "64x64", "steps": 3, "seed": 7}
+QUICK: dict[str, Any] = {"size": "64x64", "steps": 3, "seed": 7}
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +117,7 @@ async def test_a_picture_comes_step_by_step_and_is_kept_with_what_made_it(
         left = await lab.images.list()
 
     assert [(e.step, e.n_steps) for e in steps] == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert Image.open(BytesIO(picture.content)).size == (64, 64)
+    assert size_of(picture.content) == (64, 64)
     assert picture._repr_png_() == picture.content == again.content == kept.content
     assert else_.content != picture.content
     assert (kept.image.prompt, kept.image.model) == ("a red boat", "tiny-sd")
@@ -135,11 +136,11 @@ async def test_the_client_of_openai_makes_changes_and_streams_pictures(
             model="tiny-sd",
             prompt="a red boat",
             n=2,
-            size="64x64",  # type: ignore[call-overload]
+            size="64x64",
             response_format="b64_json",
             extra_body=extra,
         )
-        first, second = (b64decode(one.b64_json) for one in made.data)
+        first, second = (b64decode(one.b64_json or "") for one in made.data or [])
         edited = await client.images.edit(
             image=("boat.png", first),
             mask=("mask.png", png(64, 64, mode="L", color=255)),
@@ -149,7 +150,7 @@ async def test_the_client_of_openai_makes_changes_and_streams_pictures(
         stream = await client.images.generate(
             model="tiny-sd",
             prompt="a red boat",
-            size="64x64",  # type: ignore[call-overload]
+            size="64x64",
             stream=True,
             extra_body=extra,
         )
@@ -158,7 +159,7 @@ async def test_the_client_of_openai_makes_changes_and_streams_pictures(
         seeds = [image.parameters["seed"] for image in await lab.images.list()]
 
     assert first != second
-    assert Image.open(BytesIO(b64decode(edited.data[0].b64_json))).size == (64, 64)
+    assert [size_of(b64decode(one.b64_json or "")) for one in edited.data or []] == [(64, 64)]
     assert [event.type for event in events[:-1]] == ["progress"] * 3
     assert events[-1].type == "image_generation.completed"
     assert b64decode(events[-1].b64_json) == first
@@ -230,7 +231,7 @@ async def test_another_architecture_in_tiles(flux_api: Api, ann: str) -> None:
 async def test_one_at_a_time_and_who_leaves_stops_at_the_next_step(
     image_api: Api, ann: str, bob: str
 ) -> None:
-    long = {"size": "128x128", "steps": 150, "seed": 1}
+    long: dict[str, Any] = {"size": "128x128", "steps": 150, "seed": 1}
     async with connect(image_api.url, ann) as lab, connect(image_api.url, bob) as other:
         async with aclosing(lab.images.events("a red boat", **long)) as events:
             async for event in events:
@@ -283,7 +284,7 @@ async def test_pictures_are_in_exports_and_forgotten_with_their_user(
     ],
 )
 async def test_what_the_model_does_not_take_is_refused(
-    image_api: Api, ann: str, options: dict[str, object], message: str
+    image_api: Api, ann: str, options: dict[str, Any], message: str
 ) -> None:
     async with connect(image_api.url, ann) as lab:
         with pytest.raises(InputError, match=message):
@@ -302,7 +303,8 @@ async def test_what_is_no_picture_is_refused_and_nothing_is_kept(image_api: Api,
         b"%PDF-1.7 no picture": (MediaTypeError, "no picture that is taken here"),
         b"GIF89a" + bytes(100): (MediaTypeError, "no picture that is taken here"),
         boat[:-60]: (MediaTypeError, "damaged"),
-        png_of_size(10_000, 10_000): (DocumentTooLargeError, "10,000 × 10,000.*25,000,000"),
+        png_of_size(9_000, 9_000): (DocumentTooLargeError, "9,000 × 9,000"),
+        png_of_size(10_000, 10_000): (DocumentTooLargeError, "too many pixels.*and 25,000,000 are"),
         png_of_size(20_000, 20_000): (DocumentTooLargeError, "too many pixels"),
     }
     async with connect(image_api.url, ann) as lab, image_api.client(ann) as client:
@@ -322,14 +324,6 @@ async def test_what_is_no_picture_is_refused_and_nothing_is_kept(image_api: Api,
             data={"prompt": "a boat"},
             files=[("image[]", ("a.png", boat)), ("image[]", ("b.png", boat))],
         )
-        half = await client.post(
-            "/v1/images/edits",
-            content=b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\xed\xa0\x80\r\n'
-            b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
-            + boat
-            + b"\r\n--b--\r\n",
-            headers={"Content-Type": "multipart/form-data; boundary=b"},
-        )
         wrong = await client.post(
             "/v1/images/edits",
             data={"prompt": "a boat", "steps": "many"},
@@ -347,7 +341,6 @@ async def test_what_is_no_picture_is_refused_and_nothing_is_kept(image_api: Api,
     assert "`image`: no picture came" in missing.text
     assert "`image`: no picture came" in text.text
     assert "one picture is edited at a time" in two.text
-    assert half.status_code == 400
     assert "`steps`" in wrong.json()["error"]["message"]
     assert "`stepps`" in unknown.json()["error"]["message"]
     assert {one.status_code for one in (missing, text, two, wrong, unknown)} == {400}
@@ -373,7 +366,7 @@ async def test_a_picture_on_the_command_line(image_api: Api, ann: str, tmp_path:
 
     assert made[0] == 0
     assert "tiny-sd, seed 7, 64x64" in made[1]
-    assert Image.open(boat).size == (64, 64)
+    assert size_of(boat.read_bytes()) == (64, 64)
     assert over[0] == 1
     assert "exists" in over[1]
     assert edited[0] == 0
@@ -416,6 +409,11 @@ async def test_memory_is_back_after_the_model_left(image_api: Api, ann: str) -> 
     assert gone == []
     assert networks == []
     assert isinstance(again, Picture)
+
+
+def size_of(content: bytes) -> tuple[int, int]:
+    with Image.open(BytesIO(content)) as picture:
+        return picture.size
 
 
 async def command(api: Api, key: str, *arguments: str) -> tuple[int, str]:

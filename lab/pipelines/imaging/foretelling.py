@@ -12,12 +12,12 @@ from lab.errors import ModelLoadError, NoRoomError
 from lab.pipelines.devices import free_bytes, torch_device
 from lab.pipelines.imaging.calling import parameters, tile, traits_of
 from lab.pipelines.imaging.drawing import Traits
-from lab.pipelines.imaging.folder import check_weights, n_weights, open_folder
+from lab.pipelines.imaging.folder import Folder, check_weights, n_weights, open_folder
 from lab.pipelines.imaging.forms import ImageForm, ImageProspect, prospect
 from lab.pipelines.imaging.loras import named, weights_file
 from lab.pipelines.imaging.quiet import quietly
 from lab.pipelines.imaging.rehearsal import networks_of, rehearse, without_storage
-from lab.pipelines.loading import clear_errors
+from lab.pipelines.loading import clear_errors, first_line
 from lab.pipelines.need import MemoryNeed
 from lab.schemas.image_config import Dtype, ImageConfig, LowMemory
 from lab.schemas.model import Model
@@ -48,7 +48,7 @@ def foresee(model: Model, config: ImageConfig) -> Foresight:
     dtype = dtype_of(config.dtype, device)
     with clear_errors(model), quietly():
         folder = open_folder(model)
-        pipeline = without_storage(folder, dtype)
+        pipeline = _built(model, folder, dtype)
         _check_steps(model, pipeline)
         networks = networks_of(pipeline)
         for name, network in networks.items():
@@ -120,6 +120,17 @@ def weight_bytes(network: nn.Module) -> int:
 def _own_bytes(part: nn.Module) -> int:
     own = (*part.parameters(recurse=False), *part.buffers(recurse=False))
     return sum(tensor.nbytes for tensor in own)
+
+
+def _built(model: Model, folder: Folder, dtype: torch.dtype) -> Any:
+    """Return the pipeline without storage, or raise for files that contradict each other."""
+    try:
+        return without_storage(folder, dtype)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelLoadError(
+            f"`{model.id}` could not be loaded: the parts of {folder.path} are none of a "
+            f"{folder.pipeline.__name__} ({first_line(error)}); restore the folder."
+        ) from error
 
 
 def _activations(pipeline: Any, side: int, dtype: torch.dtype) -> tuple[tuple[int, int], str]:
