@@ -11,13 +11,10 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from transformers import PreTrainedTokenizerBase
 
 from lab.errors import InputError
-from lab.pipelines.json_schema import MOST_CHARACTERS, check_ends, check_schema, refused
+from lab.pipelines.json_schema import MOST_CHARACTERS, MOST_SHOWN, check_ends, check_schema, refused
 
 KEPT_GRAMMARS = 64
 """Compiled schemas of this many recent requests are kept."""
-
-MOST_SHOWN = 200
-"""Characters of the library's reason."""
 
 SPACE = r"[ \t\n\r]{0,30}"
 """White space between two parts: some, as writers indent, never without end."""
@@ -73,15 +70,12 @@ class Grammars:
         grammar = LLMatcher.grammar_from_json_schema(
             text, overrides={"whitespace_pattern": SPACE, "json_allowed_escapes": escapes}
         )
-        is_wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar, tokenizer)
-        if is_wrong or messages:
-            raise refused(_short(messages[0]))
-        check_ends(schema)
         limits = LLParserLimits(verbose_errors=False)
         matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
+        _check(matcher)
+        check_ends(schema)
         matcher.compute_bitmask()
-        if matcher.is_error():
-            raise refused(_short(matcher.get_error()))
+        _check(matcher)
         matcher.reset()
         return matcher
 
@@ -96,6 +90,13 @@ class Grammars:
             raise InputError(
                 "This model's answers cannot be held to a format: its tokenizer has no fast form."
             ) from error
+
+
+def _check(matcher: LLMatcher) -> None:
+    """Raise `InputError` for what the library cannot enforce."""
+    problems = [matcher.get_error()] if matcher.is_error() else matcher.get_grammar_warnings()
+    if problems:
+        raise refused(_short(problems[0]))
 
 
 def _short(message: str) -> str:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jsonschema import Draft202012Validator, FormatChecker, SchemaError
+
 from lab.errors import InputError
 
 Schema = Mapping[str, Any] | bool
@@ -66,6 +68,8 @@ GUIDANCE = "x-guidance"
 
 MOST_CHARACTERS = 100_000
 MOST_LEVELS = 64
+MOST_SHOWN = 200
+"""Characters of a reason that is not the lab's own."""
 
 CONTROL = re.compile(r"[\x00-\x07\x0b\x0e-\x1f\x7f]")
 """Characters that JSON writes only by their number."""
@@ -84,6 +88,7 @@ def check_schema(schema: Any) -> bool:
     if not isinstance(schema, dict | bool):
         raise refused("it must be an object", f"got {type(schema).__name__}")
     nodes = list(_nodes(schema))
+    _check_shape(schema)
     for place, node in nodes:
         _check_keywords(place, node)
         _check_keys(place, node)
@@ -102,6 +107,15 @@ def check_ends(schema: Schema) -> None:
 def refused(why: str, details: str = "") -> InputError:
     """Return the error for a schema."""
     return InputError(f"No answer can be held to this schema: {why}{details and f' ({details})'}.")
+
+
+def _check_shape(schema: Schema) -> None:
+    """Refuse what is no JSON Schema at all, such as a `type` that is a number."""
+    try:
+        Draft202012Validator.check_schema(schema, format_checker=FormatChecker([]))
+    except SchemaError as error:
+        place = "/".join(["#", *map(str, error.absolute_path)])
+        raise refused(f"at {place}, {error.message[:MOST_SHOWN]}") from None
 
 
 def _nodes(schema: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -147,7 +161,7 @@ def _check_keys(place: str, node: Mapping[str, Any]) -> None:
     """Refuse a least number of keys where free names could be written twice, and count once."""
     least, required = node.get("minProperties", 0), node.get("required", [])
     if not (isinstance(least, int) and isinstance(required, list)):
-        return  # which the library refuses by its type
+        return
     names_are_free = node.get("additionalProperties") is not False or "patternProperties" in node
     if names_are_free and least - len(set(map(str, required))) > 1:
         raise refused(

@@ -1,6 +1,7 @@
 """Answers that are held to a form, from a model that writes at random."""
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
@@ -11,10 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
+from transformers import AutoTokenizer
 
 from lab.errors import InputError
 from lab.pipelines import run_pipeline
 from lab.pipelines.chat import TransformersChat
+from lab.pipelines.grammar import Grammars
+from lab.pipelines.json_schema import ENFORCED
 from lab.pipelines.load import load_chat
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_message import ChatMessage
@@ -25,6 +29,7 @@ from lab.schemas.model import Model
 from lab.schemas.role import Role
 from lab.schemas.task import Task
 from lab.schemas.tool import Tool
+from lab.training.evaluate import MODEL_FOLDER
 from tests.tiny_llama import save_tiny_llama
 
 SCHEMAS = int(os.environ.get("LAB_TEST_SCHEMAS", "100"))
@@ -51,6 +56,10 @@ NESTED = {
     },
     "$ref": "#/$defs/node",
 }
+
+
+TOKENIZER = AutoTokenizer.from_pretrained(MODEL_FOLDER)
+GRAMMARS = Grammars(TOKENIZER, len(TOKENIZER), frozenset([2]))
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +249,8 @@ async def test_a_request_that_contradicts_itself_is_refused(
             {"oneOf": [{"type": "integer"}, {"type": "number"}]},
             "oneOf constraints are not supported",
         ),
-        ({"type": "strin"}, "Invalid type: strin"),
+        ({"type": "strin"}, "at #/type, 'strin' is not valid"),
+        ({"items": {"required": "a"}}, "at #/items/required, 'a' is not of type 'array'"),
         ({"type": "string", "format": "colour"}, "Unknown format: colour"),
         ({"type": "string", "pattern": "("}, "regex parse error"),
         ({"type": "string", "pattern": '^"'}, "asks for what JSON escapes"),
@@ -369,6 +379,29 @@ def schemas() -> st.SearchStrategy[Any]:
         ),
         max_leaves=6,
     )
+
+
+def anything() -> st.SearchStrategy[Any]:
+    """Return what may be sent for a schema by somebody who does not know what one is."""
+    keywords = st.sampled_from(sorted(ENFORCED))
+    words = st.sampled_from(["object", "array", "string", "#", "#/properties/a", "é" * 70])
+    values = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=4), words)
+    return st.recursive(
+        values,
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.dictionaries(st.one_of(keywords, st.text(max_size=3)), inner, max_size=4),
+            st.dictionaries(keywords, inner, max_size=4),
+        ),
+        max_leaves=12,
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(anything())
+def test_anything_is_compiled_or_refused(schema: Any) -> None:
+    with contextlib.suppress(InputError):
+        GRAMMARS.matcher(schema)
 
 
 def test_random_answers_to_random_schemas_validate(folder: Path) -> None:
