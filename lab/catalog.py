@@ -1,6 +1,7 @@
 """The models of the lab as they come and go: checked, kept in the database, and known at once."""
 
 import asyncio
+import os
 from pathlib import Path
 
 from lab.db import Database
@@ -124,7 +125,8 @@ def _asked(request: ModelRequest) -> Model:
     """Return the model that a request describes; folders are those of the lab's machine."""
     folder = Path(request.source)
     name = request.name or (folder.name if folder.is_absolute() else request.source)
-    if folder.is_absolute() and not folder.is_dir():
+    # Unlike `Path.is_dir`, no error for a name that is too long or not to be looked at.
+    if folder.is_absolute() and not os.path.isdir(folder):
         raise InputError(
             f"{folder} is no folder on the lab's machine, or may not be read; give the folder of a "
             "model, or a Hugging Face id."

@@ -1,6 +1,7 @@
 """`lab models pull|merge-lora|quantize`: the files of models on this machine."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -108,10 +109,17 @@ def quantize(
     _written(out)
 
 
+def local_folder(text: str) -> Path | None:
+    """Return the folder of this machine that a text names, or None where it names none."""
+    folder = os.path.expanduser(text)
+    # Unlike `Path.is_dir`, no error for a text that can be no name.
+    return Path(folder).resolve() if os.path.isdir(folder) else None
+
+
 def _model(name: str) -> Model:
     """Return the model of a folder, or one of the lab's by its name."""
-    if (folder := Path(name).expanduser()).is_dir():
-        return Model(id=folder.resolve().name, task=Task.chat, source=str(folder.resolve()))
+    if (folder := local_folder(name)) is not None:
+        return Model(id=folder.name, task=Task.chat, source=str(folder))
     # Whatever it does: what it is made into shall chat.
     return model_of(asyncio.run(_card(name))).model_copy(update={"task": Task.chat})
 

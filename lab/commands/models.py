@@ -2,14 +2,13 @@
 
 import asyncio
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lab.commands import model_files
 from lab.commands.client import open_client, open_running_client
-from lab.commands.model_files import model_of
+from lab.commands.model_files import local_folder, model_of
 from lab.commands.printing import notes, one_line, print_json, print_table
 from lab.config import load_settings
 from lab.errors import InputError, UnknownModelError
@@ -143,8 +142,8 @@ def add(
 
     Examples: `lab models add Qwen/Qwen3-0.6B` · `lab models add ./my-model --name mine`
     """
-    folder = Path(source).expanduser()
-    given = str(folder.resolve()) if folder.is_dir() else source
+    folder = local_folder(source)
+    given = source if folder is None else str(folder)
     asked = {"name": name, "revision": revision, "task": task, "description": description}
     card = asyncio.run(_add(given, {key: value for key, value in asked.items() if value}))
     notes.print(f"`{card.id}` is a model of the lab.", _next_step(card), soft_wrap=True)
@@ -250,7 +249,7 @@ def share(
 
 async def _added(name: str) -> Model | None:
     """Return a model that was added to the lab that runs, if one runs and has it."""
-    if Path(name).expanduser().is_dir():
+    if local_folder(name) is not None:
         return None
     async with open_running_client() as lab:
         try:

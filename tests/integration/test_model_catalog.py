@@ -227,6 +227,10 @@ async def test_a_model_that_the_lab_cannot_run_is_refused_and_nothing_is_kept(
 async def test_what_is_no_folder_and_no_sentence_model_is_refused(lab: Lab, tiny: Path) -> None:
     with pytest.raises(InputError, match="is no folder on the lab's machine"):
         await lab.catalog.add("/nowhere/at-all")
+    with pytest.raises(InputError, match="is no folder on the lab's machine"):
+        await lab.catalog.add("/" + "long" * 200)
+    with pytest.raises(InputError, match="no Hugging Face id"):
+        await lab.catalog.add("../" * 50, name="x")
     with pytest.raises(InputError, match="no model of sentence-transformers"):
         await lab.catalog.add(str(tiny), task=Task.embedding)
     with pytest.raises(InputError, match="no causal language model"):

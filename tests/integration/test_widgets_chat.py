@@ -216,3 +216,19 @@ async def test_what_was_refused_and_is_tried_again_stands_there_once(lab: Lab, p
     assert "the window holds 1024" in page.chat.problem["text"]
     assert page.roles() == ["user"]
     assert len(await said(lab, page.chat.conversation)) == 1
+
+
+async def test_a_page_begins_with_the_users_primary_profile_and_offers_their_own(lab: Lab) -> None:
+    await lab.profiles.add("brief", "lab-tiny", parameters={"max_new_tokens": 2})
+    await lab.use("brief")
+    page = Page(ChatDashboard(lab))
+
+    page.does("look", conversation="")
+    await page.until(lambda: page.chat.ready)
+    page.does("send", text="Hello.")
+    await page.until(lambda: len(page.chat.messages) == 2)
+
+    assert page.chat.profile == "brief"
+    assert [p["id"] for p in page.chat.profiles] == ["default", "lab-tiny", "brief"]
+    (used,) = await lab.usage()
+    assert used.completion_tokens == 2

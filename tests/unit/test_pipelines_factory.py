@@ -8,11 +8,14 @@ import pytest
 
 from lab.errors import InputError, ModelLoadError, UnknownModelError
 from lab.pipelines import PipelineFactory, pipeline_factory, run_pipeline
+from lab.pipelines.catalog import Catalog
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.model import Model
 from lab.schemas.role import Role
+from lab.schemas.task import Task
 
 
 @pytest.fixture
@@ -106,6 +109,25 @@ async def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=r"no config\.json"):
         async with pipeline_factory(chat, EmbeddingConfig()).chat(tmp_path.name):
             pass
+
+
+@pytest.mark.parametrize(("set_", "known"), [(None, "abc"), ("v1", "v1")])
+def test_a_pin_holds_for_a_model_of_the_settings_unless_they_pin_it(
+    set_: str | None, known: str
+) -> None:
+    catalog = Catalog(
+        ChatConfig(model="acme/tiny", revision=set_), EmbeddingConfig(model="acme/encoder")
+    )
+    pins = (("acme/tiny", Task.chat), ("acme/encoder", Task.embedding))
+
+    for name, task in pins:
+        catalog.add(Model(id=name, task=task, source=name, revision="abc"))
+
+    assert catalog.chat.revision == known
+    # Memories are of one embedding model, whose revision is a setting.
+    assert catalog.embedding.revision is None
+    # Another model of that name is not taken for the one of the settings.
+    assert catalog.add(Model(id="acme/tiny", task=Task.chat, source="x")).source == "acme/tiny"
 
 
 def test_importing_pipelines_imports_no_torch() -> None:
