@@ -115,8 +115,19 @@ class EmbeddingPipeline(Protocol):
         """Name and digest of the model's files: vectors of one signature are comparable."""
         ...
 
-    async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
-        """Return unit vectors of shape (N, 768), in the order of `texts`."""
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: EmbeddingKind = "document",
+        dimensions: int | None = None,
+    ) -> FloatArray:
+        """
+        Return unit vectors of shape (N, 768), in the order of `texts`.
+
+        With `dimensions` no more numbers than those are not 0; raises `InputError` where the model
+        was not trained for it.
+        """
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> int:

@@ -21,6 +21,14 @@ export type Quantization = "none" | "int8" | "nf4" | "auto";
  */
 export type Role = "system" | "user" | "assistant" | "tool";
 /**
+ * What computes: `onnx` runs models of BERT's family on a CPU, `torch` any; `auto` = onnx where it can.
+ */
+export type EmbeddingEngine = "auto" | "torch" | "onnx";
+/**
+ * `int8` computes in 8 bits (onnx only): twice as fast, vectors that are not compared with those of `none`.
+ */
+export type EmbeddingQuantization = "none" | "int8";
+/**
  * How a summary is written.
  */
 export type SummaryStyle = "key_points" | "summary" | "brief" | "master";
@@ -32,6 +40,10 @@ export type DecisionKind = "loaded" | "evicted" | "unloaded" | "waiting" | "refu
  * How a vector is written.
  */
 export type EncodingFormat = "float" | "base64";
+/**
+ * Whether the texts are questions or what is to be found: some models want another prefix for each.
+ */
+export type InputType = "query" | "document";
 /**
  * Where a run stands.
  */
@@ -1021,6 +1033,24 @@ export interface EmbeddingConfig {
    * Texts embedded together.
    */
   batch_size?: number;
+  engine?: EmbeddingEngine;
+  quantization?: EmbeddingQuantization;
+  /**
+   * What stands before a question when it is embedded; unset = what the model's own config says.
+   */
+  query_prefix?: string | null;
+  /**
+   * What stands before a text that is stored when it is embedded; unset = what the model's own config says.
+   */
+  document_prefix?: string | null;
+  /**
+   * Numbers of a vector, for models that were trained to have theirs cut; unset = the model's own.
+   */
+  dimensions?: number | null;
+  /**
+   * The model was trained to have its vectors cut, though its config does not say so.
+   */
+  matryoshka?: boolean;
 }
 /**
  * How models share the memory of their devices.
@@ -1651,13 +1681,14 @@ export interface EmbeddingsRequest {
    */
   encoding_format?: EncodingFormat | null;
   /**
-   * Length of the vectors; only the model's own.
+   * Length of the vectors; other than the model's own where it was trained for that.
    */
   dimensions?: number | null;
   /**
    * Accepted for OpenAI's clients; has no effect here.
    */
   user?: string | null;
+  input_type?: InputType;
 }
 /**
  * What went wrong, in OpenAI's shape.

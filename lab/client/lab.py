@@ -19,7 +19,7 @@ from lab.client.memories import Memories
 from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
-from lab.protocols import FloatArray
+from lab.protocols import EmbeddingKind, FloatArray
 from lab.schemas.caller import Caller
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
@@ -200,10 +200,27 @@ class Lab:
         """Return what `model` may name; the first is the lab's default."""
         return (await self._http.fetch("GET", "/v1/models", ModelList)).data
 
-    async def embed(self, texts: str | Sequence[str]) -> FloatArray:
-        """Return unit vectors of shape (N, D), in the order of `texts`; D is the model's own."""
+    async def embed(
+        self,
+        texts: str | Sequence[str],
+        *,
+        kind: EmbeddingKind = "document",
+        dimensions: int | None = None,
+    ) -> FloatArray:
+        """
+        Return unit vectors of shape (N, D), in the order of `texts`.
+
+        Parameters
+        ----------
+        texts : str or sequence of str
+            What to embed.
+        kind : {"query", "document"}
+            A question, or what is to be found by one: some models want another prefix for each.
+        dimensions : int, optional
+            D, of a model that was trained to have its vectors cut; by default the model's own.
+        """
         given = [texts] if isinstance(texts, str) else list(texts)
-        request = checked(EmbeddingsRequest, input=given)
+        request = checked(EmbeddingsRequest, input=given, input_type=kind, dimensions=dimensions)
         found = await self._http.fetch("POST", "/v1/embeddings", EmbeddingList, request)
         return np.array([row.embedding for row in found.data], np.float32)
 

@@ -259,7 +259,7 @@ class PipelineFactory:
         def load(form: Quantization, growth: Growth) -> "SentenceEmbedding":
             from lab.pipelines.load import load_embedding  # noqa: PLC0415 - imports torch
 
-            return load_embedding(model, self._embedding_config)
+            return load_embedding(model, self._embedding_config, self._chat_config.threads)
 
         return Loader(foretell, load)
 

@@ -26,6 +26,8 @@ def load_chat(
     return TransformersChat(model, network, tokenizer, config=config, tally=tally, room=room)
 
 
-def load_embedding(model: Model, config: EmbeddingConfig) -> SentenceEmbedding:
+def load_embedding(
+    model: Model, config: EmbeddingConfig, threads: int | None = None
+) -> SentenceEmbedding:
     """Load an embedding model; blocks, and raises `ModelLoadError` when it cannot be had."""
-    return SentenceEmbedding.load(model, config)
+    return SentenceEmbedding.load(model, config, threads)
