@@ -4,8 +4,8 @@ How fast texts are embedded: `python -m benchmarks.embedding`.
 MiniLM over turns of about 37 tokens, and over texts of mixed lengths, 8 to 250 tokens in any order:
 by the lab's pipeline with each of its engines, and by sentence-transformers as its documentation
 shows it (`encode`, which sorts by length too). All on one core with one thread and in turn, so that
-what else the machine does meets all alike; the median of some rounds counts. Beside the speed stands
-how near the vectors are to those of sentence-transformers.
+what else the machine does meets all alike; the median of some rounds counts. Beside the speed
+stands how near the vectors are to those of sentence-transformers.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from sentence_transformers import SentenceTransformer
 
 from benchmarks.report import Row, report
 from benchmarks.serve import CORES
+from benchmarks.store import ENGLISH
 from lab.pipelines.catalog import Catalog, minilm_folder
 from lab.pipelines.embedding import SentenceEmbedding
 from lab.pipelines.load import load_embedding
@@ -37,51 +38,11 @@ ENGINES = {
     "onnx in int8": {"engine": "onnx", "quantization": "int8"},
     "torch": {"engine": "torch"},
 }
-WORDS = [
-    "we",
-    "went",
-    "to",
-    "the",
-    "market",
-    "on",
-    "Sunday",
-    "and",
-    "my",
-    "sister",
-    "bought",
-    "fresh",
-    "bread",
-    "while",
-    "it",
-    "rained",
-    "all",
-    "day",
-    "so",
-    "I",
-    "stayed",
-    "in",
-    "the",
-    "old",
-    "house",
-    "near",
-    "the",
-    "river",
-    "with",
-    "her",
-    "dog",
-    "who",
-    "likes",
-    "to",
-    "sleep",
-    "under",
-    "the",
-    "table",
-]
 
 
 def texts(lengths: Sequence[int], chance: random.Random) -> list[str]:
     """Return texts of so many words, each of which is a token."""
-    return [" ".join(chance.choices(WORDS, k=length)) for length in lengths]
+    return [" ".join(chance.choices(ENGLISH.split(), k=length)) for length in lengths]
 
 
 def pipeline(settings: dict[str, str]) -> SentenceEmbedding:

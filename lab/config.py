@@ -27,7 +27,7 @@ CONFIG_FILE = "lab.toml"
 WIRING = frozenset({"LAB_CONFIG_FILE", "LAB_API_URL", "LAB_API_KEY", "LAB_UPDATE_SCREENSHOTS"})
 
 FOLDERS = frozenset({"data.folder", "data.notebooks_folder"})
-MODELS = frozenset({"chat.model", "embedding.model"})
+MODELS = frozenset({"chat.model", "embedding.model", "rerank.model"})
 """A folder, or a name that no folder needs to have."""
 
 Values = Mapping[str, Mapping[str, Any]]

@@ -139,6 +139,19 @@ class EmbeddingPipeline(Protocol):
         ...
 
 
+class RerankPipeline(Protocol):
+    """A model that says how well documents answer a question."""
+
+    @property
+    def model(self) -> Model:
+        """The model, with the tokens that it reads at once."""
+        ...
+
+    async def score(self, query: str, documents: Sequence[str]) -> tuple[FloatArray, int]:
+        """Return (N,) scores from 0 to 1 in the order of `documents`, and the tokens read."""
+        ...
+
+
 class Pipelines(Protocol):
     """Where workflows get pipelines; each context is a lease on a loaded model."""
 

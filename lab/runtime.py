@@ -430,6 +430,7 @@ async def open_runtime(
             config.chat,
             config.embedding,
             config.residency,
+            rerank=config.rerank,
             on_import=on_import,
             learned_file=settings.data_folder / LEARNED_FILE,
         )

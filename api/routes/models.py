@@ -43,12 +43,12 @@ def _cards(runtime: Runtime, since: int) -> list[ModelCard]:
         _card(profile.id, models[profile.model], profile.description, since)
         for profile in runtime.pipelines.profiles()
     ]
-    embedders = [
+    others = [
         _card(model.id, model, model.description, since)
         for model in models.values()
-        if model.task is Task.embedding
+        if model.task is not Task.chat
     ]
-    return chats + embedders
+    return chats + others
 
 
 def _card(id_: str, model: Model, description: str, since: int) -> ModelCard:

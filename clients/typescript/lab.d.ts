@@ -29,6 +29,10 @@ export type EmbeddingEngine = "auto" | "torch" | "onnx";
  */
 export type EmbeddingQuantization = "none" | "int8";
 /**
+ * `cross_encoder` reads one score, `yes_no` how much likelier a language model says yes; `auto` = what its config and name say.
+ */
+export type RerankMethod = "auto" | "cross_encoder" | "yes_no";
+/**
  * How a summary is written.
  */
 export type SummaryStyle = "key_points" | "summary" | "brief" | "master";
@@ -83,7 +87,7 @@ export type SaidMessage = ChatMessage & {
 /**
  * What a model can do.
  */
-export type Task = "chat" | "embedding";
+export type Task = "chat" | "embedding" | "rerank";
 /**
  * Where a piece of the window comes from.
  */
@@ -912,6 +916,7 @@ export interface Config {
   cache: CacheConfig;
   chat: ChatConfig;
   embedding: EmbeddingConfig;
+  rerank: RerankConfig;
   residency: ResidencyConfig;
   hub: HubConfig;
   evaluation: EvaluationConfig;
@@ -1051,6 +1056,32 @@ export interface EmbeddingConfig {
    * The model was trained to have its vectors cut, though its config does not say so.
    */
   matryoshka?: boolean;
+}
+/**
+ * The model that ranks documents by a question.
+ */
+export interface RerankConfig {
+  /**
+   * Hugging Face id or folder of a cross-encoder, or of a language model that answers yes or no; unset = none.
+   */
+  model?: string | null;
+  /**
+   * Pinned revision of a Hugging Face model.
+   */
+  revision?: string | null;
+  method?: RerankMethod;
+  /**
+   * `auto`, or a torch device.
+   */
+  device?: string;
+  /**
+   * Pairs of question and passage scored together.
+   */
+  batch_size?: number;
+  /**
+   * Tokens of question and passage read at once; a longer document is read in passages, and the best counts.
+   */
+  max_tokens?: number;
 }
 /**
  * How models share the memory of their devices.
@@ -2509,6 +2540,75 @@ export interface ReceiptItem {
    * Why it is in or out, in words.
    */
   reason: string;
+}
+/**
+ * A document to rank.
+ */
+export interface RerankDocument {
+  /**
+   * Its text.
+   */
+  text: string;
+}
+/**
+ * What clients of Cohere, Jina and vLLM send to /v1/rerank.
+ */
+export interface RerankRequest {
+  /**
+   * The reranker; null for the lab's.
+   */
+  model?: string | null;
+  /**
+   * The question.
+   */
+  query: string;
+  /**
+   * What is to be ranked.
+   */
+  documents: (string | RerankDocument)[];
+  /**
+   * Return so many of the best; null for all.
+   */
+  top_n?: number | null;
+  /**
+   * Return the text of each document with its score.
+   */
+  return_documents?: boolean;
+}
+/**
+ * Documents ranked by a question, the best first.
+ */
+export interface RerankResponse {
+  /**
+   * Of this answer.
+   */
+  id: string;
+  /**
+   * Id of the model.
+   */
+  model: string;
+  /**
+   * The documents, the best first.
+   */
+  results: RerankResult[];
+  usage: EmbeddingUsage;
+}
+/**
+ * How well a document answers the question.
+ */
+export interface RerankResult {
+  /**
+   * Place of the document in the request, from 0.
+   */
+  index: number;
+  /**
+   * From 0 to 1; higher is better.
+   */
+  relevance_score: number;
+  /**
+   * The document, where it was asked for.
+   */
+  document?: RerankDocument | null;
 }
 /**
  * One step of a research task.

@@ -30,6 +30,9 @@ from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_card import ModelCard
 from lab.schemas.model_list import ModelList
 from lab.schemas.receipt import Receipt
+from lab.schemas.rerank_request import RerankRequest
+from lab.schemas.rerank_response import RerankResponse
+from lab.schemas.rerank_result import RerankResult
 from lab.schemas.role import Role
 from lab.schemas.run import Run
 from lab.schemas.tool import Tool
@@ -223,6 +226,30 @@ class Lab:
         request = checked(EmbeddingsRequest, input=given, input_type=kind, dimensions=dimensions)
         found = await self._http.fetch("POST", "/v1/embeddings", EmbeddingList, request)
         return np.array([row.embedding for row in found.data], np.float32)
+
+    async def rerank(
+        self, query: str, documents: Sequence[str], *, top_n: int | None = None
+    ) -> list[RerankResult]:
+        """
+        Return how well documents answer a question, the best first.
+
+        Parameters
+        ----------
+        query : str
+            The question.
+        documents : sequence of str
+            What is to be ranked; a result names its place here as `index`.
+        top_n : int, optional
+            Return so many of the best; by default all.
+
+        Raises
+        ------
+        ModelLoadError
+            If the lab has no reranker.
+        """
+        request = checked(RerankRequest, query=query, documents=list(documents), top_n=top_n)
+        found = await self._http.fetch("POST", "/v1/rerank", RerankResponse, request)
+        return found.results
 
     async def run(self, run_id: UUID) -> Run:
         """Return a run: what was asked, and what it cost."""

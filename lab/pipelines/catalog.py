@@ -11,6 +11,7 @@ from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.rerank_config import RerankConfig
 from lab.schemas.task import Task
 
 LAB_TINY = "lab-tiny"
@@ -31,13 +32,23 @@ class Catalog:
         Names the chat models, the default one first.
     embedding : EmbeddingConfig
         Names the embedding model.
+    rerank : RerankConfig, optional
+        Names the reranker, if there is one.
     """
 
-    def __init__(self, chat: ChatConfig, embedding: EmbeddingConfig) -> None:
+    def __init__(
+        self, chat: ChatConfig, embedding: EmbeddingConfig, rerank: RerankConfig | None = None
+    ) -> None:
         self.chat = configured(chat.model, chat.revision, Task.chat)
         self.embedding = configured(embedding.model, embedding.revision, Task.embedding)
+        self.rerank = (
+            configured(rerank.model, rerank.revision, Task.rerank)
+            if rerank is not None and rerank.model is not None
+            else None
+        )
         more = [configured(name, None, Task.chat) for name in chat.models]
-        known = (self.chat, self.embedding, *more, *packaged())
+        rerankers = [self.rerank] if self.rerank else []
+        known = (self.chat, self.embedding, *more, *rerankers, *packaged())
         self._models = {model.id: model for model in reversed(known)}
 
     def models(self) -> list[Model]:
@@ -65,9 +76,9 @@ class Catalog:
         if name in profiles:
             return profiles[name]
         if name in self._models:
+            does = "reranks" if self._models[name].task is Task.rerank else "makes embeddings"
             raise InputError(
-                f"`{name}` makes embeddings and cannot chat; models here that chat: "
-                f"{', '.join(profiles)}."
+                f"`{name}` {does} and cannot chat; models here that chat: {', '.join(profiles)}."
             )
         raise UnknownModelError(name, list(profiles))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
-from lab.errors import ConflictError
+from lab.errors import ConflictError, ModelLoadError
 from lab.pipelines.catalog import Catalog
 from lab.pipelines.learned import LearnedLimits
 from lab.pipelines.ledger import Ledger, Occupant
@@ -21,7 +21,7 @@ from lab.pipelines.need import Prospect
 from lab.pipelines.residency import Growth, Loader, Residents
 from lab.pipelines.room import Limits, Room
 from lab.pipelines.tally import Tally
-from lab.protocols import ChatPipeline, EmbeddingPipeline
+from lab.protocols import ChatPipeline, EmbeddingPipeline, RerankPipeline
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
@@ -29,6 +29,7 @@ from lab.schemas.lease_request import LeaseRequest
 from lab.schemas.memory_lease import MemoryLease
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.rerank_config import RerankConfig
 from lab.schemas.residency import Residency
 from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.residency_update import ResidencyUpdate
@@ -37,6 +38,7 @@ from lab.schemas.task import Task
 if TYPE_CHECKING:
     from lab.pipelines.chat import TransformersChat
     from lab.pipelines.embedding import SentenceEmbedding
+    from lab.pipelines.reranking import Reranker
     from lab.pipelines.reservation import Reservation
 
 
@@ -69,6 +71,8 @@ class PipelineFactory:
         Called in a thread after a model's libraries were imported.
     learned : LearnedLimits
         What devices were found to bear.
+    rerank : RerankConfig
+        The model that ranks documents.
     """
 
     def __init__(
@@ -79,10 +83,12 @@ class PipelineFactory:
         *,
         on_import: Callable[[], object],
         learned: LearnedLimits,
+        rerank: RerankConfig,
     ) -> None:
-        self.catalog = Catalog(chat, embedding)
+        self.catalog = Catalog(chat, embedding, rerank)
         self._chat_config = chat
         self._embedding_config = embedding
+        self._rerank_config = rerank
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
         ledger = ledger_of(residency, always=[self.catalog.embedding.id])
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
@@ -103,14 +109,34 @@ class PipelineFactory:
         model = self.catalog.embedding
         return self.residents.lease(model.id, self._embedding_loader(model), purpose="embedding")
 
+    def rerank(self, *, owner: UUID | None = None) -> AbstractAsyncContextManager[RerankPipeline]:
+        """
+        Lease the reranker; loads it when nobody has.
+
+        Raises
+        ------
+        ModelLoadError
+            If the settings name none.
+        """
+        model = self.catalog.rerank
+        if model is None:
+            raise ModelLoadError(
+                "This lab has no reranker: set LAB_RERANK_MODEL to the Hugging Face id or the "
+                "folder of a cross-encoder, or of a language model that answers yes or no."
+            )
+        return self.residents.lease(
+            model.id, self._rerank_loader(model), purpose="rerank", owner=owner
+        )
+
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
         model = self._known(model_id)
-        is_chat = model.task is Task.chat
-        loader: Loader[Occupant] = (
-            self._chat_loader(model) if is_chat else self._embedding_loader(model)
-        )
-        async with self.residents.lease(model.id, loader, purpose="load"):
+        loaders: dict[Task, Callable[[Model], Loader[Occupant]]] = {
+            Task.chat: self._chat_loader,
+            Task.embedding: self._embedding_loader,
+            Task.rerank: self._rerank_loader,
+        }
+        async with self.residents.lease(model.id, loaders[model.task](model), purpose="load"):
             pass
 
     async def unload(self, model_id: str) -> None:
@@ -163,7 +189,7 @@ class PipelineFactory:
         """Return every model of the catalog; a loaded one says so and has its real lengths."""
         loaded = self.residents.loaded
         return [
-            cast("ChatPipeline | EmbeddingPipeline", loaded[model.id]).model
+            cast("ChatPipeline | EmbeddingPipeline | RerankPipeline", loaded[model.id]).model
             if model.id in loaded
             else model
             for model in self.catalog.models()
@@ -263,6 +289,19 @@ class PipelineFactory:
 
         return Loader(foretell, load)
 
+    def _rerank_loader(self, model: Model) -> "Loader[Reranker]":
+        def foretell() -> Prospect:
+            from lab.pipelines.load import foretell_rerank  # noqa: PLC0415 - imports torch
+
+            return foretell_rerank(model, self._rerank_config)
+
+        def load(form: Quantization, growth: Growth) -> "Reranker":
+            from lab.pipelines.load import load_rerank  # noqa: PLC0415 - imports torch
+
+            return load_rerank(model, self._rerank_config)
+
+        return Loader(foretell, load)
+
 
 def _free_bytes(device: str) -> int:
     from lab.pipelines.devices import free_bytes, torch_device  # noqa: PLC0415 - imports torch
@@ -281,6 +320,7 @@ def pipeline_factory(
     embedding: EmbeddingConfig,
     residency: ResidencyConfig | None = None,
     *,
+    rerank: RerankConfig | None = None,
     on_import: Callable[[], object] = lambda: None,
     learned_file: Path | None = None,
 ) -> PipelineFactory:
@@ -291,4 +331,5 @@ def pipeline_factory(
         residency or ResidencyConfig(),
         on_import=on_import,
         learned=LearnedLimits(learned_file),
+        rerank=rerank or RerankConfig(),
     )

@@ -3,15 +3,25 @@
 from lab.pipelines.chat import TransformersChat
 from lab.pipelines.embedding import SentenceEmbedding
 from lab.pipelines.loading import foretell_chat, load_causal
+from lab.pipelines.reranking import Reranker
 from lab.pipelines.room import Room
 from lab.pipelines.tally import Tally
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.model import Model
 
-__all__ = ["foretell_chat", "foretell_embedding", "load_chat", "load_embedding"]
+__all__ = [
+    "foretell_chat",
+    "foretell_embedding",
+    "foretell_rerank",
+    "load_chat",
+    "load_embedding",
+    "load_rerank",
+]
 
 foretell_embedding = SentenceEmbedding.foretell
+foretell_rerank = Reranker.foretell
+load_rerank = Reranker.load
 
 
 def load_chat(

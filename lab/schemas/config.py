@@ -23,6 +23,7 @@ from . import (
     logging_config,
     memory_config,
     preferences_config,
+    rerank_config,
     residency_config,
     server_config,
     summaries_config,
@@ -48,6 +49,10 @@ class Config(BaseModel):
     chat: Annotated[chat_config.ChatConfig, Field(description='The chat model.')]
     embedding: Annotated[
         embedding_config.EmbeddingConfig, Field(description='The embedding model.')
+    ]
+    rerank: Annotated[
+        rerank_config.RerankConfig,
+        Field(description='The model that ranks documents by a question.'),
     ]
     residency: Annotated[
         residency_config.ResidencyConfig, Field(description='The memory of devices.')

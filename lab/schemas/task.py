@@ -13,3 +13,4 @@ class Task(StrEnum):
 
     chat = 'chat'
     embedding = 'embedding'
+    rerank = 'rerank'
