@@ -150,7 +150,13 @@ class KnownEmbedding:
         self.model = like.model
         self.vector = np.zeros(EMBEDDING_DIM, np.float32)
 
-    async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: EmbeddingKind = "document",
+        dimensions: int | None = None,
+    ) -> FloatArray:
         """Return the vector that was laid down, for each text."""
         return np.repeat(self.vector[None], len(texts), axis=0)
 

@@ -32,6 +32,7 @@ MODELS = frozenset(
         "chat.model",
         "embedding.model",
         "image.model",
+        "rerank.model",
         "remotes.endpoints.tokenizer",
         "vllm.models.model",
     }

@@ -118,8 +118,19 @@ class EmbeddingPipeline(Protocol):
         """Name and digest of the model's files: vectors of one signature are comparable."""
         ...
 
-    async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
-        """Return unit vectors of shape (N, 768), in the order of `texts`."""
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: EmbeddingKind = "document",
+        dimensions: int | None = None,
+    ) -> FloatArray:
+        """
+        Return unit vectors of shape (N, 768), in the order of `texts`.
+
+        With `dimensions` no more numbers than those are not 0; raises `InputError` where the model
+        was not trained for it.
+        """
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> int:
@@ -128,6 +139,19 @@ class EmbeddingPipeline(Protocol):
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens of each text, special tokens included."""
+        ...
+
+
+class RerankPipeline(Protocol):
+    """A model that says how well documents answer a question."""
+
+    @property
+    def model(self) -> Model:
+        """The model, with the tokens that it reads at once."""
+        ...
+
+    async def score(self, query: str, documents: Sequence[str]) -> tuple[FloatArray, int]:
+        """Return (N,) scores from 0 to 1 in the order of `documents`, and the tokens read."""
         ...
 
 

@@ -467,6 +467,7 @@ async def open_runtime(
             config.embedding,
             config.residency,
             image=config.image,
+            rerank=config.rerank,
             on_import=on_import,
             learned_file=settings.data_folder / LEARNED_FILE,
             remotes=config.remotes,

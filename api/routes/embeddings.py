@@ -6,11 +6,11 @@ from fastapi import APIRouter
 
 from api.deps import InferDep, RuntimeDep
 from lab.errors import InputError, UnknownModelError
-from lab.protocols import FloatArray
+from lab.protocols import EmbeddingKind, FloatArray
 from lab.schemas.embedding import Embedding
 from lab.schemas.embedding_list import EmbeddingList
 from lab.schemas.embedding_usage import EmbeddingUsage
-from lab.schemas.embeddings_request import EmbeddingsRequest
+from lab.schemas.embeddings_request import EmbeddingsRequest, InputType
 from lab.schemas.encoding_format import EncodingFormat
 
 router = APIRouter(prefix="/v1", tags=["embeddings"])
@@ -22,7 +22,7 @@ MAX_TEXTS = 2048
 async def create_embeddings(
     request: EmbeddingsRequest, runtime: RuntimeDep, owner: InferDep
 ) -> EmbeddingList:
-    """Return one unit vector of the model's own length for each text."""
+    """Return one unit vector for each text."""
     texts = [request.input] if isinstance(request.input, str) else request.input
     if not texts or len(texts) > MAX_TEXTS or not all(text.strip() for text in texts):
         raise InputError(
@@ -32,9 +32,9 @@ async def create_embeddings(
         model = pipeline.model
         if request.model not in (None, model.id):
             raise UnknownModelError(request.model, [model.id])
-        if request.dimensions not in (None, model.dim):
-            raise InputError(f"`dimensions`: `{model.id}` makes {model.dim}; leave it out.")
-        vectors = (await pipeline.embed(texts))[:, : model.dim]
+        kind: EmbeddingKind = "query" if request.input_type is InputType.query else "document"
+        dim = request.dimensions
+        vectors = (await pipeline.embed(texts, kind=kind, dimensions=dim))[:, : dim or model.dim]
         n_tokens = pipeline.count_tokens(texts)
     return EmbeddingList(
         model=model.id,

@@ -33,9 +33,21 @@ export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
  */
 export type Role = "system" | "user" | "assistant" | "tool";
 /**
+ * What computes: `onnx` runs models of BERT's family on a CPU, `torch` any; `auto` = onnx where it can.
+ */
+export type EmbeddingEngine = "auto" | "torch" | "onnx";
+/**
+ * `int8` computes in 8 bits (onnx only): twice as fast, vectors that are not compared with those of `none`.
+ */
+export type EmbeddingQuantization = "none" | "int8";
+/**
  * Take less memory and more time: pictures are decoded in tiles, and on a GPU weights come from the host's memory when they are due; `auto` = where the model does not fit otherwise.
  */
 export type LowMemory = "auto" | "on" | "off";
+/**
+ * `cross_encoder` reads one score, `yes_no` how much likelier a language model says yes; `auto` = what its config and name say.
+ */
+export type RerankMethod = "auto" | "cross_encoder" | "yes_no";
 /**
  * Whose words an endpoint speaks beside those of OpenAI.
  */
@@ -52,6 +64,10 @@ export type DecisionKind = "loaded" | "evicted" | "unloaded" | "waiting" | "refu
  * How a vector is written.
  */
 export type EncodingFormat = "float" | "base64";
+/**
+ * Whether the texts are questions or what is to be found: some models want another prefix for each.
+ */
+export type InputType = "query" | "document";
 /**
  * What runs a model: the lab's own batch, a server elsewhere, or vLLM under the lab.
  */
@@ -100,7 +116,7 @@ export type SaidMessage = ChatMessage & {
 /**
  * What a model can do.
  */
-export type Task = "chat" | "embedding" | "image";
+export type Task = "chat" | "embedding" | "image" | "rerank";
 /**
  * Where a piece of the window comes from.
  */
@@ -1215,6 +1231,7 @@ export interface Config {
   chat: ChatConfig;
   embedding: EmbeddingConfig;
   image: ImageConfig;
+  rerank: RerankConfig;
   residency: ResidencyConfig;
   remotes: RemotesConfig;
   vllm: VllmConfig;
@@ -1339,6 +1356,24 @@ export interface EmbeddingConfig {
    * Texts embedded together.
    */
   batch_size?: number;
+  engine?: EmbeddingEngine;
+  quantization?: EmbeddingQuantization;
+  /**
+   * What stands before a question when it is embedded; unset = what the model's own config says.
+   */
+  query_prefix?: string | null;
+  /**
+   * What stands before a text that is stored when it is embedded; unset = what the model's own config says.
+   */
+  document_prefix?: string | null;
+  /**
+   * Numbers of a vector, for models that were trained to have theirs cut; unset = the model's own.
+   */
+  dimensions?: number | null;
+  /**
+   * The model was trained to have its vectors cut, though its config does not say so.
+   */
+  matryoshka?: boolean;
 }
 /**
  * The model that makes pictures.
@@ -1397,6 +1432,32 @@ export interface ImageConfig {
    * LoRA weights that requests may name: safetensors files, folders or Hugging Face ids. A file or folder goes by its name without the ending.
    */
   loras?: string[];
+}
+/**
+ * The model that ranks documents by a question.
+ */
+export interface RerankConfig {
+  /**
+   * Hugging Face id or folder of a cross-encoder, or of a language model that answers yes or no; unset = none.
+   */
+  model?: string | null;
+  /**
+   * Pinned revision of a Hugging Face model.
+   */
+  revision?: string | null;
+  method?: RerankMethod;
+  /**
+   * `auto`, or a torch device.
+   */
+  device?: string;
+  /**
+   * Pairs of question and passage scored together.
+   */
+  batch_size?: number;
+  /**
+   * Tokens of question and passage read at once; a longer document is read in passages, and the best counts.
+   */
+  max_tokens?: number;
 }
 /**
  * How models share the memory of their devices.
@@ -2158,13 +2219,14 @@ export interface EmbeddingsRequest {
    */
   encoding_format?: EncodingFormat | null;
   /**
-   * Length of the vectors; only the model's own.
+   * Length of the vectors; other than the model's own where it was trained for that.
    */
   dimensions?: number | null;
   /**
    * Accepted for OpenAI's clients; has no effect here.
    */
   user?: string | null;
+  input_type?: InputType;
 }
 /**
  * What went wrong, in OpenAI's shape.
@@ -3215,6 +3277,75 @@ export interface ReceiptItem {
    * Why it is in or out, in words.
    */
   reason: string;
+}
+/**
+ * A document to rank.
+ */
+export interface RerankDocument {
+  /**
+   * Its text.
+   */
+  text: string;
+}
+/**
+ * What clients of Cohere, Jina and vLLM send to /v1/rerank.
+ */
+export interface RerankRequest {
+  /**
+   * The reranker; null for the lab's.
+   */
+  model?: string | null;
+  /**
+   * The question.
+   */
+  query: string;
+  /**
+   * What is to be ranked.
+   */
+  documents: (string | RerankDocument)[];
+  /**
+   * Return so many of the best; null for all.
+   */
+  top_n?: number | null;
+  /**
+   * Return the text of each document with its score.
+   */
+  return_documents?: boolean;
+}
+/**
+ * Documents ranked by a question, the best first.
+ */
+export interface RerankResponse {
+  /**
+   * Of this answer.
+   */
+  id: string;
+  /**
+   * Id of the model.
+   */
+  model: string;
+  /**
+   * The documents, the best first.
+   */
+  results: RerankResult[];
+  usage: EmbeddingUsage;
+}
+/**
+ * How well a document answers the question.
+ */
+export interface RerankResult {
+  /**
+   * Place of the document in the request, from 0.
+   */
+  index: number;
+  /**
+   * From 0 to 1; higher is better.
+   */
+  relevance_score: number;
+  /**
+   * The document, where it was asked for.
+   */
+  document?: RerankDocument | null;
 }
 /**
  * One step of a research task.

@@ -24,7 +24,7 @@ from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
 from lab.errors import InputError
-from lab.protocols import FloatArray
+from lab.protocols import EmbeddingKind, FloatArray
 from lab.schemas.caller import Caller
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
@@ -35,6 +35,9 @@ from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.message_image import MessageImage
 from lab.schemas.model_card import ModelCard
 from lab.schemas.receipt import Receipt
+from lab.schemas.rerank_request import RerankRequest
+from lab.schemas.rerank_response import RerankResponse
+from lab.schemas.rerank_result import RerankResult
 from lab.schemas.role import Role
 from lab.schemas.run import Run
 from lab.schemas.task import Task
@@ -240,12 +243,53 @@ class Lab:
         await self.config.set(f"roles.{role}", model)
         return card
 
-    async def embed(self, texts: str | Sequence[str]) -> FloatArray:
-        """Return unit vectors of shape (N, D), in the order of `texts`; D is the model's own."""
+    async def embed(
+        self,
+        texts: str | Sequence[str],
+        *,
+        kind: EmbeddingKind = "document",
+        dimensions: int | None = None,
+    ) -> FloatArray:
+        """
+        Return unit vectors of shape (N, D), in the order of `texts`.
+
+        Parameters
+        ----------
+        texts : str or sequence of str
+            What to embed.
+        kind : {"query", "document"}
+            A question, or what is to be found by one: some models want another prefix for each.
+        dimensions : int, optional
+            D, of a model that was trained to have its vectors cut; by default the model's own.
+        """
         given = [texts] if isinstance(texts, str) else list(texts)
-        request = checked(EmbeddingsRequest, input=given)
+        request = checked(EmbeddingsRequest, input=given, input_type=kind, dimensions=dimensions)
         found = await self._http.fetch("POST", "/v1/embeddings", EmbeddingList, request)
         return np.array([row.embedding for row in found.data], np.float32)
+
+    async def rerank(
+        self, query: str, documents: Sequence[str], *, top_n: int | None = None
+    ) -> list[RerankResult]:
+        """
+        Return how well documents answer a question, the best first.
+
+        Parameters
+        ----------
+        query : str
+            The question.
+        documents : sequence of str
+            What is to be ranked; a result names its place here as `index`.
+        top_n : int, optional
+            Return so many of the best; by default all.
+
+        Raises
+        ------
+        ModelLoadError
+            If the lab has no reranker.
+        """
+        request = checked(RerankRequest, query=query, documents=list(documents), top_n=top_n)
+        found = await self._http.fetch("POST", "/v1/rerank", RerankResponse, request)
+        return found.results
 
     async def run(self, run_id: UUID) -> Run:
         """Return a run: what was asked, and what it cost."""

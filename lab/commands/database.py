@@ -19,7 +19,7 @@ from lab.db.maintenance import DatabaseStatus, Problem
 from lab.db.opening import open_database, running_database
 from lab.pipelines import pipeline_factory
 from lab.pipelines.catalog import configured
-from lab.pipelines.files import known_signature
+from lab.pipelines.files import known_signature, made_by
 from lab.schemas.task import Task
 from lab.workflows.reembedding import reembed, waiting
 
@@ -228,7 +228,8 @@ def restore(
 def embedding_model(settings: Settings) -> str | None:
     """Return the signature of the embedding model, or None where its files are not here."""
     config = settings.config.embedding
-    return known_signature(configured(config.model, config.revision, Task.embedding))
+    model = configured(config.model, config.revision, Task.embedding)
+    return known_signature(model, made_by(config))
 
 
 @asynccontextmanager

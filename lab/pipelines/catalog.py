@@ -17,6 +17,7 @@ from lab.schemas.image_config import ImageConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.remotes_config import RemotesConfig
+from lab.schemas.rerank_config import RerankConfig
 from lab.schemas.task import Task
 from lab.schemas.vllm_config import VllmConfig
 
@@ -44,6 +45,8 @@ class Catalog:
         Names chat models that vLLM runs.
     image : ImageConfig, optional
         Names the image model, if there is one.
+    rerank : RerankConfig, optional
+        Names the reranker, if there is one.
     """
 
     def __init__(
@@ -53,18 +56,20 @@ class Catalog:
         remotes: RemotesConfig | None = None,
         vllm: VllmConfig | None = None,
         image: ImageConfig | None = None,
+        rerank: RerankConfig | None = None,
     ) -> None:
         self.remotes = RemoteNames(remotes or RemotesConfig())
         self._under_vllm = {model.id: model for model in vllm_models(vllm or VllmConfig())}
         first = self._chat(chat.model, chat.revision)
         encoder = configured(embedding.model, embedding.revision, Task.embedding)
         more = [self._chat(name) for name in chat.models]
-        drawing = (
-            [configured(image.model, image.revision, Task.image)] if image and image.model else []
-        )
-        known = (first, encoder, *more, *drawing, *self._under_vllm.values(), *packaged())
+        drawing = _one(image, Task.image)
+        ranking = _one(rerank, Task.rerank)
+        vllm_only = self._under_vllm.values()
+        known = (first, encoder, *more, *drawing, *ranking, *vllm_only, *packaged())
         self._default, self._encoder = first.id, encoder.id
-        self._drawing = drawing[0].id if drawing else None
+        self._drawing = next((model.id for model in drawing), None)
+        self._ranking = next((model.id for model in ranking), None)
         self._named: Final = {model.id: model for model in reversed(known)}
         self._models = dict(self._named)
         self._profiles = tuple(chat.profiles)
@@ -84,6 +89,11 @@ class Catalog:
     def image(self) -> Model | None:
         """The model that makes pictures, if there is one."""
         return self._models[self._drawing] if self._drawing else None
+
+    @property
+    def rerank(self) -> Model | None:
+        """The model that ranks documents, if there is one."""
+        return self._models[self._ranking] if self._ranking else None
 
     def add(self, model: Model) -> Model:
         """
@@ -182,6 +192,13 @@ class Catalog:
             or self.remotes.model(name)
             or configured(name, revision, Task.chat)
         )
+
+
+def _one(config: ImageConfig | RerankConfig | None, task: Task) -> list[Model]:
+    """Return the model of a task that need not have one."""
+    if config is None or config.model is None:
+        return []
+    return [configured(config.model, config.revision, task)]
 
 
 def bare_profile(model: Model) -> ModelProfile:

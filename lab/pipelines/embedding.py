@@ -17,17 +17,20 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoConfig, PretrainedConfig
 
-from lab.errors import ModelLoadError, UnavailableError
+from lab.errors import InputError, ModelLoadError, UnavailableError
+from lab.pipelines.bert import OnnxBert, bert_need, unfit
 from lab.pipelines.building import BUILDING
 from lab.pipelines.catalog import WEIGHTS_SHA256
 from lab.pipelines.devices import candidates, torch_device
-from lab.pipelines.files import check_sha256, local_folder, signature
+from lab.pipelines.files import check_sha256, local_folder, made_by, signature
 from lab.pipelines.loading import clear_errors
+from lab.pipelines.matryoshka import cut, lengths_of, refusal
 from lab.pipelines.memory import encoder_need, network_bytes
 from lab.pipelines.need import Prospect, smaller
 from lab.protocols import EMBEDDING_DIM, EmbeddingKind, FloatArray
 from lab.schemas.chat_config import Quantization
-from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.embedding_config import EmbeddingConfig, Engine
+from lab.schemas.embedding_config import Quantization as EmbeddingQuantization
 from lab.schemas.model import Model
 
 Window = list[int]
@@ -44,24 +47,24 @@ class _Call:
         Token windows that cover N texts.
     owners : sequence of int
         The place of each window's text.
-    n_texts : int
-        N.
+    shape : tuple of int
+        N, and the numbers of a vector, D.
     answer : Future
-        Gets the unit vectors, of shape (N, 768).
+        Gets the unit vectors, of shape (N, D).
     """
 
     def __init__(
         self,
         windows: Sequence[Window],
         owners: Sequence[int],
-        n_texts: int,
+        shape: tuple[int, int],
         answer: Future[FloatArray],
     ) -> None:
         # Windows of like length follow each other, so that they share a batch.
         order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
         self._windows = [windows[i] for i in order]
         self._owners = [owners[i] for i in order]
-        self._sums = np.zeros((n_texts, EMBEDDING_DIM), np.float32)
+        self._sums = np.zeros(shape, np.float32)
         self._n_done = 0
         self.answer = answer
 
@@ -72,7 +75,7 @@ class _Call:
     def take(self, vectors: FloatArray) -> bool:
         """Take the (W, D) unit vectors of the next windows; return True after the last one."""
         owners = self._owners[self._n_done : self._n_done + len(vectors)]
-        np.add.at(self._sums[:, : vectors.shape[1]], owners, vectors)
+        np.add.at(self._sums, owners, vectors)
         self._n_done += len(vectors)
         return self._n_done == len(self._windows)
 
@@ -101,73 +104,131 @@ class SentenceEmbedding:
         The weights and the tokenizer.
     signature : str
         Name and digest of its files.
-    batch_size : int
-        Windows in one forward pass.
+    config : EmbeddingConfig
+        Prefixes, the length of vectors, and the windows in one forward pass.
+
+    Raises
+    ------
+    ModelLoadError
+        If its vectors do not fit, or cannot be cut to the wanted length.
     """
 
     def __init__(
-        self, model: Model, network: SentenceTransformer, *, signature: str, batch_size: int
+        self,
+        model: Model,
+        network: SentenceTransformer,
+        *,
+        signature: str,
+        config: EmbeddingConfig,
     ) -> None:
-        dim = network.get_embedding_dimension()
-        if not dim or dim > EMBEDDING_DIM:
+        self._dim = int(network.get_embedding_dimension() or 0)
+        network_config = getattr(network[0], "config", None)
+        self._lengths = lengths_of(network_config, self._dim, trained=config.matryoshka)
+        self.dim = config.dimensions or self._dim
+        if self.dim not in self._lengths:
+            raise ModelLoadError(refusal(model.id, self._lengths, self.dim))
+        if not 0 < self.dim <= EMBEDDING_DIM:
             raise ModelLoadError(
-                f"`{model.id}` makes vectors of {dim} dimensions, and the lab stores at most "
-                f"{EMBEDDING_DIM}; choose a smaller embedding model."
+                f"`{model.id}` makes vectors of {self.dim} dimensions, and the lab stores at most "
+                f"{EMBEDDING_DIM}; choose a smaller embedding model, or set "
+                "LAB_EMBEDDING_DIMENSIONS where it was trained to have its vectors cut."
             )
-        self.dim = dim
         self.model = model.model_copy(
-            update={"dim": dim, "context_length": network.max_seq_length, "loaded": True}
+            update={"dim": self.dim, "context_length": network.max_seq_length, "loaded": True}
         )
+        self._prefixes = {
+            "query": _first(config.query_prefix, network.prompts.get("query")),
+            "document": _first(config.document_prefix, network.prompts.get("document")),
+        }
         self.signature = signature
         self._network = network.eval()
-        self._n_bytes = network_bytes(network)
-        self._batch_size = batch_size
+        self._n_bytes = network_bytes(network) + sum(
+            module.n_bytes for module in network.modules() if isinstance(module, OnnxBert)
+        )
+        self._batch_size = config.batch_size
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
         self._lock = threading.Lock()
         self._waiting: list[tuple[list[str], Future[FloatArray]]] = []  # guarded by `_lock`
         self._running: list[_Call] = []
 
     @classmethod
-    def load(cls, model: Model, config: EmbeddingConfig) -> "SentenceEmbedding":
+    def load(
+        cls, model: Model, config: EmbeddingConfig, threads: int | None = None
+    ) -> "SentenceEmbedding":
         """Load the weights; raise `ModelLoadError` when they are missing or not the right ones."""
         with clear_errors(model):
             folder = local_folder(model)
             if expected := WEIGHTS_SHA256.get(model.id):
                 check_sha256(folder / "model.safetensors", expected)
-            device = str(torch_device(config.device))
+            device = torch_device(config.device)
+            engine = engine_for(model, AutoConfig.from_pretrained(folder), config, device)
+            int8 = config.quantization is EmbeddingQuantization.int8
             with BUILDING:
-                network = SentenceTransformer(str(folder), device=device, local_files_only=True)
-            signed = signature(model, folder)
-        return cls(model, network, signature=signed, batch_size=config.batch_size)
+                network = SentenceTransformer(
+                    str(folder), device=str(device), local_files_only=True
+                )
+                if engine is Engine.onnx:
+                    words = network[0].model.float()
+                    n_threads = threads or torch.get_num_threads()
+                    network[0].model = OnnxBert(words, int8=int8, threads=n_threads)
+            signed = signature(model, folder, made_by(config))
+        return cls(model, network, signature=signed, config=config)
 
     @staticmethod
     def foretell(model: Model, config: EmbeddingConfig) -> Prospect:
         """Return what an embedding model will need for a batch, from its configuration alone."""
         devices = candidates(config.device)
+        device = devices[0]
+        form = Quantization(config.quantization.value)
         with clear_errors(model):
             folder = local_folder(model)
             network_config = AutoConfig.from_pretrained(folder)
             n_tokens = window_of(folder, network_config)
-            dtype = network_config.dtype or torch.float32
-            need = encoder_need(network_config, dtype, n_texts=config.batch_size, n_tokens=n_tokens)
-        step = f"to embed {config.batch_size} texts of {n_tokens} tokens at once"
+            engine = engine_for(model, network_config, config, device)
+            batch = {"n_texts": config.batch_size, "n_tokens": n_tokens}
+            if engine is Engine.onnx:
+                need = bert_need(network_config, int8=form is Quantization.int8, **batch)
+            else:
+                dtype = network_config.dtype or torch.float32
+                need = encoder_need(network_config, dtype, **batch)
+        step = f"to embed {config.batch_size} texts of {n_tokens} tokens at once by {engine}"
         advice = smaller("LAB_EMBEDDING_BATCH_SIZE")
-        places = [str(device) for device in devices]
-        return Prospect(model.id, places, step, advice, {Quantization.none: need})
+        places = [str(one) for one in devices]
+        return Prospect(model.id, places, step, advice, {form: need}, form)
 
     @property
     def n_bytes(self) -> int:
         """Bytes that its weights take; 0 when it is closed."""
         return self._n_bytes
 
-    async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
-        """Return unit vectors of shape (N, 768), in the order of `texts`."""
-        prefix = self._network.prompts.get(kind) or ""
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: EmbeddingKind = "document",
+        dimensions: int | None = None,
+    ) -> FloatArray:
+        """
+        Return unit vectors of shape (N, 768), in the order of `texts`; equal texts are read once.
+
+        Raises
+        ------
+        InputError
+            If the model was not trained to have its vectors cut to so many dimensions.
+        UnavailableError
+            If it fails.
+        """
+        dim = dimensions or self.dim
+        if dim not in self._lengths or dim > self.dim:
+            lengths = [length for length in self._lengths if length <= self.dim]
+            raise InputError(refusal(self.model.id, lengths, dim))
+        places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         answer: Future[FloatArray] = Future()
         with self._lock:
-            self._waiting.append(([prefix + text for text in texts], answer))
+            self._waiting.append(([self._prefixes[kind] + text for text in places], answer))
         self._thread.submit(self._answer_calls)
-        return await asyncio.wrap_future(answer)
+        vectors = await asyncio.wrap_future(answer)
+        return cut(vectors[np.array([places[text] for text in texts], np.int64)], dim)
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return the tokens of all texts, special tokens included."""
@@ -200,7 +261,7 @@ class SentenceEmbedding:
             waiting, self._waiting = self._waiting, []
         for texts, answer in waiting:
             with self._blamed(answer):
-                self._running.append(_Call(*self._windows(texts), len(texts), answer))
+                self._running.append(_Call(*self._windows(texts), (len(texts), self._dim), answer))
         self._running = [call for call in self._running if not call.answer.done()]
         return self._running
 
@@ -252,7 +313,7 @@ class SentenceEmbedding:
     def _forward(self, windows: Sequence[Window]) -> FloatArray:
         """Return (N, D) unit vectors of token windows; those of like length share a batch."""
         order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
-        vectors = np.empty((len(windows), self.dim), np.float32)
+        vectors = np.empty((len(windows), self._dim), np.float32)
         for start in range(0, len(order), self._batch_size):
             places = order[start : start + self._batch_size]
             vectors[places] = self._forward_batch([windows[i] for i in places])
@@ -267,11 +328,44 @@ class SentenceEmbedding:
         return unit
 
 
+def engine_for(
+    model: Model, network_config: PretrainedConfig, config: EmbeddingConfig, device: torch.device
+) -> Engine:
+    """
+    Return what computes a model: `onnx` on a CPU for those that it runs, else `torch`.
+
+    Raises
+    ------
+    ModelLoadError
+        If the settings ask for what this model or device cannot do.
+    """
+    hindrance = unfit(network_config)
+    if device.type != "cpu":
+        hindrance = f"it is to run on {device}, and the lab's onnxruntime is for the CPU"
+    if config.engine is Engine.onnx and hindrance:
+        raise ModelLoadError(
+            f"`{model.id}` cannot be run by onnx: {hindrance}. Set LAB_EMBEDDING_ENGINE to auto or "
+            "torch, or choose another model or LAB_EMBEDDING_DEVICE=cpu."
+        )
+    engine = Engine.torch if config.engine is Engine.torch or hindrance else Engine.onnx
+    if engine is Engine.torch and config.quantization is EmbeddingQuantization.int8:
+        raise ModelLoadError(
+            f"`{model.id}` cannot be run in int8: {hindrance or 'the engine is torch'}, and int8 "
+            "is onnx's alone. Set LAB_EMBEDDING_QUANTIZATION=none, or LAB_EMBEDDING_ENGINE=auto."
+        )
+    return engine
+
+
 def window_of(folder: Path, network_config: PretrainedConfig) -> int:
     """Return the tokens that a model of sentence-transformers reads of a text at once."""
     file = folder / "sentence_bert_config.json"
     own = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return int(own.get("max_seq_length") or network_config.max_position_embeddings)
+
+
+def _first(*prefixes: str | None) -> str:
+    """Return the first prefix that is given; an empty one is."""
+    return next((prefix for prefix in prefixes if prefix is not None), "")
 
 
 def _settle(answer: Future[FloatArray], outcome: FloatArray | Exception) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
-from lab.errors import ConflictError, InputError
+from lab.errors import ConflictError, InputError, ModelLoadError
 from lab.pipelines.catalog import Catalog
 from lab.pipelines.imaging.drawing import ImagePipeline
 from lab.pipelines.imaging.models import ImageModels
@@ -25,7 +25,7 @@ from lab.pipelines.remote.endpoints import Endpoints
 from lab.pipelines.residency import Growth, Loader, Residents
 from lab.pipelines.room import Limits, Room
 from lab.pipelines.tally import Tally
-from lab.protocols import ChatPipeline, EmbeddingPipeline
+from lab.protocols import ChatPipeline, EmbeddingPipeline, RerankPipeline
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
@@ -36,6 +36,7 @@ from lab.schemas.memory_lease import MemoryLease
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.remotes_config import RemotesConfig
+from lab.schemas.rerank_config import RerankConfig
 from lab.schemas.residency import Residency
 from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.residency_update import ResidencyUpdate
@@ -45,6 +46,7 @@ from lab.schemas.vllm_config import VllmConfig
 if TYPE_CHECKING:
     from lab.pipelines.chat import TransformersChat
     from lab.pipelines.embedding import SentenceEmbedding
+    from lab.pipelines.reranking import Reranker
     from lab.pipelines.reservation import Reservation
     from lab.pipelines.vllm.chat import VllmChat
 
@@ -86,6 +88,8 @@ class PipelineFactory:
         Called in a thread after a model's libraries were imported.
     learned : LearnedLimits
         What devices were found to bear.
+    rerank : RerankConfig
+        The model that ranks documents.
 
     Attributes
     ----------
@@ -104,11 +108,13 @@ class PipelineFactory:
         image: ImageConfig,
         on_import: Callable[[], object],
         learned: LearnedLimits,
+        rerank: RerankConfig,
     ) -> None:
-        self.catalog = Catalog(chat, embedding, remotes, vllm, image)
+        self.catalog = Catalog(chat, embedding, remotes, vllm, image, rerank)
         self._chat_config = chat
         self._embedding_config = embedding
         self._vllm_config = vllm
+        self._rerank_config = rerank
         self._max_pixels = image.max_upload_pixels
         self._closes = threading.Event()
         # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
@@ -137,6 +143,25 @@ class PipelineFactory:
         """Lease the embedding model; loads it when nobody has."""
         model = self.catalog.embedding
         return self.residents.lease(model.id, self._embedding_loader(model), purpose="embedding")
+
+    def rerank(self, *, owner: UUID | None = None) -> AbstractAsyncContextManager[RerankPipeline]:
+        """
+        Lease the reranker; loads it when nobody has.
+
+        Raises
+        ------
+        ModelLoadError
+            If the settings name none.
+        """
+        model = self.catalog.rerank
+        if model is None:
+            raise ModelLoadError(
+                "This lab has no reranker: set LAB_RERANK_MODEL to the Hugging Face id or the "
+                "folder of a cross-encoder, or of a language model that answers yes or no."
+            )
+        return self.residents.lease(
+            model.id, self._rerank_loader(model), purpose="rerank", owner=owner
+        )
 
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
@@ -240,7 +265,10 @@ class PipelineFactory:
         """
         loaded = self.residents.loaded
         return [
-            cast("ChatPipeline | EmbeddingPipeline | ImagePipeline", loaded[model.id]).model
+            cast(
+                "ChatPipeline | EmbeddingPipeline | ImagePipeline | RerankPipeline",
+                loaded[model.id],
+            ).model
             if model.id in loaded
             else model
             for model in self.catalog.models(*named)
@@ -319,6 +347,8 @@ class PipelineFactory:
             return self.images.loader()
         if model.task is Task.embedding:
             return self._embedding_loader(model)
+        if model.task is Task.rerank:
+            return self._rerank_loader(model)
         is_vllm = model.engine is Engine.vllm
         return self._vllm_loader(model) if is_vllm else self._chat_loader(model)
 
@@ -398,7 +428,21 @@ class PipelineFactory:
             from lab.pipelines.load import load_embedding  # noqa: PLC0415 - imports torch
 
             config = self._embedding_config.model_copy(update={"device": growth.device})
-            return load_embedding(model, config)
+            return load_embedding(model, config, self._chat_config.threads)
+
+        return Loader(foretell, load)
+
+    def _rerank_loader(self, model: Model) -> "Loader[Reranker]":
+        def foretell() -> Prospect:
+            from lab.pipelines.load import foretell_rerank  # noqa: PLC0415 - imports torch
+
+            return foretell_rerank(model, self._rerank_config)
+
+        def load(form: Quantization, growth: Growth) -> "Reranker":
+            from lab.pipelines.load import load_rerank  # noqa: PLC0415 - imports torch
+
+            config = self._rerank_config.model_copy(update={"device": growth.device})
+            return load_rerank(model, config)
 
         return Loader(foretell, load)
 
@@ -421,6 +465,7 @@ def pipeline_factory(
     residency: ResidencyConfig | None = None,
     *,
     image: ImageConfig | None = None,
+    rerank: RerankConfig | None = None,
     on_import: Callable[[], object] = lambda: None,
     learned_file: Path | None = None,
     remotes: RemotesConfig | None = None,
@@ -436,4 +481,5 @@ def pipeline_factory(
         image=image or ImageConfig(),
         on_import=on_import,
         learned=LearnedLimits(learned_file),
+        rerank=rerank or RerankConfig(),
     )

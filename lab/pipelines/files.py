@@ -8,6 +8,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
 from lab.errors import ModelLoadError
+from lab.schemas.embedding_config import EmbeddingConfig, Quantization
 from lab.schemas.model import Model
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -64,24 +65,37 @@ def file_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def signature(model: Model, folder: Path) -> str:
+def signature(model: Model, folder: Path, made_by: Sequence[str] = ()) -> str:
     """
     Return the name of a model with a digest of its files, e.g. `all-MiniLM-L6-v2@1f0c4a9be2d7`.
 
     Another model, other weights, another pooling or prompt: each makes vectors that must not be
-    compared with those of before, and each has another signature.
+    compared with those of before, and each has another signature. So has what `made_by` says of
+    how the vectors are made, where that is not as the files say.
     """
     files = sorted(file for file in folder.rglob("*") if file.suffix in SIGNED_SUFFIXES)
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(folder)}\0{sha256(file)}\0".encode())
+    for how in made_by:
+        digest.update(f"{how}\0".encode())
     return f"{model.id}@{digest.hexdigest()[:SIGNATURE_DIGITS]}"
 
 
-def known_signature(model: Model) -> str | None:
+def made_by(config: EmbeddingConfig) -> list[str]:
+    """Return the settings without which a model's stored vectors would be others."""
+    found = ["int8"] if config.quantization is Quantization.int8 else []
+    if config.document_prefix is not None:
+        found.append(f"prefix {config.document_prefix}")
+    if config.dimensions is not None:
+        found.append(f"dimensions {config.dimensions}")
+    return found
+
+
+def known_signature(model: Model, made_by: Sequence[str] = ()) -> str | None:
     """Return the signature of a model, or None where its files are not here."""
     try:
-        return signature(model, local_folder(model, download=False))
+        return signature(model, local_folder(model, download=False), made_by)
     except (OSError, ModelLoadError, HFValidationError):
         return None
 

@@ -3,6 +3,7 @@
 from lab.pipelines.chat import TransformersChat
 from lab.pipelines.embedding import SentenceEmbedding
 from lab.pipelines.loading import foretell_chat, load_causal, load_sight
+from lab.pipelines.reranking import Reranker
 from lab.pipelines.room import Room
 from lab.pipelines.tally import Tally
 from lab.schemas.chat_config import ChatConfig, Quantization
@@ -10,11 +11,20 @@ from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.image_config import ImageConfig
 from lab.schemas.model import Model
 
-__all__ = ["foretell_chat", "foretell_embedding", "load_chat", "load_embedding"]
+__all__ = [
+    "foretell_chat",
+    "foretell_embedding",
+    "foretell_rerank",
+    "load_chat",
+    "load_embedding",
+    "load_rerank",
+]
 
 MAX_PIXELS = ImageConfig().max_upload_pixels
 
 foretell_embedding = SentenceEmbedding.foretell
+foretell_rerank = Reranker.foretell
+load_rerank = Reranker.load
 
 
 def load_chat(
@@ -34,6 +44,8 @@ def load_chat(
     )
 
 
-def load_embedding(model: Model, config: EmbeddingConfig) -> SentenceEmbedding:
+def load_embedding(
+    model: Model, config: EmbeddingConfig, threads: int | None = None
+) -> SentenceEmbedding:
     """Load an embedding model; blocks, and raises `ModelLoadError` when it cannot be had."""
-    return SentenceEmbedding.load(model, config)
+    return SentenceEmbedding.load(model, config, threads)

@@ -118,12 +118,46 @@ def encoder_need(
     n_texts, n_tokens : int
         Texts of a batch, and tokens of each.
     """
+    return batch_need(AutoModel, config, dtype, n_texts=n_texts, n_tokens=n_tokens)
+
+
+def batch_need(
+    auto_class: Any,
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    *,
+    n_texts: int,
+    n_tokens: int,
+    masked: bool = False,
+    **options: Any,
+) -> MemoryNeed:
+    """
+    Return what a network needs for a batch of texts of which nothing is kept.
+
+    Parameters
+    ----------
+    auto_class : type
+        Of transformers: what makes the network.
+    config : PretrainedConfig
+        Of the model.
+    dtype : torch.dtype
+        Of weights and activations.
+    n_texts, n_tokens : int
+        Texts of a batch, and tokens of each.
+    masked : bool
+        Whether it makes a mask of (B, 1, T, T), as it does for texts of different lengths.
+    **options
+        Of its forward pass.
+    """
     with BUILDING, torch.device("meta"):
-        network: PreTrainedModel = AutoModel.from_config(config, dtype=dtype)
+        network: PreTrainedModel = auto_class.from_config(config, dtype=dtype)
     inputs = torch.zeros((n_texts, n_tokens), dtype=torch.long, device="meta")
     alive = Alive(network.eval())
     with torch.inference_mode(), alive:
-        network(input_ids=inputs)  # without a mask, whose values would be looked at
+        if masked:  # the finished one: of others the values would be looked at
+            shape = (n_texts, 1, n_tokens, n_tokens)
+            options["attention_mask"] = torch.ones(shape, dtype=torch.bool, device="meta")
+        network(input_ids=inputs, **options)
     return MemoryNeed(weight_bytes(network, Quantization.none), 0, alive.peak)
 
 

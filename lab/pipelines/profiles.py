@@ -10,7 +10,7 @@ from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.task import Task
 
-MAKES: Final = {Task.embedding: "embeddings", Task.image: "pictures"}
+MAKES: Final = {Task.embedding: "embeddings", Task.image: "pictures", Task.rerank: "ranks"}
 """What models make that do not chat."""
 
 NAME: Final = re.compile(r"\w([\w.@:/ -]{0,98}\w)?")

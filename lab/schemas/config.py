@@ -25,6 +25,7 @@ from . import (
     logging_config,
     memory_config,
     remotes_config,
+    rerank_config,
     residency_config,
     roles_config,
     server_config,
@@ -54,6 +55,10 @@ class Config(BaseModel):
         embedding_config.EmbeddingConfig, Field(description='The embedding model.')
     ]
     image: Annotated[image_config.ImageConfig, Field(description='The model that makes pictures.')]
+    rerank: Annotated[
+        rerank_config.RerankConfig,
+        Field(description='The model that ranks documents by a question.'),
+    ]
     residency: Annotated[
         residency_config.ResidencyConfig, Field(description='The memory of devices.')
     ]

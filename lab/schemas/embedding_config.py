@@ -3,9 +3,29 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+class Engine(StrEnum):
+    """
+    What computes: `onnx` runs models of BERT's family on a CPU, `torch` any; `auto` = onnx where it can.
+    """
+
+    auto = 'auto'
+    torch = 'torch'
+    onnx = 'onnx'
+
+
+class Quantization(StrEnum):
+    """
+    `int8` computes in 8 bits (onnx only): twice as fast, vectors that are not compared with those of `none`.
+    """
+
+    none = 'none'
+    int8 = 'int8'
 
 
 class EmbeddingConfig(BaseModel):
@@ -29,3 +49,43 @@ class EmbeddingConfig(BaseModel):
     ] = None
     device: Annotated[str, Field(description='`auto`, or a torch device.', min_length=1)] = 'auto'
     batch_size: Annotated[int, Field(description='Texts embedded together.', ge=1, le=4096)] = 32
+    engine: Annotated[
+        Engine,
+        Field(
+            description="What computes: `onnx` runs models of BERT's family on a CPU, `torch` any; `auto` = onnx where it can.",
+            title='EmbeddingEngine',
+        ),
+    ] = Engine.auto
+    quantization: Annotated[
+        Quantization,
+        Field(
+            description='`int8` computes in 8 bits (onnx only): twice as fast, vectors that are not compared with those of `none`.',
+            title='EmbeddingQuantization',
+        ),
+    ] = Quantization.none
+    query_prefix: Annotated[
+        str | None,
+        Field(
+            description="What stands before a question when it is embedded; unset = what the model's own config says."
+        ),
+    ] = None
+    document_prefix: Annotated[
+        str | None,
+        Field(
+            description="What stands before a text that is stored when it is embedded; unset = what the model's own config says."
+        ),
+    ] = None
+    dimensions: Annotated[
+        int | None,
+        Field(
+            description="Numbers of a vector, for models that were trained to have theirs cut; unset = the model's own.",
+            ge=1,
+            le=768,
+        ),
+    ] = None
+    matryoshka: Annotated[
+        bool,
+        Field(
+            description='The model was trained to have its vectors cut, though its config does not say so.'
+        ),
+    ] = False

@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import encoding_format as encoding_format_1
+
+
+class InputType(StrEnum):
+    """
+    Whether the texts are questions or what is to be found: some models want another prefix for each.
+    """
+
+    query = 'query'
+    document = 'document'
 
 
 class EmbeddingsRequest(BaseModel):
@@ -28,8 +38,19 @@ class EmbeddingsRequest(BaseModel):
         Field(description='Numbers, or base64 of little-endian float32.'),
     ] = None
     dimensions: Annotated[
-        int | None, Field(description="Length of the vectors; only the model's own.", ge=1)
+        int | None,
+        Field(
+            description="Length of the vectors; other than the model's own where it was trained for that.",
+            ge=1,
+        ),
     ] = None
     user: Annotated[
         str | None, Field(description="Accepted for OpenAI's clients; has no effect here.")
     ] = None
+    input_type: Annotated[
+        InputType,
+        Field(
+            description='Whether the texts are questions or what is to be found: some models want another prefix for each.',
+            title='InputType',
+        ),
+    ] = InputType.document

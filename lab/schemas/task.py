@@ -14,3 +14,4 @@ class Task(StrEnum):
     chat = 'chat'
     embedding = 'embedding'
     image = 'image'
+    rerank = 'rerank'

@@ -1,5 +1,8 @@
 """What a model needs of memory, told before it is loaded, and the form in which it fits."""
 
+import json
+import subprocess
+import sys
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -180,7 +183,8 @@ async def test_a_model_in_memory_takes_what_was_foretold() -> None:
 
 
 async def test_an_encoder_takes_what_was_foretold() -> None:
-    factory = pipeline_factory(ChatConfig(), EmbeddingConfig())
+    config = EmbeddingConfig.model_validate({"engine": "torch", "device": "cpu"})
+    factory = pipeline_factory(ChatConfig(), config)
     async with factory.embedding() as leased:
         embedding = cast("SentenceEmbedding", leased)
         need = factory.residents.ledger.holdings[embedding.model.id].need
@@ -193,6 +197,24 @@ async def test_an_encoder_takes_what_was_foretold() -> None:
     await factory.aclose()
 
     assert need.activations == pytest.approx(alive.peak, rel=0.1)
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+async def test_an_encoder_by_onnx_takes_what_was_foretold(quantization: str) -> None:
+    config = EmbeddingConfig.model_validate({"device": "cpu", "quantization": quantization})
+    factory = pipeline_factory(ChatConfig(), config)
+    async with factory.embedding() as leased:
+        embedding = cast("SentenceEmbedding", leased)
+        holding = factory.residents.ledger.holdings[embedding.model.id]
+        lies = embedding.n_bytes
+    await factory.aclose()
+    script = [sys.executable, "-m", "tests.encoder_peak", quantization]
+    took = json.loads(subprocess.run(script, check=True, capture_output=True).stdout)
+
+    assert holding.form == quantization
+    assert lies == pytest.approx(holding.need.weights, rel=0.02)
+    assert took["activations"] == pytest.approx(holding.need.activations, rel=0.1)
+    assert took["activations"] + took["weights"] == pytest.approx(holding.need.total, rel=0.1)
 
 
 async def test_a_model_that_left_gives_its_memory_back(folder: Path) -> None:

@@ -17,7 +17,13 @@ class Recorder:
     def __init__(self) -> None:
         self.embedded: list[tuple[str, EmbeddingKind]] = []
 
-    async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: EmbeddingKind = "document",
+        dimensions: int | None = None,
+    ) -> FloatArray:
         self.embedded += [(text, kind) for text in texts]
         return np.ones((len(texts), 768), dtype=np.float32)
 
