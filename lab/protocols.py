@@ -100,8 +100,13 @@ class ChatPipeline(Protocol):
         parameters: GenerationParameters,
         *,
         tools: Sequence[Tool] = (),
+        owner: UUID | None = None,
     ) -> AsyncIterator[ChatDelta]:
-        """Yield the answer as it is generated; closing the iterator frees its place at once."""
+        """
+        Yield the answer as it is generated; closing the iterator frees its place at once.
+
+        `owner` is whose it is: what of theirs is in memory still need not be run again.
+        """
         ...
 
 

@@ -366,6 +366,7 @@ class Runtime:
             turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
             yield ChatContext(
                 run_id=run_id,
+                owner_id=owner.id,
                 turn=turn,
                 profile=profile,
                 parameters=parameters,

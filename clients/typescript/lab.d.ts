@@ -1472,6 +1472,10 @@ export interface ResidencyConfig {
    */
   wait_s?: number;
   /**
+   * Part of a device's memory that programs may hold together for their own use (`lab.lease`); 0 = none.
+   */
+  lease_share?: number;
+  /**
    * Models that are never evicted, besides the embedding model.
    */
   pinned?: string[];

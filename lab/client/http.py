@@ -105,12 +105,20 @@ class Http:
         async with AsyncExitStack() as stack:
             response = await stack.enter_async_context(self._answer("POST", path, body))
             lines = (one async for one in response.aiter_lines() if one.startswith("data: "))
-            found = kind.model_validate_json((await anext(lines)).removeprefix("data: "))
+            line = await anext(lines, None)
+            if line is None:
+                raise ServiceError("The lab ended before it answered; ask again when it is up.")
+            found = kind.model_validate_json(line.removeprefix("data: "))
             closing = stack.pop_all()
         try:
             yield found
         finally:  # apart from what fails in the block, which is not the API's
             await closing.aclose()
+
+    async def is_here(self) -> bool:
+        """Return whether the API runs on this machine."""
+        address = await asyncio.wrap_future(self.address)
+        return httpx.URL(address.url).host in {"127.0.0.1", "::1", "localhost"}
 
     async def aclose(self) -> None:
         """Close the connections."""

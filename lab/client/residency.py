@@ -82,7 +82,8 @@ class Residents:
             async with lab.lease(gb=4, purpose="fine-tuning") as memory:
                 train(device=memory.device)
         """
-        wish = checked(LeaseRequest, gb=gb, device=device, purpose=purpose, pid=os.getpid())
+        pid = os.getpid() if await self._http.is_here() else None
+        wish = checked(LeaseRequest, gb=gb, device=device, purpose=purpose, pid=pid)
         async with self._http.held(f"{PATH}/leases", MemoryLease, wish) as lease:
             yield lease
 

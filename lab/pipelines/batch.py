@@ -16,6 +16,7 @@ V vocabulary.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -31,6 +32,7 @@ from lab.pipelines.kept import LEAST_REUSED, KeptPrompts, n_common
 from lab.pipelines.request import Request
 from lab.pipelines.room import Limits, Room
 from lab.pipelines.sampling import choose, likelihoods
+from lab.pipelines.vocabulary import Likelihood
 from lab.units import sized
 
 LEAST_PREFILL: Final = 64
@@ -45,10 +47,9 @@ class Batch:
     ----------
     model : PreTrainedModel
         A causal language model.
-    max_streams : int
-        Rows that decode at the same time.
-    prefill_tokens : int
-        Prompt tokens that one step takes before it decodes; a longer prompt takes several steps.
+    limits : Limits
+        Rows that decode at the same time, and prompt tokens that one step takes before it decodes;
+        a longer prompt takes several steps.
     kept_prompts : int
         Ended answers whose keys and values are kept.
     room : Room
@@ -61,8 +62,7 @@ class Batch:
         self,
         model: PreTrainedModel,
         *,
-        max_streams: int,
-        prefill_tokens: int,
+        limits: Limits,
         kept_prompts: int = 0,
         room: Room | None = None,
         flush: Callable[[], None] = lambda: None,
@@ -70,16 +70,16 @@ class Batch:
         self._model = model
         self._room = room or Room()
         masks = AttentionMasks.of(model)
-        self._cache = SlotCache(masks.n_layers, self._room.may_take)
+        self._cache = SlotCache(masks.n_layers, self._room.may_take, self._room.token_bytes)
         self._step = decoding_step(model, masks, self._cache)
         self._is_asynchronous = model.device.type != "cpu"
-        self._limits = Limits(max_streams, prefill_tokens)
+        self._limits = limits
         self._flush = flush
         self._filling: Request | None = None  # a long prompt; its row follows those of `_rows`
         self._rows: list[Request] = []
         self._kept = KeptPrompts(kept_prompts)
         self._is_short = False  # whether the first that waits found no room
-        self._stalled_since: float | None = None
+        self._stalled: tuple[Request, float] | None = None  # the first that waits, since when
         self._was_relieved = False  # since the last step that the device bore
         self.waiting: deque[Request] = deque()
 
@@ -101,7 +101,7 @@ class Batch:
     @property
     def is_stalled(self) -> bool:
         """True where nothing runs and what waits found no room."""
-        return self._stalled_since is not None
+        return self._stalled is not None
 
     @property
     def n_bytes(self) -> int:
@@ -184,25 +184,34 @@ class Batch:
     def _reuse(self, request: Request) -> int:
         """Put into the next row what is there of a request's tokens; return how many."""
         row = len(self._rows)
-        source, n_reused = self._longest_beginning(request.tokens)
+        source, n_reused = self._longest_beginning(request)
         if n_reused > len(self._kept.of(source)) / 2 > 0:  # the same conversation goes on
-            tokens, here = self._kept.drop(source), self._kept.drop(row)
+            n_here = len(self._kept.of(row))
+            self._kept.drop(source)
             if source != row:
-                self._cache.swap(source, row, max(len(tokens), len(here)))
-                self._kept.keep(source, here)
+                self._cache.swap(source, row, max(n_reused, n_here))
+                self._kept.move(row, source)
             return n_reused
         self._vacate(row, source)
         if n_reused:
             self._cache.move(source, row, n_reused)
         return n_reused
 
-    def _longest_beginning(self, tokens: Sequence[int]) -> tuple[int, int]:
-        """Return the row that has most of some tokens, and how many; the last is always run."""
-        running = ((i, one.tokens[: one.n_cached]) for i, one in enumerate(self._rows))
-        if not self._kept.most:
+    def _longest_beginning(self, request: Request) -> tuple[int, int]:
+        """
+        Return the row that has most of a request's tokens, and how many; the last is always run.
+
+        Only among rows of its owner: how much was there would tell what others asked.
+        """
+        if request.owner is None:
             return -1, 0
-        found = [(n_common(tokens[:-1], held), row) for row, held in (*self._kept, *running)]
-        n_reused, row = max(found, default=(0, -1))
+        running = [(i, one) for i, one in enumerate(self._rows) if one.owner == request.owner]
+        held = [
+            *self._kept.of_owner(request.owner),
+            *((i, one.tokens[: one.n_cached]) for i, one in running),
+        ]
+        tokens = request.tokens[:-1]
+        n_reused, row = max(((n_common(tokens, one), i) for i, one in held), default=(0, -1))
         return (row, n_reused) if n_reused >= LEAST_REUSED else (-1, 0)
 
     def _vacate(self, row: int, source: int) -> None:
@@ -215,11 +224,12 @@ class Batch:
             self._cache.make_room(*self._step.size(n_rows, self._cache.size[1]))
             target = self._kept.free_row(row + 1, self._n_usable)
         if target is None:
-            target = next((one for one, _ in self._kept if one != source), row)
-        tokens = self._kept.drop(row)
-        if target != row and row != source:
-            self._cache.move(row, target, len(tokens))
-            self._kept.keep(target, tokens)
+            target = next((one for one in self._kept if one != source), row)
+        if target == row or row == source:
+            self._kept.drop(row)
+            return
+        self._cache.move(row, target, len(self._kept.of(row)))
+        self._kept.move(row, target)
 
     def _keep_nothing(self) -> None:
         """Give back what the cache has beyond what runs, and what was kept of earlier steps."""
@@ -227,6 +237,8 @@ class Batch:
         self._step.forget()
         longest = max(len(request.tokens) for request in self._running)
         self._cache.fit(*self._step.size(self.n_active, longest))
+        with suppress(torch.OutOfMemoryError):  # what is there stays as large as it is
+            self._cache.settle()
         if self._is_asynchronous:
             torch.accelerator.empty_cache()
 
@@ -279,7 +291,7 @@ class Batch:
         """Let the answer that came last wait again."""
         if self._filling is not None:
             last = self._filling
-            self._filling = None
+            self._filling = last.embeddings = None
         else:
             place = max(range(len(self._rows)), key=lambda i: self._rows[i].times.arrived)
             last = self._rows[place]
@@ -290,24 +302,25 @@ class Batch:
     def _note_stall(self) -> None:
         """Remember since when nothing finds room, and give up what has waited for too long."""
         if self.n_active or not (self.waiting and self._is_short):
-            self._stalled_since = None
+            self._stalled = None
             return
-        now = time.perf_counter()
-        if self._stalled_since is None:
-            self._stalled_since = now
-        if now - self._stalled_since < self._room.wait_s:
-            return
-        request = self.waiting.popleft()
+        request, now = self.waiting[0], time.perf_counter()
+        if self._stalled is None or self._stalled[0] is not request:
+            self._stalled = request, now
         n_tokens = len(request.tokens)
-        needed = sized(self._cache.bytes_of(*self._step.size(1, n_tokens)))
+        n_bytes = self._cache.bytes_of(*self._step.size(1, n_tokens))
+        if now - self._stalled[1] < self._room.wait_s and self._room.could_take(n_bytes):
+            return
+        self.waiting.popleft()
+        needed = sized(n_bytes)
         request.fail(
             NoRoomError(
                 f"The keys and values of {n_tokens:,} tokens take {needed}, which were not free "
-                f"within {self._room.wait_s:g} s. Shorten the conversation, try again when other "
-                "models are idle, or raise LAB_RESIDENCY_MEMORY_GB."
+                f"within {self._room.wait_s:g} s, or never can be. Shorten the conversation, try "
+                "again when other models are idle, or raise LAB_RESIDENCY_MEMORY_GB."
             )
         )
-        self._stalled_since = None
+        self._stalled = None
 
     def _next_logits(self) -> Tensor:
         """Run the last token of every row; return (B, V) logits."""
@@ -342,7 +355,7 @@ class Batch:
                 f"The device ran out of memory on this answer of {n_tokens:,} tokens, though no "
                 "other ran beside it. Shorten the conversation, or free memory of the device."
             )
-        failure.__cause__ = error
+        failure.__cause__ = error.with_traceback(None)  # whose frames hold what the pass made
         for request in requests:
             request.fail(failure)
 
@@ -374,24 +387,49 @@ class Batch:
         """Give the last rows the tokens that their (B, V) logits yield; ended rows leave."""
         first = len(self._rows) - logits.shape[0]
         rows = self._rows[first:]
-        samplers = [request.sampler for request in rows]
-        tokens = choose(logits, samplers)
-        likely = likelihoods(logits, tokens, [request.n_top for request in rows])
-        found = zip(rows, tokens, likely, strict=True)
+        tokens = self._chosen(rows, logits)
+        found = zip(rows, tokens, self._likely(rows, logits, tokens), strict=True)
         for row, (request, token, likelihood) in enumerate(found, start=first):
             if token < 0:
                 self._cache.wipe(row)
                 request.n_cached = 0
                 request.fail(no_token(request))
-            else:
+            elif not request.finished:
                 request.accept(token, likelihood)
         self._remove([i for i, request in enumerate(self._rows) if request.finished])
+
+    def _chosen(self, rows: Sequence[Request], logits: Tensor) -> list[int]:
+        """Return the next token of each row; where memory is short, one row after the other."""
+        try:
+            return choose(logits, [request.sampler for request in rows])
+        except torch.OutOfMemoryError as error:
+            if not rows[1:]:
+                self._fail(rows, error)
+                return [0]
+            self._keep_nothing()
+            each = zip(rows, logits.split(1), strict=True)
+            return [token for request, own in each for token in self._chosen([request], own)]
+
+    def _likely(
+        self, rows: Sequence[Request], logits: Tensor, tokens: Sequence[int]
+    ) -> list[Likelihood | None]:
+        """Return how likely tokens were; where memory is short, who asked for that fails."""
+        try:
+            return likelihoods(logits, tokens, [request.n_top for request in rows])
+        except torch.OutOfMemoryError as error:
+            self._fail([request for request in rows if request.n_top is not None], error)
+            return [None] * len(rows)
 
     def _leave_filling(self) -> None:
         """Take out the request that is being prefilled; what it has run is kept."""
         request, self._filling = self._filling, None
         if request is not None:
-            self._kept.keep(len(self._rows), request.tokens[: request.n_cached])
+            self._keep(len(self._rows), request)
+
+    def _keep(self, row: int, request: Request) -> None:
+        """Note that a row has the tokens of a request that ended."""
+        if request.owner is not None:
+            self._kept.keep(row, request.tokens[: request.n_cached], request.owner)
 
     def _remove(self, places: Sequence[int], *, keep: bool = True) -> None:
         """Take rows out; the last rows move onto their places, and theirs are kept after those."""
@@ -400,12 +438,20 @@ class Batch:
             row = len(self._rows)
             if place < row:
                 self._rows[place] = last
-                self._cache.swap(row, place, max(last.n_cached, ended.n_cached))
+                self._exchange(row, place, last, ended)
             if self._filling:
-                self._cache.swap(row, row + 1, max(self._filling.n_cached, ended.n_cached))
+                self._exchange(row + 1, row, self._filling, ended)
                 row += 1
             if keep:
-                self._kept.keep(row, ended.tokens[: ended.n_cached])
+                self._keep(row, ended)
+
+    def _exchange(self, source: int, target: int, moving: Request, ended: Request) -> None:
+        """Move a request's row onto that of one that ended, whose tokens come to its place."""
+        try:
+            self._cache.swap(source, target, max(moving.n_cached, ended.n_cached))
+        except torch.OutOfMemoryError:  # a copy of a row for the moment
+            self._cache.move(source, target, moving.n_cached)
+            ended.n_cached = 0
 
 
 def no_token(request: Request) -> LabError:

@@ -71,6 +71,7 @@ class SlotLayer(CacheLayerMixin):
 
     def move(self, source: int, target: int, n_tokens: int) -> None:
         """Copy the first tokens of a row onto another."""
+        self._reach(max(source, target), n_tokens)
         self.keys[target, :, :n_tokens] = self.keys[source, :, :n_tokens]
         self.values[target, :, :n_tokens] = self.values[source, :, :n_tokens]
 
@@ -94,10 +95,16 @@ class SlotLayer(CacheLayerMixin):
 
     def swap(self, first: int, second: int, n_tokens: int) -> None:
         """Exchange the first tokens of two rows."""
+        self._reach(max(first, second), n_tokens)
         for buffer in (self.keys, self.values):
             held = buffer[first, :, :n_tokens].clone()
             buffer[first, :, :n_tokens] = buffer[second, :, :n_tokens]
             buffer[second, :, :n_tokens] = held
+
+    def _reach(self, row: int, n_tokens: int) -> None:
+        """Have a row and some tokens; buffers that have them already stay as they are."""
+        if row >= self.keys.shape[0] or n_tokens > self.keys.shape[2]:
+            self.resize()
 
     def _resized(self, old: Tensor) -> Tensor:
         n_rows, n_tokens = self._focus.n_rows, self._focus.n_tokens
@@ -115,12 +122,27 @@ class SlotCache(Cache):
     n_layers : int
         Layers of the model.
     may_take : callable
-        Takes bytes; returns whether the buffers may come to that.
+        Takes bytes, and whether others are to make room for them; returns whether the buffers may
+        come to that.
+    token_bytes : int
+        Bytes of one token of one row, all layers together, as long as no layer is there.
+
+    Attributes
+    ----------
+    n_resized : int
+        How often the buffers got another size; what was recorded before writes to others.
     """
 
-    def __init__(self, n_layers: int, may_take: Callable[[int], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        n_layers: int,
+        may_take: Callable[[int, bool], bool] = lambda *_: True,
+        token_bytes: int = 0,
+    ) -> None:
         self.focus = Focus()
         self._may_take = may_take
+        self._token_bytes = token_bytes
+        self.n_resized = 0
         self._slots = [SlotLayer(self.focus) for _ in range(n_layers)]
         super().__init__(layers=[*self._slots])
 
@@ -188,15 +210,13 @@ class SlotCache(Cache):
         focus.write_rows, focus.write_at = rows, positions
 
     def move(self, source: int, target: int, n_tokens: int) -> None:
-        """Move a row onto the place of another."""
+        """Copy the first tokens of a row onto another."""
         for layer in self._slots:
-            layer.resize()
             layer.move(source, target, n_tokens)
 
     def swap(self, first: int, second: int, n_tokens: int) -> None:
         """Exchange the first tokens of two rows."""
         for layer in self._slots:
-            layer.resize()
             layer.swap(first, second, n_tokens)
 
     def wipe(self, row: int) -> None:
@@ -229,21 +249,30 @@ class SlotCache(Cache):
         """
         Have no more than some rows and tokens at the next pass; return whether they may be taken.
 
-        What lies beyond is lost.
+        What lies beyond is lost. Where they may not be taken, others are to make room for them.
         """
-        return self._take((n_rows, -(-n_tokens // GRAIN) * GRAIN))
+        return self._take((n_rows, -(-n_tokens // GRAIN) * GRAIN), insist=True)
 
-    def _take(self, size: tuple[int, int]) -> bool:
-        is_free = self._may_take(self.bytes_of(*size))
+    def settle(self) -> None:
+        """Have the buffers that are wanted, where there are any."""
+        for layer in self._slots:
+            if layer.is_initialized:
+                layer.resize()
+
+    def _take(self, size: tuple[int, int], *, insist: bool = False) -> bool:
+        if size == self.size:
+            return True
+        is_free = self._may_take(self.bytes_of(*size), insist)
         if is_free:
             self.focus.n_rows, self.focus.n_tokens = size
+            self.n_resized += 1
         return is_free
 
     def bytes_of(self, n_rows: int, n_tokens: int) -> int:
         """Return the bytes that buffers of a size take, and one of a layer before that."""
         there = [layer for layer in self._slots if layer.is_initialized]
-        if not there:  # the first pass, which was foretold
-            return 0
+        if not there:
+            return self._token_bytes * n_rows * n_tokens
         elements = sum(layer.n_elements for layer in there)  # of one token of one row
         itemsize = there[0].keys.element_size()
         return elements * n_rows * n_tokens * itemsize + self.n_bytes // len(there)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from typing import Any
+from uuid import UUID
 
 import torch
 from jinja2 import TemplateError
@@ -19,7 +20,7 @@ from lab.pipelines.grammar import Grammars
 from lab.pipelines.guards import Watch
 from lab.pipelines.memory import network_bytes
 from lab.pipelines.request import Outcome, Request
-from lab.pipelines.room import Room
+from lab.pipelines.room import Limits, Room
 from lab.pipelines.sampling import Sampler
 from lab.pipelines.sight import Seen, Sight
 from lab.pipelines.split import CALL, CALLING, MARKERS, THINKING, Splitter
@@ -88,6 +89,7 @@ class TransformersChat:
         self._config = config
         self._sight = sight
         self._room = room or Room()
+        self._limits = Limits(config.max_streams, config.prefill_tokens)
         # The prompt of an answer was counted while its window was built.
         self._encode = lru_cache(KEPT_PROMPTS)(self._encoded)
         self.engine = Engine(
@@ -122,10 +124,11 @@ class TransformersChat:
         parameters: GenerationParameters,
         *,
         tools: Sequence[Tool] = (),
+        owner: UUID | None = None,
     ) -> AsyncIterator[ChatDelta]:
         """Yield the answer as it is generated; closing the iterator frees its place at once."""
         tools = shown_tools(parameters, tools)
-        requests = await self._requests(messages, parameters, tools)
+        requests = await self._requests(messages, parameters, tools, owner)
         mailbox, usages = Mailbox(), list[Usage]()
         try:
             for request in requests:
@@ -159,22 +162,32 @@ class TransformersChat:
             torch.accelerator.set_device_index(self._network.device.index)  # of this thread
         return Batch(
             self._network,
-            max_streams=self._config.max_streams,
-            prefill_tokens=self._config.prefill_tokens,
+            limits=self._limits,
             kept_prompts=self._config.kept_prompts,
-            room=replace(self._room, may_take=self._may_take),
+            room=replace(
+                self._room,
+                may_take=self._may_take,
+                could_take=lambda n_bytes: self._room.could_take(self._weight_bytes + n_bytes),
+                learn=self._learn,
+            ),
             flush=flush,
         )
 
-    def _may_take(self, n_bytes: int) -> bool:
+    def _may_take(self, n_bytes: int, insist: bool) -> bool:
         """Return whether keys and values may come to some bytes."""
-        return self._room.may_take(self._weight_bytes + n_bytes)
+        return self._room.may_take(self._weight_bytes + n_bytes, insist)
+
+    def _learn(self, limits: Limits) -> None:
+        """Do less at once from now on, after a rest too."""
+        self._limits = limits
+        self._room.learn(limits)
 
     async def _requests(
         self,
         messages: Sequence[ChatMessage],
         parameters: GenerationParameters,
         tools: Sequence[Tool],
+        owner: UUID | None,
     ) -> list[Request]:
         """Return a request for each answer that is asked for."""
         form = form_of(parameters, tools)
@@ -201,6 +214,7 @@ class TransformersChat:
                 splitter=self._splitter(form, thinking, tools),
                 deliver=self.engine.deliver,
                 describe=self._vocabulary.describe,
+                owner=owner,
                 embed=seen.embed,
                 n_pictured=seen.n_pictured,
                 index=index,

@@ -112,7 +112,7 @@ class RecordedStep:
         self._is_recordable = True
         self._recordings: dict[tuple[int, int], Recording] = {}
         self._pool = torch.cuda.graph_pool_handle()
-        self._buffers = (0, 0)  # sizes of the cache that the recordings write to
+        self._n_resized = 0  # of the cache, when the first recording was made
 
     def size(self, n_rows: int, n_tokens: int) -> tuple[int, int]:
         """Return what answers of a size need of the cache; see `DecodingStep`."""
@@ -124,9 +124,9 @@ class RecordedStep:
             return self._eager.logits(tokens, positions)
         n_rows, n_tokens = row_size(len(tokens)), view_size(max(positions) + 1)
         buffers = self._cache.size
-        if buffers != self._buffers:
+        if self._cache.n_resized != self._n_resized:
             self.forget()
-            self._buffers = buffers
+            self._n_resized = self._cache.n_resized
         spare = [buffers[0] - 1] * (n_rows - len(tokens))
         inputs = torch.tensor(
             [

@@ -20,11 +20,22 @@ def candidates(name: str) -> list[torch.device]:
     Return the devices that a name stands for, of which one is chosen.
 
     `auto` is every accelerator, else the CPU; a type such as `cuda` is every device of it.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
     """
     found = torch_device(name)
-    if found.type == "cpu" or found.index is not None:
+    if found.type == "cpu":
+        return [torch.device("cpu")]  # whichever number it was given
+    here = torch.accelerator.current_accelerator(check_available=True)
+    n_devices = torch.accelerator.device_count() if here and here.type == found.type else 0
+    if (found.index or 0) >= n_devices:
+        raise ValueError(f"there is no device `{name}` here")
+    if found.index is not None:
         return [found]
-    return [torch.device(found.type, i) for i in range(torch.accelerator.device_count())]
+    return [torch.device(found.type, i) for i in range(n_devices)]
 
 
 def free_bytes(device: torch.device) -> int:

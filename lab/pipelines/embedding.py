@@ -177,10 +177,10 @@ class SentenceEmbedding:
     @staticmethod
     def foretell(model: Model, config: EmbeddingConfig) -> Prospect:
         """Return what an embedding model will need for a batch, from its configuration alone."""
-        devices = candidates(config.device)
-        device = devices[0]
         form = Quantization(config.quantization.value)
         with clear_errors(model):
+            devices = candidates(config.device)
+            device = devices[0]
             folder = local_folder(model)
             network_config = AutoConfig.from_pretrained(folder)
             n_tokens = window_of(folder, network_config)

@@ -7,14 +7,14 @@ Importing this module imports no torch; the first load does.
 import threading
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
-from lab.errors import ConflictError, InputError, ModelLoadError
+from lab.errors import ConflictError, InputError, ModelLoadError, NoRoomError
 from lab.pipelines.catalog import Catalog
 from lab.pipelines.imaging.drawing import ImagePipeline
 from lab.pipelines.imaging.models import ImageModels
@@ -42,6 +42,7 @@ from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.residency_update import ResidencyUpdate
 from lab.schemas.task import Task
 from lab.schemas.vllm_config import VllmConfig
+from lab.units import sized
 
 if TYPE_CHECKING:
     from lab.pipelines.chat import TransformersChat
@@ -122,6 +123,8 @@ class PipelineFactory:
         self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
         self.images = ImageModels(image, self.catalog.image, self.residents)
         self._learned = learned
+        self._lease_share = residency.lease_share
+        self._reserved: dict[str, int] = {}  # bytes that programs have or wait for, by name
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.endpoints = Endpoints(self.catalog.remotes, self._tallies.__getitem__)
 
@@ -202,14 +205,13 @@ class PipelineFactory:
         """
         name = f"{request.purpose}-{uuid4().hex[:8]}"
         loader = self._reservation_loader(name, request)
-        lease = self.residents.lease(name, loader, purpose=request.purpose, owner=owner)
+        self._reserved[name] = int(request.gb * 1e9)
         try:
-            async with lease:
+            async with self.residents.lease(name, loader, purpose=request.purpose, owner=owner):
                 holding = self.residents.ledger.holdings[name]
                 yield MemoryLease(name=name, device=holding.device, n_bytes=holding.need.total)
         finally:
-            with suppress(ConflictError):  # another already has it leave
-                await self.residents.unload(name, "its lease ended")
+            del self._reserved[name]
 
     def add(self, model: Model) -> Model:
         """Take a model into the catalog, and return it as it is known from now on."""
@@ -371,7 +373,13 @@ class PipelineFactory:
                     "prefill_tokens": limits.prefill_tokens,
                 }
             )
-            room = Room(growth, growth.wait_s, partial(self._learn, model, growth.device, key))
+            room = Room(
+                may_take=growth,
+                could_take=growth.could_take,
+                token_bytes=growth.token_bytes,
+                wait_s=growth.wait_s,
+                learn=partial(self._learn, model, growth.device, key),
+            )
             tally = self._tallies[model.id]
             return load_chat(
                 model, config, form, tally, room, growth.weight_bytes, self._max_pixels
@@ -400,14 +408,33 @@ class PipelineFactory:
         def foretell() -> Prospect:
             from lab.pipelines.reservation import foretell_reservation  # noqa: PLC0415 - torch
 
-            return foretell_reservation(name, device, n_bytes)
+            ahead = foretell_reservation(name, device, n_bytes)
+            self._check_share(ahead)
+            return ahead
 
         def load(form: Quantization, growth: Growth) -> "Reservation":
             from lab.pipelines.reservation import Reservation  # noqa: PLC0415 - imports torch
 
             return Reservation(growth.device, n_bytes, request.pid)
 
-        return Loader(foretell, load)
+        return Loader(foretell, load, lasts=False)
+
+    def _check_share(self, ahead: Prospect) -> None:
+        """Raise `NoRoomError` where programs together would hold more than their share."""
+        wanted = sum(self._reserved.values())
+        device = max(ahead.devices, key=self.residents.ledger.capacity)
+        held = sum(
+            holding.need.total
+            for holding in self.residents.ledger.holdings.values()
+            if holding.name in self._reserved
+        )
+        most = self._lease_share * (self.residents.ledger.capacity(device) + held)
+        if wanted > most:
+            raise NoRoomError(
+                f"Programs may hold {sized(most)} of {device} together "
+                f"(LAB_RESIDENCY_LEASE_SHARE={self._lease_share:g}), and with this lease it would "
+                f"be {sized(wanted)}. Ask for less, or have others end their leases."
+            )
 
     def _learn(self, model: Model, device: str, key: str, limits: Limits) -> None:
         """Keep what a device that ran out of memory bears; on the engine's thread."""

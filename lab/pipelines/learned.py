@@ -5,8 +5,12 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
+import structlog
+
 from lab.errors import ConfigError
 from lab.pipelines.room import Limits
+
+log = structlog.get_logger(__name__)
 
 
 class LearnedLimits:
@@ -40,7 +44,7 @@ class LearnedLimits:
     def learn(self, key: str, limits: Limits) -> None:
         """Keep limits."""
         with self._lock:
-            self._limits[key] = limits
+            self._limits[key] = self.within(key, limits)
             self._write()
 
     def forget(self, beginning: str) -> None:
@@ -52,17 +56,23 @@ class LearnedLimits:
     def _write(self) -> None:
         if self._file is None:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         draft = self._file.with_suffix(".part")
         values = {key: asdict(limits) for key, limits in self._limits.items()}
-        draft.write_text(json.dumps(values, indent=2), encoding="utf-8")
-        draft.replace(self._file)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(values, indent=2), encoding="utf-8")
+            draft.replace(self._file)
+        except OSError as error:  # answers go on; they are learned anew after a restart
+            log.warning("learned limits not kept", file=str(self._file), reason=str(error))
 
 
 def _read(file: Path) -> dict[str, Limits]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        return {key: Limits(**limits) for key, limits in values.items()}
+        found = {key: Limits(**limits) for key, limits in values.items()}
+        if not all(int(n) >= 1 for one in found.values() for n in asdict(one).values()):
+            raise ValueError("a limit is less than 1")
+        return found
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{file} holds the limits that devices were found to bear, and cannot be read "

@@ -206,13 +206,13 @@ class Ledger:
         """Return whether it is never evicted."""
         return holding.name in self._always or holding.name in self._pinned
 
-    def plan(self, prospect: Prospect, besides: Collection[str] = ()) -> Plan:
+    def plan(self, prospect: Prospect, besides: Collection[str] = ()) -> Plan | None:
         """
         Return how a model finds its memory: on which device, in which form, and after whom.
 
         Of its devices the one is taken that gives it the best form; then the one where least has
         to be done for it; then the one with most room. `besides` names devices that are kept for
-        others.
+        others; None where it fits on such ones only.
 
         Raises
         ------
@@ -229,6 +229,8 @@ class Ledger:
         if plans:
             order = list(prospect.needs)
             return min(plans, key=lambda plan: (order.index(plan.form), *self._effort(plan)))
+        if any(forms.values()):
+            return None
         largest = max(limits, key=lambda device: limits[device])
         raise NoRoomError(prospect.refusal(largest, limits[largest], self.limits(largest)))
 
@@ -301,9 +303,18 @@ class Ledger:
             missing = n_bytes + holding.need.activations - holding.taken
             if missing > 0 and missing > self.room(holding.device):
                 return False
-            beyond = n_bytes - holding.need.weights - holding.need.cache
-            holding.grown = max(holding.grown, beyond)
+            holding.grown = max(n_bytes - holding.need.weights - holding.need.cache, 0)
             return True
+
+    def could_grow(self, holding: Holding, n_bytes: int) -> bool:
+        """Return whether a model could come to some bytes, were all gone that may leave."""
+        own = holding.taken if self.is_pinned(holding) else 0
+        return n_bytes + holding.need.activations <= self.capacity(holding.device) + own
+
+    def leaving_bytes(self, device: str) -> int:
+        """Return the bytes that will be free when those who leave are gone."""
+        leaving = (h for h in self._on(device) if h.state is ResidencyState.leaving)
+        return sum(holding.taken for holding in leaving)
 
     def strike(self, holding: Holding) -> None:
         """Take out a model that is gone."""

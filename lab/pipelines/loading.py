@@ -24,6 +24,7 @@ from transformers.utils import logging
 
 from lab.errors import ModelLoadError, NoRoomError
 from lab.pipelines.building import BUILDING
+from lab.pipelines.cache import GRAIN
 from lab.pipelines.devices import candidates, torch_device
 from lab.pipelines.files import file_bytes, local_folder
 from lab.pipelines.layer import fuse_layers
@@ -49,9 +50,9 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
         When what is needed cannot be had, is of no causal language model, or is quantized as it is
         published and another form is asked for.
     """
-    devices = candidates(config.device)
-    device = devices[0]
     with clear_errors(model):
+        devices = candidates(config.device)
+        device = devices[0]
         if Path(model.source).is_dir():
             local_folder(model)  # which says what a folder lacks
         network_config = AutoConfig.from_pretrained(model.source, revision=model.revision)
@@ -76,6 +77,7 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
         wanted,
         layer_bytes=max(sizes, default=0),
         n_layers=len(sizes),
+        token_bytes=next(iter(needs.values())).cache // (-(-n_tokens // GRAIN) * GRAIN),
     )
 
 

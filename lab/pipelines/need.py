@@ -66,6 +66,8 @@ class Prospect:
         The form that the settings ask for; `auto` = the first that fits.
     layer_bytes, n_layers : int
         Of the decoder layers; offloaded, as many of them lie on the device as there is room for.
+    token_bytes : int
+        Keys and values of one token of one answer.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Prospect:
     wanted: Quantization = Quantization.none
     layer_bytes: int = 0
     n_layers: int = 0
+    token_bytes: int = 0
 
     def choose(self, limit: int) -> Quantization | None:
         """Return the wanted form, or of `auto` the first, that fits; None where none does."""

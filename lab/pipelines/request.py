@@ -1,7 +1,7 @@
 """One answer on its way through the batch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -50,6 +50,8 @@ class Request:
     splitter: Splitter
     deliver: Callable[["Request", Outcome], None]
     describe: Callable[[Likelihood], TokenLogprob] | None = None
+    owner: Hashable = None
+    """Whose it is: what they asked before may be reused for it; None = nothing may."""
     embed: Callable[[], Tensor] | None = None
     n_pictured: int = 0
     """Tokens of the prompt up to the end of its last picture; of those `embed` tells more."""

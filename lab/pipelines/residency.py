@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from typing import Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
+import structlog
+
 from lab.errors import ConflictError, NoRoomError, UnavailableError
 from lab.pipelines.ledger import Holding, Ledger, Occupant, Plan, Use
 from lab.pipelines.need import Prospect
@@ -25,6 +27,8 @@ from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.lease import Lease
 from lab.schemas.residency_state import ResidencyState
 from lab.units import sized
+
+log = structlog.get_logger(__name__)
 
 OccupantT = TypeVar("OccupantT", bound=Occupant)
 LoadedT = TypeVar("LoadedT", bound=Occupant, covariant=True)
@@ -47,22 +51,31 @@ class Growth:
         Its name.
     weight_bytes : int
         What its weights may take.
+    token_bytes : int
+        Of one token of one answer, where it keeps any.
     wait_s : float
         Seconds after which an answer that found no room is given up.
     """
 
-    def __init__(self, residents: "Residents", holding: Holding) -> None:
+    def __init__(self, residents: "Residents", holding: Holding, token_bytes: int) -> None:
         self._residents = residents
         self._holding = holding
         self._loop = asyncio.get_running_loop()
         self.device = holding.device
         self.weight_bytes = holding.need.weights
+        self.token_bytes = token_bytes
         self.wait_s = residents.wait_s
 
-    def __call__(self, n_bytes: int) -> bool:
+    def could_take(self, n_bytes: int) -> bool:
+        """Return whether they could come to some bytes, were all gone that may leave."""
+        return self._residents.ledger.could_grow(self._holding, n_bytes)
+
+    def __call__(self, n_bytes: int, insist: bool = True) -> bool:
         """Return whether weights, keys and values may come to some bytes; if not, make room."""
         if self._residents.ledger.grow(self._holding, n_bytes):
             return True
+        if not insist:
+            return False
         with suppress(RuntimeError):  # the loop is closed: so is the lab
             self._loop.call_soon_threadsafe(self._residents.make_room, self._holding, n_bytes)
         return False
@@ -79,10 +92,13 @@ class Loader(Generic[LoadedT]):
         Returns what it will need of its device.
     load : callable
         Loads it in a form, with what it may grow by.
+    lasts : bool
+        Whether it stays when nobody uses it any more.
     """
 
     foretell: Callable[[], Prospect]
     load: Callable[[Quantization, Growth], LoadedT]
+    lasts: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -164,6 +180,8 @@ class Residents:
             yield cast("OccupantT", holding.occupant)
         finally:
             self.ledger.release(holding, use)
+            if not loader.lasts:
+                self._end(holding)
             self._advance()
 
     async def unload(self, name: str, reason: str) -> None:
@@ -189,6 +207,7 @@ class Residents:
             self._moving(self._rest(resting))
             return
         missing = n_bytes + holding.need.activations - holding.taken - self.ledger.room(device)
+        missing -= self.ledger.leaving_bytes(device)
         leavers = self.ledger.leavers(device, missing)
         if leavers and sum(leaver.taken for leaver in leavers) >= missing:
             self.ledger.dismiss(
@@ -281,6 +300,8 @@ class Residents:
                 plan = self.ledger.plan(prospect, besides)
             except NoRoomError as error:
                 self._refuse(self._who_wait_for(ticket.name), prospect.devices[0], error)
+                return None
+            if plan is None:
                 return None
             if plan.waits_for:
                 return plan
@@ -388,7 +409,8 @@ class Residents:
         name = holding.name
         try:
             await self._go(plan.leavers)
-            growth = Growth(self, holding)
+            prospect = ticket.prospect
+            growth = Growth(self, holding, prospect.token_bytes if prospect else 0)
             occupant = await asyncio.to_thread(ticket.loader.load, plan.form, growth)
         except Exception as error:
             self.ledger.strike(holding)
@@ -400,7 +422,17 @@ class Residents:
             self.ledger.settle(holding, occupant, plan.reason)
             for waiting in self._who_wait_for(name):
                 self._grant(waiting, holding)
+            if not ticket.loader.lasts:
+                self._end(holding)
         self._advance()
+
+    def _end(self, holding: Holding) -> None:
+        """Have what does not last leave as soon as nobody uses it."""
+        self._prospects.pop(holding.name, None)
+        if holding.is_idle:
+            holding.state = ResidencyState.leaving
+            self.ledger.note(DecisionKind.unloaded, holding.name, holding.device, "its lease ended")
+            self._moving(self._go([holding]))
 
     async def _rest(self, holdings: Collection[Holding]) -> None:
         """Have unused models give back what they grew by."""
@@ -414,7 +446,9 @@ class Residents:
         """Close models and strike them out."""
         gone = [holding for holding in holdings if holding.occupant]
         closings = (asyncio.to_thread(h.occupant.close) for h in gone if h.occupant)
-        await asyncio.gather(*closings)
+        for outcome in await asyncio.gather(*closings, return_exceptions=True):
+            if isinstance(outcome, Exception):  # its memory may be lost; nobody waits for it
+                log.error("not closed", reason=repr(outcome))
         for holding in gone:
             holding.occupant = None
             self.ledger.strike(holding)

@@ -29,13 +29,20 @@ class Room:
     Attributes
     ----------
     may_take : callable
-        Takes bytes; returns whether they may come to that.
+        Takes bytes, and whether others are to make room for them; returns whether they may come to
+        that.
+    could_take : callable
+        Takes bytes; returns whether they could come to that, were everybody else gone.
+    token_bytes : int
+        What was foretold of one token of one answer.
     wait_s : float
         Seconds after which an answer that finds no room, while no other runs, is given up.
     learn : callable
         Takes lower limits, which a device that ran out of memory bears.
     """
 
-    may_take: Callable[[int], bool] = lambda _: True
+    may_take: Callable[[int, bool], bool] = lambda *_: True
+    could_take: Callable[[int], bool] = lambda _: True
+    token_bytes: int = 0
     wait_s: float = 0
     learn: Callable[[Limits], None] = lambda _: None

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import cast
+from uuid import UUID
 
 from lab.pipelines.answer import Answer
 from lab.protocols import ChatPipeline, EmbeddingKind, EmbeddingPipeline, FloatArray
@@ -18,9 +19,12 @@ async def stream_pipeline(
     messages: Sequence[ChatMessage],
     parameters: GenerationParameters,
     tools: Sequence[Tool] = (),
+    *,
+    owner: UUID | None = None,
 ) -> AsyncIterator[ChatDelta]:
     """Yield the answer as it is generated; closing the iterator frees its place at once."""
-    deltas = cast("AsyncGenerator[ChatDelta]", pipeline.stream(messages, parameters, tools=tools))
+    stream = pipeline.stream(messages, parameters, tools=tools, owner=owner)
+    deltas = cast("AsyncGenerator[ChatDelta]", stream)
     async with aclosing(deltas):
         async for delta in deltas:
             yield delta
@@ -31,10 +35,12 @@ async def run_pipeline(
     messages: Sequence[ChatMessage],
     parameters: GenerationParameters,
     tools: Sequence[Tool] = (),
+    *,
+    owner: UUID | None = None,
 ) -> ChatResult:
     """Return the whole answer."""
     answer = Answer()
-    async for delta in stream_pipeline(pipeline, messages, parameters, tools):
+    async for delta in stream_pipeline(pipeline, messages, parameters, tools, owner=owner):
         answer.add(delta)
     return answer.result()
 

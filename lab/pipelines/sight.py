@@ -6,9 +6,9 @@ Shape letters: T tokens of a prompt, I hidden size.
 
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from lab.errors import InputError
+from lab.errors import DocumentTooLargeError, InputError
 from lab.pipelines.imaging.pictures import as_image, read_picture
 from lab.schemas.chat_message import ChatMessage
 
@@ -72,12 +72,12 @@ class Sight:
         self._max_pixels = max_pixels
         self._token: str = processor.image_token
         self._token_id = int(network.config.image_token_id)
-        self._costs = lru_cache(KEPT_COSTS)(self._cost)
+        self._costs: OrderedDict[bytes, int] = OrderedDict()  # by digest, the last used last
 
     def n_more(self, messages: Sequence[ChatMessage]) -> int:
         """Return the tokens that the pictures of messages take beyond their markers."""
-        contents = [content_of(image.data) for m in messages for image in m.images]
-        return sum(self._costs(content) - 1 for content in contents)
+        contents = (content_of(image.data) for m in messages for image in m.images)
+        return sum(self._cost(content) - 1 for content in contents)
 
     def see(self, prompt: str, messages: Sequence[ChatMessage]) -> Seen:
         """
@@ -89,7 +89,7 @@ class Sight:
             For what is no picture, or too large a one.
         """
         contents = [content_of(image.data) for m in messages for image in m.images]
-        pictures = [self._read(content) for content in contents]
+        pictures = self._pictures(contents)
         made = self._processor(
             text=[prompt], images=[pictures], add_special_tokens=False, return_tensors="pt"
         )
@@ -103,11 +103,30 @@ class Sight:
         return Seen(ids, names, places[-1] + 1 if places else 0, lambda: self._embed(ids, made))
 
     def _cost(self, content: bytes) -> int:
-        """Return the tokens of a picture in a prompt."""
-        made = self._processor(
-            text=[self._token], images=[[self._read(content)]], add_special_tokens=False
-        )
-        return len(made["input_ids"][0])
+        """Return the tokens of a picture in a prompt; kept for the last pictures."""
+        digest = sha256(content).digest()
+        if digest not in self._costs:
+            picture = self._pictures([content])
+            made = self._processor(text=[self._token], images=[picture], add_special_tokens=False)
+            self._costs[digest] = len(made["input_ids"][0])
+            while len(self._costs) > KEPT_COSTS:
+                self._costs.popitem(last=False)
+        self._costs.move_to_end(digest)
+        return self._costs[digest]
+
+    def _pictures(self, contents: Sequence[bytes]) -> list[Picture]:
+        """Return pictures that have no more pixels together than the largest one may have."""
+        pictures, n_left = [], self._max_pixels
+        for content in contents:
+            pictures.append(self._read(content))
+            n_left -= pictures[-1].width * pictures[-1].height
+            if n_left < 0:
+                raise DocumentTooLargeError(
+                    f"`{FIELD}`: the pictures of these messages have more than "
+                    f"{self._max_pixels:,} pixels together (LAB_IMAGE_MAX_UPLOAD_PIXELS); send "
+                    "fewer or smaller ones."
+                )
+        return pictures
 
     def _read(self, content: bytes) -> Picture:
         picture = read_picture(content, self._max_pixels, FIELD)

@@ -31,6 +31,14 @@ class ResidencyConfig(BaseModel):
             ge=0.0,
         ),
     ] = 120
+    lease_share: Annotated[
+        float,
+        Field(
+            description="Part of a device's memory that programs may hold together for their own use (`lab.lease`); 0 = none.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.5
     pinned: Annotated[
         list[str], Field(description='Models that are never evicted, besides the embedding model.')
     ] = []

@@ -63,7 +63,9 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     context = runtime.context
     messages = [ChatMessage.model_validate(message) for message in state["window"]]
     answer = Answer()
-    async for delta in context.chat.stream(messages, context.parameters, tools=context.turn.tools):
+    async for delta in context.chat.stream(
+        messages, context.parameters, tools=context.turn.tools, owner=context.owner_id
+    ):
         answer.add(delta)
         _tell_delta(context, delta)
     result = answer.result()

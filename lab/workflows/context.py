@@ -28,6 +28,7 @@ class ChatContext:
     """The models, the storage and the decisions of one chat turn."""
 
     run_id: UUID
+    owner_id: UUID
     turn: ChatTurn
     profile: ModelProfile
     parameters: GenerationParameters

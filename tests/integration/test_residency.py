@@ -60,6 +60,7 @@ async def shared_api_app(
         "LAB_CHAT_MODELS": json.dumps([str(second)]),
         "LAB_RESIDENCY_MEMORY_GB": str(together / 1e9),
         "LAB_CHAT_MAX_STREAMS": "8",
+        "LAB_RESIDENCY_LEASE_SHARE": "0.9",
         **UNGUARDED,
     }
     async with running_api(database_url, **variables) as api:
@@ -246,8 +247,9 @@ async def purposes(api: Api, key: str) -> list[str]:
 async def test_what_cannot_be_leased_is_refused(api: Api, ann: str) -> None:
     async with connect(api.url, ann) as lab:
         for refusal, wish in (
-            (r"needs 5\.0 GB for its own use.*Ask for less", {"gb": 5}),
+            (r"LAB_RESIDENCY_LEASE_SHARE=0\.9.*5\.0 GB. Ask for less", {"gb": 5}),
             ("`tpu:9` is no device", {"gb": 1, "device": "tpu:9"}),
+            ("`cuda` is no device", {"gb": 1, "device": "cuda"}),
             ("gb", {"gb": -1}),
         ):
             with pytest.raises((NoRoomError, InputError), match=refusal):

@@ -28,6 +28,7 @@ from lab.pipelines.batch import Batch
 from lab.pipelines.layer import fuse_layers
 from lab.pipelines.packing import pack_linears
 from lab.pipelines.request import Outcome, Request
+from lab.pipelines.room import Limits
 from lab.pipelines.sampling import Sampler, choose
 from lab.pipelines.split import Splitter
 from lab.pipelines.text import Detokeniser, StopMatcher
@@ -115,7 +116,7 @@ PROMPT = prompts(3)[0] + prompts(3)[1]
 def test_rows_of_many_lengths_decode_as_generate_does(name: str, network: PreTrainedModel) -> None:
     network.eval()
     answers = Answers()
-    batch = Batch(network, max_streams=4, prefill_tokens=24)
+    batch = Batch(network, limits=Limits(4, 24))
     requests = [answers.request(prompt, 5 + i * 3) for i, prompt in enumerate(prompts(9))]
 
     batch.waiting.extend(requests)
@@ -142,7 +143,7 @@ def test_who_joins_and_leaves_when_changes_no_answer(
 ) -> None:
     """Each plan: prompt tokens, new tokens, the step it joins, whether it is cancelled midway."""
     answers = Answers()
-    batch = Batch(NETWORK, max_streams=3, prefill_tokens=16)
+    batch = Batch(NETWORK, limits=Limits(3, 16))
     requests = [answers.request(PROMPT[:n], new, temperature=1, seed=new) for n, new, _, _ in plan]
     for step in range(40):
         for request, (_, _, start, cancelled) in zip(requests, plan, strict=True):
@@ -164,7 +165,7 @@ def test_who_joins_and_leaves_when_changes_no_answer(
 
 def test_a_cancelled_request_leaves_at_the_next_step() -> None:
     answers = Answers()
-    batch = Batch(NETWORK, max_streams=1, prefill_tokens=16)
+    batch = Batch(NETWORK, limits=Limits(1, 16))
     first, second = answers.request(PROMPT, 50), answers.request(PROMPT, 2)
     batch.waiting.extend([first, second])
     batch.step()
@@ -193,7 +194,7 @@ def test_scores_have_the_same_bits_alone_and_in_a_batch(
 
     monkeypatch.setattr("lab.pipelines.batch.choose", spy)
     answers = Answers()
-    batch = Batch(network, max_streams=8, prefill_tokens=64)
+    batch = Batch(network, limits=Limits(8, 64))
     together = [answers.request(prompt, 20) for prompt in prompts(12)]
     batch.waiting.extend(together)
     run(batch)
@@ -233,7 +234,7 @@ def test_fused_layers_compute_what_transformers_layers_do(name: str) -> None:
 def texts(network: PreTrainedModel) -> list[list[int]]:
     """Return what rows of several lengths decode to in one batch."""
     answers = Answers()
-    batch = Batch(network, max_streams=4, prefill_tokens=24)
+    batch = Batch(network, limits=Limits(4, 24))
     requests = [answers.request(prompt, 12) for prompt in prompts(6)]
     batch.waiting.extend(requests)
     run(batch)
@@ -242,7 +243,7 @@ def texts(network: PreTrainedModel) -> list[list[int]]:
 
 def test_each_step_prefills_no_more_than_its_budget() -> None:
     answers = Answers()
-    batch = Batch(NETWORK, max_streams=8, prefill_tokens=16)
+    batch = Batch(NETWORK, limits=Limits(8, 16))
     requests = [answers.request(PROMPT[:7], 50) for _ in range(5)]
     batch.waiting.extend(requests)
 
@@ -258,7 +259,7 @@ def test_a_row_that_went_wrong_leaves_nothing_behind() -> None:
     answers = Answers()
     failures: list[Outcome] = []
     network = networks()["full"].eval()
-    batch = Batch(network, max_streams=2, prefill_tokens=64)
+    batch = Batch(network, limits=Limits(2, 64))
     broken = answers.request([96, 3, 4, 5, 6, 7, 8, 9, 10], 3)
     broken.deliver = lambda _, outcome: failures.append(outcome)
     network.get_input_embeddings().weight.data[96] = torch.nan
@@ -278,7 +279,7 @@ def test_models_whose_rows_cannot_share_a_batch_are_refused() -> None:
     config = MambaConfig(vocab_size=97, hidden_size=16, num_hidden_layers=1, state_size=4)
 
     with pytest.raises(ModelLoadError, match="layers of type"):
-        Batch(MambaForCausalLM(config), max_streams=1, prefill_tokens=16)
+        Batch(MambaForCausalLM(config), limits=Limits(1, 16))
 
 
 def sampler(seed: int = 0, **parameters: Any) -> Sampler:

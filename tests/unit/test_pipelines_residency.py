@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -480,3 +481,48 @@ async def test_an_unused_model_gives_back_what_it_grew_by_before_anybody_leaves(
 
     assert lab.there == {"a-300", "b-600"}
     assert lab.device.used == 900
+
+
+async def test_no_more_leave_for_one_that_grows_than_have_to(lab: Lab) -> None:
+    await lab.touch("b-100", "c-100", "d-100")
+    async with lab.lease("a-600"):
+        growth = lab.device.growths["a-600"]
+        for _ in range(4):  # as answers ask at every step
+            assert not growth(750)
+        await settled()
+        assert len(lab.there) == 3  # one left
+        assert growth(750)
+        assert not growth(900, insist=False)
+        await settled()
+        assert len(lab.there) == 3  # nobody leaves for what is not insisted on
+
+
+async def test_what_fits_only_a_device_that_others_wait_for_waits(two: Lab) -> None:
+    two.ledger.pin("p-800", pinned=True)
+    async with two.lease("a-900"):  # on one
+        await two.touch("p-800")  # on two
+        first = asyncio.create_task(two.touch("b-900"))
+        await settled()
+        second = asyncio.create_task(two.touch("c-900"))
+        await settled()
+        assert not second.done()
+    await asyncio.gather(first, second)
+
+
+async def test_what_does_not_last_leaves_with_its_last_use(lab: Lab) -> None:
+    loader = replace(lab.device.loader("x-300"), lasts=False)
+    async with lab.residents.lease("x-300", loader, purpose="own"):
+        assert "x-300" in lab.there
+    await settled()
+    assert lab.there == set()
+    lab.device.go.clear()
+    giving_up = asyncio.create_task(
+        lab.residents.lease("x-300", loader, purpose="own").__aenter__()
+    )
+    await settled()
+    giving_up.cancel()
+    await settled()
+    lab.device.go.set()
+    await settled()
+    assert lab.ledger.holdings == {}
+    assert lab.residents._prospects == {}

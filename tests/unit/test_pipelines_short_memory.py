@@ -1,7 +1,8 @@
 """A batch that reuses what it has, and makes do with less where memory is short."""
 
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from lab.errors import LabError, NoRoomError
 from lab.pipelines.batch import Batch
+from lab.pipelines.cache import SlotCache
 from lab.pipelines.kept import LEAST_REUSED
 from lab.pipelines.request import Outcome, Request
 from lab.pipelines.room import Limits, Room
-from lab.pipelines.sampling import Sampler
+from lab.pipelines.sampling import Sampler, choose
 from lab.pipelines.split import Splitter
 from lab.pipelines.text import Detokeniser, StopMatcher
 from lab.schemas.generation_parameters import GenerationParameters
@@ -47,7 +49,9 @@ def network() -> PreTrainedModel:
 class Asked:
     """A request with what it got."""
 
-    def __init__(self, prompt: list[int], n_tokens: int, seed: int | None = None) -> None:
+    def __init__(
+        self, prompt: list[int], n_tokens: int, seed: int | None = None, owner: str | None = "ann"
+    ) -> None:
         self.error: LabError | None = None
         parameters = GenerationParameters(temperature=0 if seed is None else 1, seed=seed)
         self.request = Request(
@@ -59,6 +63,7 @@ class Asked:
             stops=StopMatcher([]),
             splitter=Splitter(()),
             deliver=self.take,
+            owner=owner,
         )
 
     def take(self, request: Request, outcome: Outcome) -> None:
@@ -85,7 +90,7 @@ def run(batch: Batch, *asked: Asked, n_steps: int = 2000) -> None:
 
 
 def batch_of(network: PreTrainedModel, **more: Any) -> Batch:
-    return Batch(network, **{"max_streams": 8, "prefill_tokens": 64, **more})
+    return Batch(network, **{"limits": Limits(8, 64), **more})
 
 
 def alone(
@@ -154,7 +159,7 @@ Turn = tuple[int, int, int, int, bool]
 def test_what_is_reused_changes_no_answer(most: int, plan: list[Turn]) -> None:
     torch.manual_seed(0)
     network = LlamaForCausalLM(CONFIG).eval()
-    batch = batch_of(network, kept_prompts=most, max_streams=3)
+    batch = batch_of(network, kept_prompts=most, limits=Limits(3, 64))
     histories = [words(30, seed=i) for i in range(4)]
     asked = []
     for number, (which, n_more, n_new, n_steps, given_up) in enumerate(plan):
@@ -178,7 +183,7 @@ def test_what_is_reused_changes_no_answer(most: int, plan: list[Turn]) -> None:
 def test_who_finds_no_room_waits_and_answers_as_alone(network: PreTrainedModel) -> None:
     taken: list[int] = []
 
-    def may_take(n_bytes: int) -> bool:
+    def may_take(n_bytes: int, insist: bool) -> bool:
         taken.append(n_bytes)
         return n_bytes <= 3 * 128 * ROW_TOKEN
 
@@ -194,7 +199,7 @@ def test_who_finds_no_room_waits_and_answers_as_alone(network: PreTrainedModel) 
 
 
 def test_an_answer_that_never_finds_room_fails_alone(network: PreTrainedModel) -> None:
-    room = Room(lambda n_bytes: n_bytes <= 3 * 128 * ROW_TOKEN, wait_s=0.05)
+    room = Room(lambda n_bytes, _: n_bytes <= 3 * 128 * ROW_TOKEN, wait_s=0.05)
     batch = batch_of(network, room=room)
     short, long, other = (Asked(words(20, 1), 20), Asked(words(20, 2), 480), Asked(words(9, 3), 40))
     run(batch, short, long, other, n_steps=10**7)
@@ -219,7 +224,7 @@ def short_of_memory(
         return plain(*args, input_ids=input_ids, **kwargs)
 
     network.forward = forward
-    return batch_of(network, prefill_tokens=256, room=Room(learn=learned.append)), learned
+    return batch_of(network, limits=Limits(8, 256), room=Room(learn=learned.append)), learned
 
 
 @pytest.fixture
@@ -272,3 +277,85 @@ def test_a_short_beginning_is_not_worth_a_copy(network: PreTrainedModel) -> None
     run(batch, first)
     run(batch, second)
     assert second.request.n_reused == 0
+
+
+def test_nobody_reuses_what_another_asked(network: PreTrainedModel) -> None:
+    batch = batch_of(network, kept_prompts=4)
+    prompt = words(60, seed=1)
+    reused = []
+    for owner in ("ann", "bob", "ann", None, None):
+        asked = Asked([*prompt, 7], 3, owner=owner)
+        run(batch, asked)
+        reused.append(asked.request.n_reused)
+    together = [Asked([*prompt, 8], 3, owner=owner) for owner in ("cai", "dan")]
+    run(batch, *together)
+
+    assert reused == [0, 0, 60, 0, 0]
+    assert [one.request.n_reused for one in together] == [0, 0]
+
+
+def test_the_first_prompt_is_held_to_the_account_too(network: PreTrainedModel) -> None:
+    limit = 2 * 64 * ROW_TOKEN
+    room = Room(lambda n_bytes, _: n_bytes <= limit, token_bytes=ROW_TOKEN, wait_s=0.05)
+    batch = batch_of(network, room=room)
+    long, short = Asked(words(400, 1), 3), Asked(words(20, 2), 3)
+    run(batch, long, short, n_steps=10**7)
+
+    assert isinstance(long.error, NoRoomError)
+    assert len(short.answer) == 3
+    assert batch.n_bytes <= limit
+
+
+def test_what_can_never_find_room_is_refused_at_once(network: PreTrainedModel) -> None:
+    limit = 64 * ROW_TOKEN
+    room = Room(
+        lambda n_bytes, _: n_bytes <= limit,
+        could_take=lambda n_bytes: n_bytes <= limit,
+        token_bytes=ROW_TOKEN,
+        wait_s=3600,
+    )
+    long = Asked(words(400, 1), 3)
+    run(batch_of(network, room=room), long, n_steps=3)
+    assert isinstance(long.error, NoRoomError)
+
+
+def test_each_who_waits_has_a_time_of_its_own(network: PreTrainedModel) -> None:
+    room = Room(lambda *_: False, token_bytes=ROW_TOKEN, wait_s=0.2)
+    batch = batch_of(network, room=room)
+    first, second = Asked(words(40, 1), 3), Asked(words(40, 2), 3)
+    batch.waiting.extend([first.request, second.request])
+    batch.step()
+    time.sleep(0.15)
+    first.request.cancelled = True
+    batch.step()
+    time.sleep(0.1)
+    batch.step()
+    assert second.error is None
+
+
+def test_memory_that_runs_out_while_tokens_are_chosen_ends_nobody(
+    network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_at_a_time(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
+        if len(samplers) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return choose(logits, samplers)
+
+    monkeypatch.setattr("lab.pipelines.batch.choose", one_at_a_time)
+    asked = [Asked(words(20 + i, seed=i), 8, seed=i) for i in range(3)]
+    run(batch_of(network), *asked)
+    monkeypatch.undo()
+    assert [one.answer for one in asked] == [
+        alone(network, one.request.input_ids, 8, seed=i) for i, one in enumerate(asked)
+    ]
+
+
+def test_a_size_that_comes_back_counts_as_another(network: PreTrainedModel) -> None:
+    """Else a recording would write to buffers that are gone."""
+    cache = SlotCache(CONFIG.num_hidden_layers)
+    assert cache.make_room(4, 64)
+    seen = cache.n_resized
+    assert cache.fit(1, 128)
+    assert cache.fit(4, 64)
+    assert cache.size == (4, 64)
+    assert cache.n_resized > seen

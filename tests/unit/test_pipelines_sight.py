@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import torch
@@ -109,12 +110,13 @@ async def test_a_conversation_goes_on_from_a_picture_that_was_seen(
     folder: Path, chat: TransformersChat
 ) -> None:
     messages = [asked("ka mi to re", picture("red", 90, 60))]
-    first = await run_pipeline(chat, messages, GREEDY)
+    ann = UUID(int=1)
+    first = await run_pipeline(chat, messages, GREEDY, owner=ann)
     messages += [ChatMessage(role=Role.assistant, content=first.content), asked("sun la vo")]
     _, text = expected(folder, messages)
-    second = await run_pipeline(chat, messages, GREEDY)
+    second = await run_pipeline(chat, messages, GREEDY, owner=ann)
     other = [asked("ka mi to re", picture("blue", 90, 60)), *messages[1:]]
-    third = await run_pipeline(chat, other, GREEDY)
+    third = await run_pipeline(chat, other, GREEDY, owner=ann)
 
     assert plain(second.content) == text
     reused = [one.usage.prompt_tokens_details for one in (second, third)]

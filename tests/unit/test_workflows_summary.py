@@ -1,6 +1,7 @@
 """How a summary is asked for, read, and joined."""
 
 from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
 
 import pytest
 
@@ -51,6 +52,7 @@ class Copyist:
         parameters: GenerationParameters,
         *,
         tools: Sequence[Tool] = (),
+        owner: UUID | None = None,
     ) -> AsyncIterator[ChatDelta]:
         system, said = (message.content or "" for message in messages)
         assert [message.role for message in messages] == [Role.system, Role.user]

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
+from uuid import UUID
 
 from lab.errors import ContextLengthError, InputError, RemoteError
 from lab.pipelines.remote.answer import Answer
@@ -77,6 +78,7 @@ class RemoteChat:
         parameters: GenerationParameters,
         *,
         tools: Sequence[Tool] = (),
+        owner: UUID | None = None,
     ) -> AsyncIterator[ChatDelta]:
         """Yield the answer as it comes; closing the iterator hangs up at once."""
         if parameters.n == 1:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final, cast
+from uuid import UUID
 
 import httpx
 import structlog
@@ -87,6 +88,7 @@ class VllmChat:
         parameters: GenerationParameters,
         *,
         tools: Sequence[Tool] = (),
+        owner: UUID | None = None,
     ) -> AsyncIterator[ChatDelta]:
         """Yield the answer as it comes; closing the iterator frees its place at once."""
         if self._child.state is not State.READY:
