@@ -57,19 +57,25 @@ class Grammars:
         """
         if schema is False:
             raise refused("the schema is false")
-        text = json.dumps({} if schema is True else schema)
-        if len(text) > MOST_CHARACTERS:
-            raise refused("it is too long", f"{len(text)} characters of {MOST_CHARACTERS}")
-        return self._kept(text).deep_copy()
+        try:
+            text = json.dumps({} if schema is True else schema)
+            if len(text) > MOST_CHARACTERS:
+                raise refused("it is too long", f"{len(text)} characters of {MOST_CHARACTERS}")
+            return self._kept(text).deep_copy()
+        except RecursionError:
+            raise refused("it is too deep") from None
 
     def _compiled(self, text: str) -> LLMatcher:
         schema = json.loads(text)
         escapes = PATTERNED_ESCAPES if check_schema(schema) else ESCAPES
         with self._lock:
             tokenizer = self._vocabulary
-        grammar = LLMatcher.grammar_from_json_schema(
-            text, overrides={"whitespace_pattern": SPACE, "json_allowed_escapes": escapes}
-        )
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(
+                text, overrides={"whitespace_pattern": SPACE, "json_allowed_escapes": escapes}
+            )
+        except ValueError as error:  # it reads no more than 128 levels of JSON
+            raise refused(_short(str(error))) from None
         limits = LLParserLimits(verbose_errors=False)
         matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
         _check(matcher)

@@ -274,13 +274,16 @@ async def test_a_schema_that_cannot_be_held_is_refused(
     assert chat.engine.stats.active == 0
 
 
-async def test_a_schema_too_deep_is_refused(chat: TransformersChat) -> None:
+@pytest.mark.parametrize("n_levels", [200, 900])
+async def test_a_schema_too_deep_is_refused(chat: TransformersChat, n_levels: int) -> None:
     schema: dict[str, Any] = {"type": "integer"}
-    for _ in range(200):
-        schema = {"type": "array", "items": schema}
+    value: list[Any] = []
+    for _ in range(n_levels):
+        schema, value = {"type": "array", "items": schema}, [value]
 
-    with pytest.raises(InputError, match="too deep"):
-        await answer(chat, schema)
+    for deep in (schema, {"const": value, "default": schema}):
+        with pytest.raises(InputError, match=r"too deep|recursion limit"):
+            await answer(chat, deep)
 
 
 async def test_a_schema_that_becomes_too_complex_ends_its_own_answer_only(
