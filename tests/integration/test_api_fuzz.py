@@ -45,7 +45,7 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with requests for answers that are there, and short."""
+    """Return the document with requests for answers that are short, and for no other machine."""
     schemas = document["components"]["schemas"]
     chat, turn, sampling = (
         schemas[name] for name in ("ChatCompletionRequest", "ChatTurn", "GenerationParameters")
@@ -57,6 +57,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     sampling["properties"]["max_new_tokens"] = FEW
     sampling["required"] = ["max_new_tokens"]
     schemas["ScheduleRequest"]["properties"] |= NIGHTLY
+    schemas["ModelRequest"]["properties"]["source"] |= {"pattern": "^/"}
     return document
 
 
