@@ -105,8 +105,7 @@ class Models:
                 await models.delete(model.id)
 
     def _checked(self, model: Model) -> Model:
-        """Return the model pinned, when its files and its name are right; blocks."""
-        check_name(model.id)
+        """Return the model pinned, when its files are right and its name is free; blocks."""
         taken = {one.id for one in self._pipelines.profiles()}
         taken |= {one.id for one in self._pipelines.models()}
         if model.id in taken:
@@ -131,6 +130,7 @@ def _asked(request: ModelRequest) -> Model:
             f"{folder} is no folder on the lab's machine, or may not be read; give the folder of a "
             "model, or a Hugging Face id."
         )
+    check_name(name)
     if folder.is_absolute() and request.revision:
         raise InputError("A folder has no revisions; leave `revision` out.")
     return Model(

@@ -39,6 +39,8 @@ from lab.pipelines.files import CONFIG_FILES, WANTED_FILES, sha256
 from lab.schemas.model import Model
 from lab.units import sized
 
+REFUSALS: Final = frozenset({400, 401, 403, 404})
+"""Answers of a hub to what it will not answer later either."""
 SPARE_BYTES: Final = 64_000_000
 """Left free on a disk besides."""
 
@@ -225,9 +227,10 @@ def clear_errors(model: Model) -> Iterator[None]:
             f"`{name}` is no folder here and no Hugging Face id, which looks like `owner/name`."
         ) from error
     except HfHubHTTPError as error:
-        raise ModelLoadError(
-            f"{hub} answered {error.response.status_code} for `{name}`; try again later, or check "
-            "HF_TOKEN."
+        code = error.response.status_code
+        kind = InputError if code in REFUSALS else ModelLoadError
+        raise kind(
+            f"{hub} answered {code} for `{name}`; check the id and HF_TOKEN, or try again later."
         ) from error
     except (httpx2.HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
         raise ModelLoadError(

@@ -14,15 +14,15 @@ MAKES: Final = {Task.embedding: "embeddings", Task.image: "pictures", Task.reran
 """What models make that do not chat."""
 
 NAME: Final = re.compile(r"\w([\w.@:/ -]{0,98}\w)?")
-"""What people may call a profile."""
+"""What people may call a model or profile."""
 
 
 def check_name(name: str) -> None:
-    """Raise `InputError` for what is no name of a profile."""
+    """Raise `InputError` for what is no name of a model or profile."""
     if not NAME.fullmatch(name):
         raise InputError(
-            f"A profile cannot be called {name!r}: give letters and digits, with `. _ @ : / -` and "
-            "blanks between them, at most 100 characters."
+            f"A model or profile cannot be called {name!r}: give letters and digits, with "
+            "`. _ @ : / -` and blanks between them, at most 100 characters."
         )
 
 

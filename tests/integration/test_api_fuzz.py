@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from api.identity import LocalIdentity
 from tests.api_server import Api, running_api
+from tests.model_hub import model_hub
 
 pytestmark = pytest.mark.integration
 
@@ -38,11 +40,15 @@ CHECKS = (
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    """Return a server whose key cannot be revoked by what is made up."""
-    async with running_api(database_url, LAB_DATA_FOLDER=str(tmp_path / "data")) as api:
-        api.app.state.identity = LocalIdentity("fuzz", TOKEN)
-        yield api
+async def api(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Api]:
+    """Return a server whose key cannot be revoked by what is made up; its hub has no model."""
+    with model_hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        async with running_api(database_url, LAB_DATA_FOLDER=str(tmp_path / "data")) as api:
+            api.app.state.identity = LocalIdentity("fuzz", TOKEN)
+            yield api
 
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:

@@ -231,6 +231,8 @@ async def test_what_is_no_folder_and_no_sentence_model_is_refused(lab: Lab, tiny
         await lab.catalog.add("/" + "long" * 200)
     with pytest.raises(InputError, match="no Hugging Face id"):
         await lab.catalog.add("../" * 50, name="x")
+    with pytest.raises(InputError, match="A model or profile cannot be called ''"):
+        await lab.catalog.add("/")
     with pytest.raises(InputError, match="no model of sentence-transformers"):
         await lab.catalog.add(str(tiny), task=Task.embedding)
     with pytest.raises(InputError, match="no causal language model"):
