@@ -81,7 +81,7 @@ async def test_the_shape_is_that_of_cohere_and_jina(
         ({"query": " ", "documents": ["x"]}, 400, "`query`"),
         ({"query": "where " * 500, "documents": ["x"]}, 400, "LAB_RERANK_MAX_TOKENS"),
         ({"query": "Where?", "documents": ["x"], "model": "other"}, 404, "tiny-cross"),
-        ({"query": "Where?", "documents": [1]}, 422, "documents"),
+        ({"query": "Where?", "documents": [1]}, 400, "`documents.0),
     ],
 )
 async def test_bad_input_is_named(
