@@ -284,7 +284,7 @@ class Lab:
 
         Raises
         ------
-        ModelLoadError
+        ConfigError
             If the lab has no reranker.
         """
         request = checked(RerankRequest, query=query, documents=list(documents), top_n=top_n)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
-from lab.errors import ConflictError, InputError, ModelLoadError, NoRoomError
+from lab.errors import ConfigError, ConflictError, InputError, NoRoomError
 from lab.pipelines.catalog import Catalog
 from lab.pipelines.imaging.drawing import ImagePipeline
 from lab.pipelines.imaging.models import ImageModels
@@ -153,12 +153,12 @@ class PipelineFactory:
 
         Raises
         ------
-        ModelLoadError
+        ConfigError
             If the settings name none.
         """
         model = self.catalog.rerank
         if model is None:
-            raise ModelLoadError(
+            raise ConfigError(
                 "This lab has no reranker: set LAB_RERANK_MODEL to the Hugging Face id or the "
                 "folder of a cross-encoder, or of a language model that answers yes or no."
             )

@@ -8,7 +8,7 @@ import pytest
 
 from lab.client import connect
 from lab.db import Database
-from lab.errors import InputError, ModelLoadError
+from lab.errors import ConfigError, InputError
 from tests.api_server import Api, ann, api, api_app, bob, running_api
 from tests.tiny_rerankers import save_tiny_cross_encoder
 
@@ -81,7 +81,7 @@ async def test_the_shape_is_that_of_cohere_and_jina(
         ({"query": " ", "documents": ["x"]}, 400, "`query`"),
         ({"query": "where " * 500, "documents": ["x"]}, 400, "LAB_RERANK_MAX_TOKENS"),
         ({"query": "Where?", "documents": ["x"], "model": "other"}, 404, "tiny-cross"),
-        ({"query": "Where?", "documents": [1]}, 422, "documents"),
+        ({"query": "Where?", "documents": [1]}, 400, "`documents.0"),
     ],
 )
 async def test_bad_input_is_named(
@@ -99,7 +99,7 @@ async def test_bad_input_is_named(
 
 async def test_without_a_reranker_the_answer_says_what_to_set(api: Api, ann: str) -> None:
     async with connect(api.url, ann) as lab:
-        with pytest.raises(ModelLoadError, match="LAB_RERANK_MODEL"):
+        with pytest.raises(ConfigError, match="LAB_RERANK_MODEL"):
             await lab.rerank("Where?", ["Here."])
 
 

@@ -16,7 +16,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from lab.errors import InputError, ModelLoadError, UnavailableError
+from lab.errors import ConfigError, InputError, ModelLoadError, UnavailableError
 from lab.pipelines import pipeline_factory
 from lab.pipelines.catalog import MINILM, minilm_folder
 from lab.pipelines.memory import Alive
@@ -237,7 +237,7 @@ async def test_a_reranker_takes_what_was_foretold(kind: str, cross: Path, yes_no
 async def test_without_a_reranker_the_setting_is_named() -> None:
     factory = pipeline_factory(ChatConfig(), EmbeddingConfig())
 
-    with pytest.raises(ModelLoadError, match="LAB_RERANK_MODEL"):
+    with pytest.raises(ConfigError, match="LAB_RERANK_MODEL"):
         factory.rerank()
     assert MINILM in [model.id for model in factory.models()]
     await factory.aclose()
