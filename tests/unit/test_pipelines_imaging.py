@@ -2,10 +2,11 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import torch
 from torch import nn
@@ -158,6 +159,43 @@ async def test_more_than_may_wait_are_refused(stable: Path) -> None:
         await running.aclose()
         assert await drawn(pipeline)
     await factory.aclose()
+
+
+async def test_one_whose_cancelling_cannot_wait_leaves_its_place_too(stable: Path) -> None:
+    """As a server drops an answer: whatever is awaited from then on is cancelled as well."""
+    factory = factory_of(config(stable, max_queue=0))
+    async with factory.images.lease() as pipeline:
+
+        async def look(begun: anyio.Event) -> None:
+            async for _ in pipeline.draw(Drawing("a boat", SIDE, SIDE, 1, steps=900)):
+                begun.set()
+
+        async with anyio.create_task_group() as group:
+            begun = anyio.Event()
+            group.start_soon(look, begun)
+            await begun.wait()
+            group.cancel_scope.cancel()
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(RateLimitError):
+                    assert await drawn(pipeline)
+                    break
+                await asyncio.sleep(0.05)
+    await factory.aclose()
+
+
+async def test_a_lab_that_closes_ends_pictures_at_their_next_step(stable: Path) -> None:
+    factory = factory_of(config(stable))
+    async with factory.images.lease() as pipeline:
+        running = pipeline.draw(Drawing("a boat", SIDE, SIDE, 1, steps=900))
+        queued = asyncio.create_task(drawn(pipeline))
+        await anext(running)
+        async with asyncio.timeout(20):
+            await factory.aclose()
+        with pytest.raises(UnavailableError, match="taken out of memory"):
+            [step async for step in running]
+        with pytest.raises(UnavailableError, match="taken out of memory"):
+            await queued
 
 
 async def test_it_shares_the_memory_with_chat_models(stable: Path, llama_folder: Path) -> None:
