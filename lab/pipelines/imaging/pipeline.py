@@ -245,7 +245,8 @@ class DiffusersImages:
         """Put LoRA weights on the networks, or take them off."""
         base = self._makers["make"]
         if name != self._lora:
-            if self._offloads:
+            if self._offloads:  # or diffusers places them anew, on a device of its own choice
+                base.remove_all_hooks()
                 self._placed = None
             self._bare(base)
             if name is not None:
