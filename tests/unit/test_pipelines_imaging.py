@@ -2,12 +2,15 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from lab.errors import InputError, ModelLoadError, NoRoomError, RateLimitError, UnavailableError
@@ -26,7 +29,12 @@ from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.image_config import ImageConfig
 from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.task import Task
-from tests.tiny_diffusers import save_stable_diffusion, save_tiny_flux, save_tiny_stable_diffusion
+from tests.tiny_diffusers import (
+    save_stable_diffusion,
+    save_tiny_flux,
+    save_tiny_lora,
+    save_tiny_stable_diffusion,
+)
 
 SIDE = 64
 BOAT = Drawing("a red boat", SIDE, SIDE, seed=1, steps=2)
@@ -115,6 +123,29 @@ async def test_tiles_take_less(usual: Path) -> None:
     assert after.activations < 0.6 * before.activations
 
 
+async def test_weights_that_come_when_they_are_due_make_the_same_pictures(
+    stable: Path, tmp_path: Path
+) -> None:
+    """On a CPU, to which they come from itself; what a GPU saves is in `tests/gpu`."""
+    lora = save_tiny_lora(stable, tmp_path / "ink.safetensors")
+    settings = config(stable, loras=[str(lora)])
+    edit = replace(BOAT, image=Image.new("RGB", (SIDE, SIDE), "red"), strength=0.9, steps=4)
+    part = replace(edit, mask=Image.new("L", (SIDE, SIDE), 255))
+    drawings = [BOAT, edit, part, replace(BOAT, lora="ink"), replace(edit, lora="ink"), BOAT]
+
+    shown = {}
+    for one in (ImageForm.tiled, ImageForm.parts):
+        images = DiffusersImages.load(model_of(stable), settings, one)
+        shown[one] = [await drawn(images, drawing) for drawing in drawings]
+        counted = images.n_bytes
+        images.close()
+
+    assert shown[ImageForm.parts] == shown[ImageForm.tiled]
+    assert counted == 0
+    assert len(set(shown[ImageForm.parts])) == 4  # a mask of all is none
+    assert shown[ImageForm.parts][0] == shown[ImageForm.parts][-1]
+
+
 async def test_requests_at_once_load_once_and_take_turns(factory: PipelineFactory) -> None:
     async def one(seed: int) -> bytes:
         async with factory.images.lease() as pipeline:
@@ -158,6 +189,43 @@ async def test_more_than_may_wait_are_refused(stable: Path) -> None:
         await running.aclose()
         assert await drawn(pipeline)
     await factory.aclose()
+
+
+async def test_one_whose_cancelling_cannot_wait_leaves_its_place_too(stable: Path) -> None:
+    """As a server drops an answer: whatever is awaited from then on is cancelled as well."""
+    factory = factory_of(config(stable, max_queue=0))
+    async with factory.images.lease() as pipeline:
+
+        async def look(begun: anyio.Event) -> None:
+            async for _ in pipeline.draw(Drawing("a boat", SIDE, SIDE, 1, steps=900)):
+                begun.set()
+
+        async with anyio.create_task_group() as group:
+            begun = anyio.Event()
+            group.start_soon(look, begun)
+            await begun.wait()
+            group.cancel_scope.cancel()
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(RateLimitError):
+                    assert await drawn(pipeline)
+                    break
+                await asyncio.sleep(0.05)
+    await factory.aclose()
+
+
+async def test_a_lab_that_closes_ends_pictures_at_their_next_step(stable: Path) -> None:
+    factory = factory_of(config(stable))
+    async with factory.images.lease() as pipeline:
+        running = pipeline.draw(Drawing("a boat", SIDE, SIDE, 1, steps=900))
+        queued = asyncio.create_task(drawn(pipeline))
+        await anext(running)
+        async with asyncio.timeout(20):
+            await factory.aclose()
+        with pytest.raises(UnavailableError, match="taken out of memory"):
+            [step async for step in running]
+        with pytest.raises(UnavailableError, match="taken out of memory"):
+            await queued
 
 
 async def test_it_shares_the_memory_with_chat_models(stable: Path, llama_folder: Path) -> None:

@@ -41,6 +41,7 @@ class ImageModels:
         self._model = model
         self._residents = residents
         self._lock = threading.Lock()
+        self._asking = asyncio.Lock()  # so that those who ask at once take one thread, not all
         self._foresight: Foresight | None = None
 
     def named(self, name: str | None) -> Model:
@@ -79,7 +80,8 @@ class ImageModels:
         if lora is not None:
             check_known(lora, loras)
             await asyncio.to_thread(_check_lora, lora, loras[lora])
-        return (await asyncio.to_thread(self._foreseen)).traits
+        async with self._asking:
+            return (await asyncio.to_thread(self._foreseen)).traits
 
     def lease(
         self, *, purpose: str = "image", owner: UUID | None = None

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -77,7 +77,8 @@ class DiffusersImages:
         self._lora: str | None = None
         self._makers: dict[str, Any] = {"make": pipeline}
         self._placed: Any = None
-        self._n_queued = 0
+        self._closing = threading.Event()
+        self._asked: set[Future[bytes]] = set()  # the one under way, and those that wait
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
         if form is not ImageForm.whole:
             tile(pipeline, largest_side(config, traits_of(pipeline).multiple))
@@ -118,35 +119,41 @@ class DiffusersImages:
         UnavailableError
             If the model failed.
         """
-        if self._n_queued > self._max_queue:
+        if len(self._asked) > self._max_queue:
             raise RateLimitError(
-                f"{self._n_queued - 1} pictures wait for `{self.model.id}` already "
+                f"{len(self._asked) - 1} pictures wait for `{self.model.id}` already "
                 "(LAB_IMAGE_MAX_QUEUE); try again later."
             )
         steps: asyncio.Queue[Step | None] = asyncio.Queue()
         say = _Announcer(steps)
         stop = threading.Event()
-        self._n_queued += 1
         made = self._thread.submit(self._make, drawing, stop, say)
+        self._asked.add(made)
+        made.add_done_callback(self._asked.discard)
         made.add_done_callback(lambda _: say(None))
         step: Step | None = Step(0, 0)
         try:
             while (step := await steps.get()) is not None:
                 yield step
-            yield made.result()
+            if made.cancelled() or not (picture := made.result()):
+                raise UnavailableError(
+                    f"`{self.model.id}` was taken out of memory before the picture was made; try "
+                    "again."
+                )
+            yield picture
         finally:
             stop.set()
             made.cancel()  # where it did not begin
             while step is not None:  # the lease holds as long as the thread is in a step
                 step = await steps.get()
-            self._n_queued -= 1
 
     def rest(self) -> None:
         """Give nothing back: it keeps nothing between pictures."""
 
     def close(self) -> None:
-        """End the thread after the picture under way, and give the memory back."""
-        self._thread.shutdown()
+        """End the picture under way at its next step, and give the memory back."""
+        self._closing.set()
+        self._thread.shutdown(cancel_futures=True)
         self._n_bytes = 0
         for maker in self._makers.values():
             maker.remove_all_hooks()
@@ -181,8 +188,7 @@ class DiffusersImages:
         pipeline = self._maker(drawing)
 
         def after_step(maker: Any, index: int, timestep: Any, kept: Any) -> Any:
-            if stop.is_set():
-                raise _StoppedError
+            self._go_on(stop)
             say(Step(index + 1, max(maker.num_timesteps, index + 1)))
             return kept
 
@@ -201,6 +207,11 @@ class DiffusersImages:
                 "else, or take another seed."
             )
         return as_png(made.images[0])
+
+    def _go_on(self, stop: threading.Event) -> None:
+        """Raise where nobody waits for the picture, or the model leaves."""
+        if stop.is_set() or self._closing.is_set():
+            raise _StoppedError
 
     def _maker(self, drawing: Drawing) -> Any:
         """Return the pipeline for a drawing; all of them share the same networks."""
@@ -234,7 +245,8 @@ class DiffusersImages:
         """Put LoRA weights on the networks, or take them off."""
         base = self._makers["make"]
         if name != self._lora:
-            if self._offloads:
+            if self._offloads:  # or diffusers places them anew, on a device of its own choice
+                base.remove_all_hooks()
                 self._placed = None
             self._bare(base)
             if name is not None:
