@@ -6,8 +6,8 @@ and without continuous batching, and in plain batched `generate`: prompts of abo
 64 new ones, 1, 8 and 32 streams; and conversations of ten turns, whose history grows. Each server
 with its database is pinned to the same one core; the client runs on another where there is one.
 The servers answer in turn, so that what else the machine does meets all alike; the median of some
-rounds counts. With `--llama-server`, llama.cpp's server answers beside them from the same weights, in
-float32 too (`scripts/llama-server` builds it); it is shown, and no aim is set by it.
+rounds counts. With `--llama-server`, llama.cpp's server answers beside them from the same weights,
+in float32 too (`scripts/llama-server` builds it); it is shown, and no aim is set by it.
 """
 
 import argparse
