@@ -402,6 +402,7 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
             run_id = new_id()
             context = ChatContext(
                 run_id=run_id,
+                owner_id=owner.id,
                 turn=ChatTurn(conversation_id=owner.conversation_id, messages=[message]),
                 profile=profile,
                 parameters=GenerationParameters(seed=0),
