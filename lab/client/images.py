@@ -55,9 +55,9 @@ class Images:
         Raises
         ------
         InputError
-            If the lab or its model does not take what is asked for.
+            If the lab has no image model, or they do not take what is asked for.
         ModelLoadError
-            If the lab has no image model, or it cannot be loaded.
+            If the model cannot be loaded.
         """
         events = self.events(prompt, **options)
         return await _last(events, on_progress)

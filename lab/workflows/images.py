@@ -76,9 +76,9 @@ class ImageMaker:
         Raises
         ------
         InputError
-            If the lab or its model does not take what is asked for.
+            If the lab has no image model, or they do not take what is asked for.
         ModelLoadError
-            If there is no model, or it cannot be loaded.
+            If the model cannot be loaded.
         """
         self._check(request, upload)
         model = self._models.named(request.model)

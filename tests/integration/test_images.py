@@ -349,7 +349,7 @@ async def test_what_is_no_picture_is_refused_and_nothing_is_kept(image_api: Api,
 
 async def test_a_lab_without_an_image_model_says_which_setting_to_give(api: Api, ann: str) -> None:
     async with connect(api.url, ann) as lab:
-        with pytest.raises(ModelLoadError, match="Set LAB_IMAGE_MODEL"):
+        with pytest.raises(InputError, match="Set LAB_IMAGE_MODEL"):
             await lab.images.generate("a red boat")
         assert await lab.images.list() == []
 

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from lab.errors import ModelLoadError, UnknownModelError
+from lab.errors import InputError, ModelLoadError, UnknownModelError
 from lab.pipelines.imaging.drawing import ImagePipeline, Traits
 from lab.pipelines.imaging.forms import form_of
 from lab.pipelines.imaging.loras import check_known, named, weights_file
@@ -50,13 +50,13 @@ class ImageModels:
 
         Raises
         ------
-        ModelLoadError
+        InputError
             If the lab has none.
         UnknownModelError
             If it has another name.
         """
         if self._model is None:
-            raise ModelLoadError(
+            raise InputError(
                 "This lab makes no pictures: no image model is set. Set LAB_IMAGE_MODEL to the "
                 "folder or the Hugging Face id of a diffusers pipeline, and start the lab again."
             )
@@ -71,9 +71,9 @@ class ImageModels:
         Raises
         ------
         ModelLoadError
-            If there is no model, or its files or those of the LoRA weights are damaged.
+            If its files or those of the LoRA weights are damaged.
         InputError
-            If there are no LoRA weights of that name.
+            If there is no model, or no LoRA weights of that name.
         """
         self.named(name)
         loras = named(self._config.loras)
