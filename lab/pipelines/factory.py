@@ -429,11 +429,16 @@ class PipelineFactory:
             if holding.name in self._reserved
         )
         most = self._lease_share * (self.residents.ledger.capacity(device) + held)
+        rule = (
+            f"Programs may hold {sized(most)} of {device} together "
+            f"(LAB_RESIDENCY_LEASE_SHARE={self._lease_share:g})"
+        )
+        if (own := ahead.needs[Quantization.none].total) > most:
+            raise InputError(f"{rule}, and this lease is of {sized(own)}. Ask for less.")
         if wanted > most:
             raise NoRoomError(
-                f"Programs may hold {sized(most)} of {device} together "
-                f"(LAB_RESIDENCY_LEASE_SHARE={self._lease_share:g}), and with this lease it would "
-                f"be {sized(wanted)}. Ask for less, or have others end their leases."
+                f"{rule}, and with this lease it would be {sized(wanted)}. Ask for less, or have "
+                "others end their leases."
             )
 
     def _learn(self, model: Model, device: str, key: str, limits: Limits) -> None:

@@ -247,7 +247,7 @@ async def purposes(api: Api, key: str) -> list[str]:
 async def test_what_cannot_be_leased_is_refused(api: Api, ann: str) -> None:
     async with connect(api.url, ann) as lab:
         for refusal, wish in (
-            (r"LAB_RESIDENCY_LEASE_SHARE=0\.9.*5\.0 GB. Ask for less", {"gb": 5}),
+            (r"LAB_RESIDENCY_LEASE_SHARE=0\.9.*5\.0 GB\. Ask for less", {"gb": 5}),
             ("`tpu:9` is no device", {"gb": 1, "device": "tpu:9"}),
             ("`cuda` is no device", {"gb": 1, "device": "cuda"}),
             ("gb", {"gb": -1}),
