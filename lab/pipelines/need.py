@@ -1,6 +1,6 @@
 """What a model needs of a device, in each form that it may be loaded in. Imports no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -54,7 +54,7 @@ class Prospect:
     ----------
     name : str
         Its name.
-    devices : sequence of str
+    devices : list of str
         Where it may run, as torch names them; one of them is chosen.
     step : str
         The longest step that is counted, in words.
@@ -71,7 +71,7 @@ class Prospect:
     """
 
     name: str
-    devices: Sequence[str]
+    devices: list[str]
     step: str
     advice: str
     needs: Mapping[Quantization, MemoryNeed]

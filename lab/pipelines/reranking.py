@@ -29,7 +29,7 @@ from transformers import (
 
 from lab.errors import InputError, ModelLoadError, UnavailableError
 from lab.pipelines.building import BUILDING
-from lab.pipelines.devices import torch_device
+from lab.pipelines.devices import candidates, torch_device
 from lab.pipelines.files import local_folder
 from lab.pipelines.loading import clear_errors, first_line, torch_dtype
 from lab.pipelines.memory import batch_need, network_bytes
@@ -229,8 +229,9 @@ class Reranker:
     @staticmethod
     def foretell(model: Model, config: RerankConfig) -> Prospect:
         """Return what a reranker will need for a batch, from its configuration alone."""
-        device = torch_device(config.device)
         with clear_errors(model):
+            devices = candidates(config.device)
+            device = devices[0]
             folder = local_folder(model)
             network_config = AutoConfig.from_pretrained(folder)
             judge_class = judge_of(model, network_config, config)
@@ -246,7 +247,8 @@ class Reranker:
             )
         step = f"to score {config.batch_size} passages of {n_tokens} tokens at once"
         advice = smaller("LAB_RERANK_BATCH_SIZE or LAB_RERANK_MAX_TOKENS")
-        return Prospect(model.id, str(device), step, advice, {Quantization.none: need})
+        places = [str(one) for one in devices]
+        return Prospect(model.id, places, step, advice, {Quantization.none: need})
 
     @property
     def n_bytes(self) -> int:

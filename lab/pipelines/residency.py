@@ -301,6 +301,9 @@ class Residents:
             except NoRoomError as error:
                 self._refuse(self._who_wait_for(ticket.name), prospect.devices[0], error)
                 return None
+            except Exception as error:  # a device that cannot be asked: nobody may wait for ever
+                self._fail(self._who_wait_for(ticket.name), error)
+                return None
             if plan is None:
                 return None
             if plan.waits_for:

@@ -526,3 +526,14 @@ async def test_what_does_not_last_leaves_with_its_last_use(lab: Lab) -> None:
     await settled()
     assert lab.ledger.holdings == {}
     assert lab.residents._prospects == {}
+
+
+async def test_a_device_that_cannot_be_asked_keeps_nobody_waiting(device: Device) -> None:
+    lab = Lab(device)
+
+    def gone(name: str) -> int:
+        raise RuntimeError(f"{name} fell off the bus")
+
+    lab.ledger._free_bytes = gone
+    with pytest.raises(RuntimeError, match="fell off the bus"):
+        await asyncio.wait_for(lab.touch("a-600"), 5)

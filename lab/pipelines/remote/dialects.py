@@ -20,6 +20,9 @@ from lab.schemas.tool_choice_mode import ToolChoiceMode
 Wire = Callable[[Any], dict[str, Any]]
 """Takes the value of a parameter, returns what it adds to the request."""
 
+OURS: Final = frozenset({"guards"})
+"""What only answers of the lab's own engine are held to, and every person has a setting for."""
+
 UINT32: Final = 2**32
 """Seeds of llama.cpp are below; its last one means none."""
 
@@ -79,6 +82,8 @@ class Dialect:
         """
         body: dict[str, Any] = {}
         for name, value in parameters:
+            if name in OURS:
+                continue
             if wire := self.always.get(name):
                 _merge(body, wire(value))
             elif not _changes_nothing(name, value):
