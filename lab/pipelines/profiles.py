@@ -10,8 +10,12 @@ from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.task import Task
 
-MAKES: Final = {Task.embedding: "embeddings", Task.image: "pictures", Task.rerank: "ranks"}
-"""What models make that do not chat."""
+DOES: Final = {
+    Task.embedding: "makes embeddings",
+    Task.image: "makes pictures",
+    Task.rerank: "reranks",
+}
+"""What models do that do not chat."""
 
 NAME: Final = re.compile(r"\w([\w.@:/ -]{0,98}\w)?")
 """What people may call a model or profile."""
@@ -88,7 +92,7 @@ def check_asked(
 def cannot_chat(model: Model, known: Collection[str]) -> InputError:
     """Return the error for a model that does something else where one that chats is needed."""
     return InputError(
-        f"`{model.id}` makes {MAKES[model.task]} and cannot chat; models here that chat: "
+        f"`{model.id}` {DOES[model.task]} and cannot chat; models here that chat: "
         f"{', '.join(known)}."
     )
 
