@@ -196,7 +196,7 @@ class TransformersChat:
         calling = form is not None and form.is_call
         if calling and CALL in self._template and not thinking:
             prompt += f"{CALL}\n"
-        seen = await asyncio.to_thread(self._seen, prompt, messages)
+        seen = await self._seen(prompt, messages)
         input_ids = seen.ids
         room = self.context_length - len(input_ids)
         if room < 1:
@@ -302,10 +302,10 @@ class TransformersChat:
             )
         return plain
 
-    def _seen(self, prompt: str, messages: Sequence[ChatMessage]) -> Seen:
-        """Return a prompt with its pictures."""
+    async def _seen(self, prompt: str, messages: Sequence[ChatMessage]) -> Seen:
+        """Return a prompt with its pictures; one without any waits for nobody."""
         if self._sight is not None and any(message.images for message in messages):
-            return self._sight.see(prompt, messages)
+            return await asyncio.to_thread(self._sight.see, prompt, messages)
         ids = self._encode(prompt)
         return Seen(ids, ids)
 
