@@ -425,8 +425,8 @@ async def command(api: Api, key: str, *arguments: str) -> tuple[int, str]:
 
 async def start(api: Api, key: str, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        LAB,
-        "image",
+        # A shell starts what runs in the background with SIGINT ignored.
+        *("env", "--default-signal=INT", LAB, "image"),
         *arguments,
         env=os.environ | {"LAB_API_URL": api.url, "LAB_API_KEY": key, "COLUMNS": "200"},
         stdout=asyncio.subprocess.PIPE,

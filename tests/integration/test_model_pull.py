@@ -177,7 +177,8 @@ async def test_what_ctrl_c_stopped_goes_on_where_it_stopped(
     size = (long.models[MODEL] / BIG).stat().st_size
     long.breaks_after = [BREAK, *[0] * 20]  # nothing more comes until it is stopped
     process = await asyncio.create_subprocess_exec(
-        *(LAB, "models", "pull", MODEL),
+        # A shell starts what runs in the background with SIGINT ignored.
+        *("env", "--default-signal=INT", LAB, "models", "pull", MODEL),
         env=machine,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
