@@ -70,7 +70,7 @@ class ChatCompletionRequest(BaseModel):
         float | None,
         Field(
             description='Divides a positive and multiplies a negative logit of a token that prompt or answer has; 1 = none.',
-            gt=0.0,
+            ge=0.01,
             le=10.0,
         ),
     ] = None

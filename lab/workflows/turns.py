@@ -148,8 +148,23 @@ def _turn(message: ChatMessage) -> Turn:
             f"A message was said at {said_at.isoformat()}; expected a date from the year "
             f"{YEARS.start} to {YEARS.stop - 1}."
         )
-    pictures = [b64decode(image.data) for image in message.images]
+    pictures = [_picture(image.data) for image in message.images]
     return Turn(message.role, parts_of(message), message.name, said_at, pictures)
+
+
+def _picture(data: str) -> bytes:
+    """Return the bytes of a picture in base64, or raise `InputError`."""
+    try:
+        content = b64decode(data, validate=True)
+    except ValueError as error:
+        raise InputError(
+            f"`images`: a picture must come in base64, and this cannot be read ({error})."
+        ) from error
+    if not media_type_of(content).startswith("image/"):
+        raise InputError(
+            f"`images`: {len(content)} bytes came that are no picture; send PNG, JPEG or WebP."
+        )
+    return content
 
 
 async def _stored(stores: Stores, pictures: Sequence[bytes]) -> list[Part]:

@@ -108,3 +108,15 @@ async def test_a_conversation_keeps_its_pictures_and_shows_them_again(
     assert answer.usage.prompt_tokens == before
     assert len(seen.messages[-3].images) == 2
     assert n_messages == 5  # a question that found no answer, and nothing of what is no picture
+
+
+async def test_what_is_no_picture_is_not_stored(api: Api, ann: str) -> None:
+    async with connect(api.url, ann) as lab, api.client(ann) as client:
+        conversation = (await lab.conversations.create("Pictures")).id
+        for data, said in (("", "0 bytes"), ("é!", "base64"), (base64(b"hello"), "no picture")):
+            message = {"role": "user", "content": "Hi", "images": [{"data": data}]}
+            path = f"/v1/conversations/{conversation}/messages"
+            answer = await client.post(path, json={"messages": [message]})
+            assert answer.status_code == 400
+            assert said in answer.json()["error"]["message"]
+        assert await lab.conversations.messages(conversation) == []
