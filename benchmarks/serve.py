@@ -246,6 +246,8 @@ def lab_server(folder: Path) -> Iterator[Server]:
         environment = {
             "LAB_DATA_FOLDER": f"{data}/data",
             "LAB_CHAT_MODEL": str(folder),
+            "LAB_GUARDS_REPETITION": "0",  # which random weights fall into
+            "LAB_GUARDS_STUTTER": "0",
             "LAB_SERVER_PORT": str(port),
             "LAB_DATABASE_PORT": str(free_port()),
         }
