@@ -1,6 +1,6 @@
 """Between a stored message and the one a chat template takes."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -66,6 +66,16 @@ def to_chat_message(message: Message, pictures: Mapping[UUID, bytes] = NO_PICTUR
         tool_calls=[p.tool_call for p in message.parts if isinstance(p, ToolCallPart)],
         tool_call_id=result.tool_call_id if result else None,
     )
+
+
+def picture_bytes(image: MessageImage) -> bytes:
+    """Return the bytes of a picture in base64, or raise `InputError`."""
+    try:
+        return b64decode(image.data, validate=True)
+    except ValueError as error:
+        raise InputError(
+            f"`images`: a picture must come in base64, and this cannot be read ({error})."
+        ) from error
 
 
 def parts_of(message: ChatMessage) -> list[Part]:

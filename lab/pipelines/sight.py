@@ -4,8 +4,6 @@ Pictures before a chat model: made ready by the model's processor, and put into 
 Shape letters: T tokens of a prompt, I hidden size.
 """
 
-from base64 import b64decode
-from binascii import Error as Base64Error
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from lab.errors import DocumentTooLargeError, InputError
+from lab.errors import DocumentTooLargeError
+from lab.messages import picture_bytes
 from lab.pipelines.imaging.pictures import as_image, read_picture
 from lab.schemas.chat_message import ChatMessage
 
@@ -76,7 +75,7 @@ class Sight:
 
     def n_more(self, messages: Sequence[ChatMessage]) -> int:
         """Return the tokens that the pictures of messages take beyond their markers."""
-        contents = (content_of(image.data) for m in messages for image in m.images)
+        contents = (picture_bytes(image) for m in messages for image in m.images)
         return sum(self._cost(content) - 1 for content in contents)
 
     def see(self, prompt: str, messages: Sequence[ChatMessage]) -> Seen:
@@ -88,7 +87,7 @@ class Sight:
         InputError
             For what is no picture, or too large a one.
         """
-        contents = [content_of(image.data) for m in messages for image in m.images]
+        contents = [picture_bytes(image) for m in messages for image in m.images]
         pictures = self._pictures(contents)
         made = self._processor(
             text=[prompt], images=[pictures], add_special_tokens=False, return_tensors="pt"
@@ -169,13 +168,3 @@ def embedded(network: PreTrainedModel, **inputs: Tensor) -> Tensor:
     finally:
         handle.remove()
     raise RuntimeError(f"{type(network).__name__} did not call its decoder.")
-
-
-def content_of(data: str) -> bytes:
-    """Return the bytes of a picture in base64, or raise `InputError`."""
-    try:
-        return b64decode(data, validate=True)
-    except (Base64Error, ValueError) as error:
-        raise InputError(
-            f"`{FIELD}`: a picture must come in base64, and this cannot be read ({error})."
-        ) from error

@@ -1,6 +1,5 @@
 """The stored turns of one owner: kept with their embeddings."""
 
-from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,12 +8,13 @@ from uuid import UUID
 from lab.db import Database, Stores
 from lab.db.files import media_type_of
 from lab.errors import InputError
-from lab.messages import Part, parts_of, text_of
+from lab.messages import Part, parts_of, picture_bytes, text_of
 from lab.protocols import CONTEXT_TURNS, EmbeddingPipeline, FloatArray
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.image_part import ImagePart
 from lab.schemas.memory import Memory
 from lab.schemas.message import Message
+from lab.schemas.message_image import MessageImage
 from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
 
@@ -148,18 +148,13 @@ def _turn(message: ChatMessage) -> Turn:
             f"A message was said at {said_at.isoformat()}; expected a date from the year "
             f"{YEARS.start} to {YEARS.stop - 1}."
         )
-    pictures = [_picture(image.data) for image in message.images]
+    pictures = [_picture(image) for image in message.images]
     return Turn(message.role, parts_of(message), message.name, said_at, pictures)
 
 
-def _picture(data: str) -> bytes:
-    """Return the bytes of a picture in base64, or raise `InputError`."""
-    try:
-        content = b64decode(data, validate=True)
-    except ValueError as error:
-        raise InputError(
-            f"`images`: a picture must come in base64, and this cannot be read ({error})."
-        ) from error
+def _picture(image: MessageImage) -> bytes:
+    """Return the bytes of a picture, or raise `InputError` for what is none."""
+    content = picture_bytes(image)
     if not media_type_of(content).startswith("image/"):
         raise InputError(
             f"`images`: {len(content)} bytes came that are no picture; send PNG, JPEG or WebP."
