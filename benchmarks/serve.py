@@ -40,7 +40,7 @@ NEW_TOKENS = 64
 PROMPT_TOKENS = 232
 TURNS = 10
 TURN_TOKENS, TURN_NEW_TOKENS = 60, 24
-"""Of a conversation: ten turns of a question and an answer fill most of the window."""
+"""Of a conversation: a question and an answer."""
 MODEL = "random-llama"
 PEERS = ("transformers serve", "transformers serve --continuous-batching")
 LLAMA = "llama.cpp"
@@ -88,7 +88,7 @@ def llama_config() -> LlamaConfig:
         num_hidden_layers=8,
         num_attention_heads=8,
         num_key_value_heads=8,
-        max_position_embeddings=1024,
+        max_position_embeddings=4096,
     )
 
 
@@ -141,10 +141,14 @@ async def one_stream(
     started, first, text = time.perf_counter(), 0.0, ""
     async with client.stream("POST", "/v1/chat/completions", json=request) as response:
         if response.status_code != 200:
-            raise SystemExit(f"{response.url} answered {response.status_code}.")
+            said = (await response.aread()).decode()
+            raise SystemExit(f"{response.url} answered {response.status_code}: {said}")
         async for line in response.aiter_lines():
             data = line.removeprefix("data: ")
-            if data.startswith("{") and has_text(chunk := json.loads(data)):
+            chunk = json.loads(data) if data.startswith("{") else {"choices": []}
+            if "error" in chunk:
+                raise SystemExit(f"{response.url} answered {chunk['error']}.")
+            if has_text(chunk):
                 first = first or time.perf_counter() - started
                 text += chunk["choices"][0]["delta"]["content"]
     return Streamed(first, time.perf_counter() - started, text)
@@ -281,7 +285,8 @@ def llama_server(program: str, folder: Path) -> Iterator[Server]:
     file = save_gguf(folder, folder.with_suffix(".gguf"))
     command = [program, "--model", str(file), "--alias", MODEL, "--jinja"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--threads", "1"]
-    command += ["--parallel", str(max(STREAMS)), "--ctx-size", "0", "--kv-unified"]
+    window = llama_config().max_position_embeddings
+    command += ["--parallel", str(max(STREAMS)), "--ctx-size", str(max(STREAMS) * window)]
     url = f"http://127.0.0.1:{port}"
     with running(command, {}, f"{url}/health"):
         yield Server(url, "none", MODEL)
