@@ -9,12 +9,13 @@ from typing import Final
 from lab.errors import (
     ConfigError,
     ConflictError,
+    InputError,
     LabError,
     ModelLoadError,
     UnknownModelError,
 )
 from lab.pipelines.description import described
-from lab.pipelines.profiles import cannot_chat, check_profile
+from lab.pipelines.profiles import DOES, cannot_chat, check_profile
 from lab.pipelines.remote.names import RemoteNames
 from lab.pipelines.vllm.settings import vllm_models
 from lab.prompts import DEFAULT_SYSTEM
@@ -25,14 +26,16 @@ from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.remotes_config import RemotesConfig
 from lab.schemas.rerank_config import RerankConfig
+from lab.schemas.speech_config import SpeechConfig
 from lab.schemas.task import Task
+from lab.schemas.transcription_config import TranscriptionConfig
 from lab.schemas.vllm_config import VllmConfig
 
 LAB_TINY = "lab-tiny"
 MINILM = "all-MiniLM-L6-v2"
 DEFAULT_PROFILE = "default"
 
-OneModel = ImageConfig | RerankConfig
+OneModel = ImageConfig | RerankConfig | TranscriptionConfig | SpeechConfig
 """Settings of a task that name its model, if there is one."""
 
 WEIGHTS_SHA256 = {MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
@@ -98,6 +101,32 @@ class Catalog:
         """Return the model that the settings name for a task, if they name one."""
         name = self._single.get(task)
         return None if name is None else self._models[name]
+
+    def doing(self, task: Task, name: str | None) -> Model:
+        """
+        Return the model of a task that a request names; None = the settings', or the only one.
+
+        Raises
+        ------
+        InputError
+            If there is none, several and none is named, or the named one does something else.
+        UnknownModelError
+            If there is no such model.
+        """
+        fitting = [model.id for model in self.models() if model.task is task]
+        only = fitting[0] if len(fitting) == 1 else None
+        name = name or self._single.get(task) or only
+        if name is None:
+            raise InputError(_unnamed(task, fitting))
+        model = self._models.get(name)
+        if model is None:
+            raise UnknownModelError(name, fitting)
+        if model.task is not task:
+            raise InputError(
+                f"`{name}` {DOES[model.task]}, and a model is needed that {DOES[task]}; there are: "
+                f"{', '.join(fitting) or 'none'}."
+            )
+        return model
 
     def add(self, model: Model) -> Model:
         """
@@ -196,6 +225,16 @@ class Catalog:
             or self.remotes.model(name)
             or configured(name, revision, Task.chat)
         )
+
+
+def _unnamed(task: Task, fitting: Sequence[str]) -> str:
+    """Return what to do where a request names no model of a task, and the settings none."""
+    if fitting:
+        return f"`model`: there are several of its kind; name one: {', '.join(fitting)}."
+    return (
+        f"This lab has no model that {DOES[task]}: set LAB_{task.upper()}_MODEL and start the lab "
+        f"again, or add one (`lab models add SOURCE --task {task}`)."
+    )
 
 
 def bare_profile(model: Model) -> ModelProfile:

@@ -21,9 +21,12 @@ from lab.pipelines.loaders.chat import ChatLoader
 from lab.pipelines.loaders.embedding import embedding_loader
 from lab.pipelines.loaders.rerank import rerank_loader
 from lab.pipelines.loaders.reservation import Reservations
+from lab.pipelines.loaders.speech import speech_loader
+from lab.pipelines.loaders.transcription import transcription_loader
 from lab.pipelines.loaders.vllm import vllm_loader
 from lab.pipelines.remote.endpoints import Endpoints
 from lab.pipelines.residency import Loader, Residents
+from lab.pipelines.speech.asking import SpeechPipeline, TranscriptionPipeline
 from lab.pipelines.stats import PipelineStats, stats_of
 from lab.pipelines.tally import Tally
 from lab.protocols import ChatPipeline, EmbeddingPipeline, RerankPipeline
@@ -38,7 +41,9 @@ from lab.schemas.rerank_config import RerankConfig
 from lab.schemas.residency import Residency
 from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.residency_update import ResidencyUpdate
+from lab.schemas.speech_config import SpeechConfig
 from lab.schemas.task import Task
+from lab.schemas.transcription_config import TranscriptionConfig
 from lab.schemas.vllm_config import VllmConfig
 
 Loaders = Mapping[tuple[Task, Engine], Callable[[Model], Loader[Any, Any]]]
@@ -119,6 +124,19 @@ class PipelineFactory:
                 "folder of a cross-encoder, or of a language model that answers yes or no."
             )
         return self._lease(model, "rerank", owner)
+
+    def transcription(
+        self, name: str | None, *, owner: UUID | None = None
+    ) -> AbstractAsyncContextManager[TranscriptionPipeline]:
+        """Lease a model that transcribes, see `Catalog.doing`; loads it when nobody has."""
+        model = self.catalog.doing(Task.transcription, name)
+        return self._lease(model, "transcription", owner)
+
+    def speech(
+        self, name: str | None, *, owner: UUID | None = None
+    ) -> AbstractAsyncContextManager[SpeechPipeline]:
+        """Lease a model that speaks, see `Catalog.doing`; loads it when nobody has."""
+        return self._lease(self.catalog.doing(Task.speech, name), "speech", owner)
 
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
@@ -266,6 +284,8 @@ def pipeline_factory(
     *,
     image: ImageConfig | None = None,
     rerank: RerankConfig | None = None,
+    transcription: TranscriptionConfig | None = None,
+    speech: SpeechConfig | None = None,
     on_import: Callable[[], object] = lambda: None,
     learned_file: Path | None = None,
     remotes: RemotesConfig | None = None,
@@ -276,9 +296,13 @@ def pipeline_factory(
     image = image or ImageConfig()
     vllm = vllm or VllmConfig()
     rerank = rerank or RerankConfig()
+    transcription = transcription or TranscriptionConfig()
+    speech = speech or SpeechConfig()
     others: dict[Task, OneModel] = {
         Task.image: image,
         Task.rerank: rerank,
+        Task.transcription: transcription,
+        Task.speech: speech,
     }
     catalog = Catalog(chat, embedding, remotes, vllm, others)
     # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
@@ -292,6 +316,8 @@ def pipeline_factory(
         (Task.chat, Engine.vllm): partial(vllm_loader, vllm, tallies),
         (Task.embedding, Engine.lab): partial(embedding_loader, embedding, chat.threads),
         (Task.rerank, Engine.lab): partial(rerank_loader, rerank),
+        (Task.transcription, Engine.lab): partial(transcription_loader, transcription),
+        (Task.speech, Engine.lab): partial(speech_loader, speech),
         (Task.image, Engine.lab): lambda _: images.loader(),
     }
     return PipelineFactory(
