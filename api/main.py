@@ -17,6 +17,7 @@ from api.metrics import Metrics
 from api.middleware import RequestMiddleware
 from api.routes import (
     account,
+    audio,
     chat,
     conversations,
     documents,
@@ -47,6 +48,7 @@ ROUTERS = (
     embeddings.router,
     images.router,
     rerank.router,
+    audio.router,
     conversations.router,
     memories.router,
     facts.router,

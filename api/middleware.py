@@ -12,11 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_body
 from api.metrics import Metrics
+from lab.errors import DocumentTooLargeError
 from lab.schemas.limits_config import LimitsConfig
 
 log = structlog.get_logger("lab.api")
 
-UPLOADS = "/v1/documents"
+DOCUMENTS = "/v1/documents"
+AUDIO = ("/v1/audio/transcriptions", "/v1/audio/translations")
 """Where files are sent, behind whatever prefix the proxy keeps."""
 FORM_BYTES = 4096
 """What a form takes beside its file."""
@@ -36,7 +38,7 @@ class RequestMiddleware:
     metrics : Metrics
         Where it is counted.
     limits : LimitsConfig
-        Largest body, and largest document.
+        Largest body, largest document and largest file of sound.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, limits: LimitsConfig) -> None:
@@ -46,6 +48,9 @@ class RequestMiddleware:
         self._document = _Limit(
             "document", limits.max_document_bytes, "limits.max_document_bytes", FORM_BYTES
         )
+        self._audio = _Limit(
+            "recording", limits.max_audio_bytes, "limits.max_audio_bytes", FORM_BYTES
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -53,7 +58,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request = _Request(scope, send)
-        limit = self._document if _is_upload(scope) else self._body
+        limit = self._limit(scope)
         try:
             length = Headers(scope=scope).get("content-length", "0")
             if length.isdigit() and int(length) > limit.most:
@@ -64,6 +69,15 @@ class RequestMiddleware:
             await self._too_large(limit, scope, receive, request.send)
         finally:
             self._note(request)
+
+    def _limit(self, scope: Scope) -> "_Limit":
+        """Return how large a body may be: more of a form with a file, which is not in memory."""
+        kind = Headers(scope=scope).get("content-type", "")
+        if not kind.lower().startswith("multipart/"):
+            return self._body
+        if scope["path"].endswith(DOCUMENTS):
+            return self._document
+        return self._audio if scope["path"].endswith(AUDIO) else self._body
 
     def _limited(self, limit: "_Limit", receive: Receive) -> Receive:
         """Count what arrives: a chunked body names no length."""
@@ -99,18 +113,12 @@ class RequestMiddleware:
             )
 
 
-def _is_upload(scope: Scope) -> bool:
-    """Return True for a form with a file, which is not held in memory."""
-    kind = Headers(scope=scope).get("content-type", "")
-    return scope["path"].endswith(UPLOADS) and kind.lower().startswith("multipart/")
-
-
 class _Limit:
     """How large one kind of body may be."""
 
     def __init__(self, what: str, most: int, setting: str, beside: int = 0) -> None:
         self.most = most + beside
-        self.code = f"{what}_too_large"
+        self.code = "body_too_large" if what == "body" else DocumentTooLargeError.code
         self.complaint = f"The {what} is larger than {most} bytes ({setting}); send less at once."
 
 

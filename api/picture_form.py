@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api.deps import InferDep
 from api.disconnect import GONE
+from api.fields import fields_of
 from lab.errors import InputError
 from lab.schemas.image_request import ImageRequest
 from lab.workflows.images import Upload
@@ -71,7 +70,7 @@ async def _sent(request: Request, owner: InferDep) -> AsyncIterator[PictureForm]
                 "the field `image`."
             )
         upload = Upload(await image.read(), None if mask is None else await mask.read())
-        yield PictureForm(_fields(form), upload)
+        yield PictureForm(fields_of(ImageRequest, form), upload)
     finally:
         await form.close()
 
@@ -82,15 +81,6 @@ def _file(form: FormData, *names: str) -> UploadFile | None:
     if len(found) > 1:
         raise InputError(f"`{names[0]}`: {len(found)} files came; one picture is edited at a time.")
     return found[0] if found and isinstance(found[0], UploadFile) else None
-
-
-def _fields(form: FormData) -> ImageRequest:
-    texts = {key: value for key, value in form.items() if isinstance(value, str)}
-    try:
-        return ImageRequest.model_validate(texts)
-    except ValidationError as error:
-        problems = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-        raise RequestValidationError(problems) from None
 
 
 PictureFormDep = Annotated[PictureForm, Depends(_sent)]

@@ -32,6 +32,7 @@ COMMANDS = {
     "memories": Entry("memories", "What the lab remembers of you."),
     "documents": Entry("documents", "The documents that the lab reads for you."),
     "image": Entry("image", "Make a picture from words, or change one."),
+    "audio": Entry("audio", "Write down what is said, and speak."),
     "models": Entry("models", "The models of this lab."),
     "profiles": Entry("profiles", "Models with parameters and system prompt, under names."),
     "gpu": Entry("gpu", "Show who holds which memory of the devices, and why."),

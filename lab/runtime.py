@@ -55,6 +55,7 @@ from lab.workflows.question import Question
 from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
 from lab.workflows.shared_talk import Shared
+from lab.workflows.speech import Speech
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
 from lab.workflows.turns import Turns
@@ -99,6 +100,8 @@ class Runtime:
         What requests may name as their model.
     images : ImageMaker
         Who makes pictures.
+    speech : Speech
+        Who hears and speaks.
     """
 
     def __init__(
@@ -114,7 +117,9 @@ class Runtime:
         self.cache = cache
         self.pipelines = pipelines
         self.composer = composer
-        self.images = ImageMaker(database, pipelines.images, settings.config.image)
+        config = settings.config
+        self.images = ImageMaker(database, pipelines.images, config.image)
+        self.speech = Speech(pipelines, config.transcription, config.speech)
         self._search_given = GivenHistorySearch()
         # One at a time: each holds one of a few connections for long.
         self._exporting = asyncio.Lock()
@@ -469,6 +474,8 @@ async def open_runtime(
             config.residency,
             image=config.image,
             rerank=config.rerank,
+            transcription=config.transcription,
+            speech=config.speech,
             on_import=on_import,
             learned_file=settings.data_folder / LEARNED_FILE,
             remotes=config.remotes,

@@ -22,7 +22,7 @@ from api.main import create_app
 from lab.config import load_settings
 from lab.db import Database
 from lab.evals.serving import serving
-from lab.pipelines.factory import PipelineStats
+from lab.pipelines.stats import PipelineStats
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.tiny_llama import UNGUARDED, save_tiny_llama

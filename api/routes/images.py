@@ -1,8 +1,7 @@
 """Pictures: made, changed, looked at and deleted, as OpenAI's clients speak of them."""
 
-import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
 from uuid import UUID
@@ -12,9 +11,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api.deps import InferDep, MemoryDep, RuntimeDep
 from api.disconnect import unless_gone
-from api.errors import error_body
+from api.events import event_stream
 from api.picture_form import EDIT_FORM, PictureForm, PictureFormDep
-from lab.errors import LabError
 from lab.schemas.image import Image
 from lab.schemas.image_event import ImageEvent
 from lab.schemas.image_event_type import ImageEventType
@@ -93,7 +91,7 @@ async def _answer(http: Request, events: Events, *, stream: bool) -> Any:
     if not stream:
         return JSONResponse(await unless_gone(http, _take_all(events)))
     begun = await unless_gone(http, anext(events))  # what is refused has a status of its own
-    return StreamingResponse(_stream(begun, events), media_type="text/event-stream")
+    return StreamingResponse(event_stream(begun, events), media_type="text/event-stream")
 
 
 async def _take_all(events: Events) -> dict[str, Any]:
@@ -107,22 +105,3 @@ async def _take_all(events: Events) -> dict[str, Any]:
     ]
     size = made[0].size or ""
     return MadeImages(created=int(time.time()), data=pictures, size=size).model_dump(mode="json")
-
-
-async def _stream(begun: ImageEvent, events: Events) -> AsyncIterator[str]:
-    """Yield events; a client that goes away closes this, and stops the picture."""
-    async with aclosing(events):
-        yield _sse(begun)
-        try:
-            async for event in events:
-                yield _sse(event)
-        except LabError as error:
-            yield f"data: {_failed(error)}\n\n"
-
-
-def _sse(event: ImageEvent) -> str:
-    return f"event: {event.type}\ndata: {event.model_dump_json()}\n\n"
-
-
-def _failed(error: LabError) -> str:
-    return json.dumps(error_body(str(error), error.status, error.code), ensure_ascii=False)

@@ -14,6 +14,7 @@ from lab.schemas.rerank_document import RerankDocument
 from lab.schemas.rerank_request import RerankRequest
 from lab.schemas.rerank_response import RerankResponse
 from lab.schemas.rerank_result import RerankResult
+from lab.schemas.task import Task
 from lab.schemas.user import User
 
 router = APIRouter(prefix="/v1", tags=["rerank"])
@@ -36,7 +37,7 @@ async def rerank(
 
 async def _ranked(request: RerankRequest, runtime: Runtime, owner: User) -> RerankResponse:
     texts = [one.text if isinstance(one, RerankDocument) else one for one in request.documents]
-    known = runtime.pipelines.catalog.rerank
+    known = runtime.pipelines.catalog.single(Task.rerank)
     if known is not None and request.model not in (None, known.id):
         raise UnknownModelError(request.model, [known.id])
     async with runtime.pipelines.rerank(owner=owner.id) as pipeline:

@@ -116,7 +116,7 @@ export type SaidMessage = ChatMessage & {
 /**
  * What a model can do.
  */
-export type Task = "chat" | "embedding" | "image" | "rerank";
+export type Task = "chat" | "embedding" | "image" | "rerank" | "speech" | "transcription";
 /**
  * Where a piece of the window comes from.
  */
@@ -134,9 +134,21 @@ export type ResidencyState = "loading" | "resident" | "leaving";
  */
 export type RunKind = "chat" | "evaluation";
 /**
+ * How speech is written; `pcm` = 16 bits, little-endian, without a header.
+ */
+export type SoundFormat = "wav" | "flac" | "mp3" | "pcm";
+/**
  * Where a todo stands.
  */
 export type TodoStatus = "pending" | "in_progress" | "completed";
+/**
+ * What happened while a recording is heard.
+ */
+export type TranscriptionEventType = "progress" | "transcript.text.delta" | "transcript.text.done";
+/**
+ * `json` = the text, `verbose_json` with language, length and segments; `srt` and `vtt` are subtitles.
+ */
+export type TranscriptionFormat = "json" | "text" | "srt" | "verbose_json" | "vtt";
 
 /**
  * A key for clients outside the hub; only its hash is stored.
@@ -1232,6 +1244,8 @@ export interface Config {
   embedding: EmbeddingConfig;
   image: ImageConfig;
   rerank: RerankConfig;
+  transcription: TranscriptionConfig;
+  speech: SpeechConfig;
   residency: ResidencyConfig;
   remotes: RemotesConfig;
   vllm: VllmConfig;
@@ -1460,6 +1474,56 @@ export interface RerankConfig {
   max_tokens?: number;
 }
 /**
+ * The model that writes down what is said.
+ */
+export interface TranscriptionConfig {
+  /**
+   * Hugging Face id or folder of a Whisper; unset = this lab transcribes nothing, unless such a model is added.
+   */
+  model?: string | null;
+  /**
+   * Pinned revision of a Hugging Face model.
+   */
+  revision?: string | null;
+  /**
+   * `auto`, or a torch device such as `cpu` or `cuda:0`.
+   */
+  device?: string;
+  /**
+   * Seconds of the longest recording; its header is asked before it is decoded.
+   */
+  max_seconds?: number;
+  /**
+   * Recordings that may wait for the model; more are refused with 429.
+   */
+  max_queue?: number;
+}
+/**
+ * The model that speaks.
+ */
+export interface SpeechConfig {
+  /**
+   * Hugging Face id or folder of a VITS or MMS model; unset = this lab does not speak, unless such a model is added.
+   */
+  model?: string | null;
+  /**
+   * Pinned revision of a Hugging Face model.
+   */
+  revision?: string | null;
+  /**
+   * `auto`, or a torch device such as `cpu` or `cuda:0`.
+   */
+  device?: string;
+  /**
+   * Characters of the longest text that is spoken at a request.
+   */
+  max_characters?: number;
+  /**
+   * Texts that may wait for the model; more are refused with 429.
+   */
+  max_queue?: number;
+}
+/**
  * How models share the memory of their devices.
  */
 export interface ResidencyConfig {
@@ -1657,6 +1721,10 @@ export interface LimitsConfig {
    * Largest document.
    */
   max_document_bytes?: number;
+  /**
+   * Largest file of sound.
+   */
+  max_audio_bytes?: number;
   /**
    * Most pages of a document.
    */
@@ -3712,6 +3780,32 @@ export interface SearchResult {
   created_at: string;
 }
 /**
+ * What OpenAI's clients send to /v1/audio/speech.
+ */
+export interface SpeechRequest {
+  /**
+   * The text to speak.
+   */
+  input: string;
+  /**
+   * The model; null for the lab's.
+   */
+  model?: string | null;
+  /**
+   * Number of a voice of the model, from 0; `default` and null = the first.
+   */
+  voice?: string | null;
+  response_format?: SoundFormat;
+  /**
+   * 1 = as the model speaks.
+   */
+  speed?: number;
+  /**
+   * The same seed gives the same speech.
+   */
+  seed?: number;
+}
+/**
  * What a stretch of a conversation told.
  */
 export interface Summary {
@@ -3807,6 +3901,104 @@ export interface Todo {
    * When it was written down.
    */
   created_at: string;
+}
+/**
+ * What was said in a recording, as OpenAI's `verbose_json` writes it.
+ */
+export interface Transcription {
+  /**
+   * What was done: `transcribe` or `translate`.
+   */
+  task: string;
+  /**
+   * Code of the language that was spoken; null where nothing was said, or the model knows one only.
+   */
+  language?: string | null;
+  /**
+   * Seconds of the recording.
+   */
+  duration: number;
+  /**
+   * All that was said; empty where nothing was.
+   */
+  text: string;
+  /**
+   * The same, bit by bit.
+   */
+  segments: TranscriptionSegment[];
+}
+/**
+ * What was said from one moment to another.
+ */
+export interface TranscriptionSegment {
+  /**
+   * Its number, from 0.
+   */
+  id: number;
+  /**
+   * When it begins, in seconds.
+   */
+  start: number;
+  /**
+   * When it ends.
+   */
+  end: number;
+  /**
+   * What was said.
+   */
+  text: string;
+}
+/**
+ * Something that happened while a recording is heard.
+ */
+export interface TranscriptionEvent {
+  type: TranscriptionEventType;
+  /**
+   * How much of the recording is done.
+   */
+  seconds: number;
+  /**
+   * Seconds of the recording.
+   */
+  duration: number;
+  /**
+   * What was understood since the event before; null where nothing was.
+   */
+  delta?: string | null;
+  /**
+   * All that was said; null until the end.
+   */
+  text?: string | null;
+  /**
+   * The same with its segments; null until the end.
+   */
+  transcription?: Transcription | null;
+}
+/**
+ * What OpenAI's clients send to /v1/audio/transcriptions and translations, beside the file.
+ */
+export interface TranscriptionRequest {
+  /**
+   * The model; null for the lab's.
+   */
+  model?: string | null;
+  /**
+   * Code of the language that is spoken, e.g. `de`; null = the model finds out.
+   */
+  language?: string | null;
+  response_format?: TranscriptionFormat;
+  /**
+   * Only 0: the likeliest words, the same every time.
+   */
+  temperature?: number | null;
+  /**
+   * Only `segment`.
+   */
+  timestamp_granularities?: "segment"[] | null;
+  /**
+   * Send progress, then what was said, as Server-Sent Events.
+   */
+  stream?: boolean | null;
 }
 /**
  * What one person used of one model on one day.

@@ -65,6 +65,11 @@ class Http:
         async with self._answer("DELETE", path, query=query):
             pass
 
+    async def made(self, path: str, body: BaseModel) -> bytes:
+        """Return the file that the API makes of a request."""
+        async with self._answer("POST", path, body) as response:
+            return await response.aread()
+
     async def download(self, path: str, **query: Any) -> bytes:
         """Return a file."""
         async with self._answer("GET", path, query=query) as response:

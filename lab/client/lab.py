@@ -23,6 +23,7 @@ from lab.client.profiles import Profiles
 from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
+from lab.client.speech import Audio
 from lab.errors import InputError
 from lab.protocols import EmbeddingKind, FloatArray
 from lab.schemas.caller import Caller
@@ -66,6 +67,8 @@ class Lab:
         The models of the lab.
     residents
         The models in memory, and who uses them.
+    audio, transcribe, speak
+        Speech both ways: `Audio`.
     lease
         Memory of a device for this program's own use: `Residents.lease`.
 
@@ -87,6 +90,9 @@ class Lab:
         self.facts = Facts(http)
         self.documents = Documents(http)
         self.images = Images(http)
+        self.audio = Audio(http)
+        self.transcribe = self.audio.transcribe
+        self.speak = self.audio.speak
         self.config = UserSettings(http)
         self.keys = Keys(http)
         self.evals = Evals(http)

@@ -1,13 +1,21 @@
 """The models that the lab knows, and the profiles that requests name. Loads nothing."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
-from lab.errors import ConfigError, ConflictError, LabError, ModelLoadError, UnknownModelError
+from lab.errors import (
+    ConfigError,
+    ConflictError,
+    InputError,
+    LabError,
+    ModelLoadError,
+    UnknownModelError,
+)
 from lab.pipelines.description import described
-from lab.pipelines.profiles import cannot_chat, check_profile
+from lab.pipelines.profiles import DOES, cannot_chat, check_profile
 from lab.pipelines.remote.names import RemoteNames
 from lab.pipelines.vllm.settings import vllm_models
 from lab.prompts import DEFAULT_SYSTEM
@@ -18,12 +26,17 @@ from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.remotes_config import RemotesConfig
 from lab.schemas.rerank_config import RerankConfig
+from lab.schemas.speech_config import SpeechConfig
 from lab.schemas.task import Task
+from lab.schemas.transcription_config import TranscriptionConfig
 from lab.schemas.vllm_config import VllmConfig
 
 LAB_TINY = "lab-tiny"
 MINILM = "all-MiniLM-L6-v2"
 DEFAULT_PROFILE = "default"
+
+OneModel = ImageConfig | RerankConfig | TranscriptionConfig | SpeechConfig
+"""Settings of a task that name its model, if there is one."""
 
 WEIGHTS_SHA256 = {MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 """What the weights of a packaged model must be; the official file of the model's authors."""
@@ -43,10 +56,8 @@ class Catalog:
         Names servers with chat models.
     vllm : VllmConfig, optional
         Names chat models that vLLM runs.
-    image : ImageConfig, optional
-        Names the image model, if there is one.
-    rerank : RerankConfig, optional
-        Names the reranker, if there is one.
+    others : mapping
+        Settings of further tasks.
     """
 
     def __init__(
@@ -55,21 +66,22 @@ class Catalog:
         embedding: EmbeddingConfig,
         remotes: RemotesConfig | None = None,
         vllm: VllmConfig | None = None,
-        image: ImageConfig | None = None,
-        rerank: RerankConfig | None = None,
+        others: Mapping[Task, OneModel] = MappingProxyType({}),
     ) -> None:
         self.remotes = RemoteNames(remotes or RemotesConfig())
         self._under_vllm = {model.id: model for model in vllm_models(vllm or VllmConfig())}
         first = self._chat(chat.model, chat.revision)
         encoder = configured(embedding.model, embedding.revision, Task.embedding)
         more = [self._chat(name) for name in chat.models]
-        drawing = _one(image, Task.image)
-        ranking = _one(rerank, Task.rerank)
+        single = {
+            task: configured(config.model, config.revision, task)
+            for task, config in others.items()
+            if config.model is not None
+        }
         vllm_only = self._under_vllm.values()
-        known = (first, encoder, *more, *drawing, *ranking, *vllm_only, *packaged())
+        known = (first, encoder, *more, *single.values(), *vllm_only, *packaged())
         self._default, self._encoder = first.id, encoder.id
-        self._drawing = next((model.id for model in drawing), None)
-        self._ranking = next((model.id for model in ranking), None)
+        self._single = {task: model.id for task, model in single.items()}
         self._named: Final = {model.id: model for model in reversed(known)}
         self._models = dict(self._named)
         self._profiles = tuple(chat.profiles)
@@ -85,15 +97,36 @@ class Catalog:
         """The model that makes the lab's embeddings."""
         return self._models[self._encoder]
 
-    @property
-    def image(self) -> Model | None:
-        """The model that makes pictures, if there is one."""
-        return self._models[self._drawing] if self._drawing else None
+    def single(self, task: Task) -> Model | None:
+        """Return the model that the settings name for a task, if they name one."""
+        name = self._single.get(task)
+        return None if name is None else self._models[name]
 
-    @property
-    def rerank(self) -> Model | None:
-        """The model that ranks documents, if there is one."""
-        return self._models[self._ranking] if self._ranking else None
+    def doing(self, task: Task, name: str | None) -> Model:
+        """
+        Return the model of a task that a request names; None = the settings', or the only one.
+
+        Raises
+        ------
+        InputError
+            If there is none, several and none is named, or the named one does something else.
+        UnknownModelError
+            If there is no such model.
+        """
+        fitting = [model.id for model in self.models() if model.task is task]
+        only = fitting[0] if len(fitting) == 1 else None
+        name = name or self._single.get(task) or only
+        if name is None:
+            raise InputError(_unnamed(task, fitting))
+        model = self._models.get(name)
+        if model is None:
+            raise UnknownModelError(name, fitting)
+        if model.task is not task:
+            raise InputError(
+                f"`{name}` {DOES[model.task]}, and a model is needed that {DOES[task]}; there are: "
+                f"{', '.join(fitting) or 'none'}."
+            )
+        return model
 
     def add(self, model: Model) -> Model:
         """
@@ -194,11 +227,14 @@ class Catalog:
         )
 
 
-def _one(config: ImageConfig | RerankConfig | None, task: Task) -> list[Model]:
-    """Return the model of a task that need not have one."""
-    if config is None or config.model is None:
-        return []
-    return [configured(config.model, config.revision, task)]
+def _unnamed(task: Task, fitting: Sequence[str]) -> str:
+    """Return what to do where a request names no model of a task, and the settings none."""
+    if fitting:
+        return f"`model`: there are several of its kind; name one: {', '.join(fitting)}."
+    return (
+        f"This lab has no model that {DOES[task]}: set LAB_{task.upper()}_MODEL and start the lab "
+        f"again, or add one (`lab models add SOURCE --task {task}`)."
+    )
 
 
 def bare_profile(model: Model) -> ModelProfile:

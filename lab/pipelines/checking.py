@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from lab.errors import InputError, cut, nearest
 from lab.pipelines.description import INDEX, chat_template, embedding_dim, read_json, weight_files
+from lab.pipelines.speech.traits import ears_of, voices_of
 from lab.protocols import EMBEDDING_DIM
 from lab.schemas.model import Model
 from lab.schemas.task import Task
@@ -38,10 +39,15 @@ def check_config(model: Model, folder: Path) -> None:
             "transformers saved, or restore the file."
         )
     _check_dtype(model, config)
-    if model.task is Task.chat:
-        _check_chat(model, folder, config)
-    else:
-        _check_embedding(model, folder, config)
+    match model.task:
+        case Task.chat:
+            _check_chat(model, folder, config)
+        case Task.transcription:
+            ears_of(model, folder)
+        case Task.speech:
+            voices_of(model, folder)
+        case _:
+            _check_embedding(model, folder, config)
 
 
 def check_weights(model: Model, folder: Path) -> None:

@@ -175,7 +175,7 @@ class SentenceEmbedding:
         return cls(model, network, signature=signed, config=config)
 
     @staticmethod
-    def foretell(model: Model, config: EmbeddingConfig) -> Prospect:
+    def foretell(model: Model, config: EmbeddingConfig) -> Prospect[Quantization]:
         """Return what an embedding model will need for a batch, from its configuration alone."""
         form = Quantization(config.quantization.value)
         with clear_errors(model):
@@ -194,7 +194,7 @@ class SentenceEmbedding:
         step = f"to embed {config.batch_size} texts of {n_tokens} tokens at once by {engine}"
         advice = smaller("LAB_EMBEDDING_BATCH_SIZE")
         places = [str(one) for one in devices]
-        return Prospect(model.id, places, step, advice, {form: need}, form)
+        return Prospect(model.id, places, step, advice, {form: need})
 
     @property
     def n_bytes(self) -> int:

@@ -4,35 +4,36 @@ Where pipelines come from: each model is loaded once, when first asked for, and 
 Importing this module imports no torch; the first load does.
 """
 
-import threading
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
-from lab.errors import ConfigError, ConflictError, InputError, NoRoomError
-from lab.pipelines.catalog import Catalog
-from lab.pipelines.imaging.drawing import ImagePipeline
+from lab.errors import ConfigError, ConflictError, InputError
+from lab.pipelines.catalog import Catalog, OneModel
 from lab.pipelines.imaging.models import ImageModels
 from lab.pipelines.learned import LearnedLimits
-from lab.pipelines.ledger import Ledger, Occupant
-from lab.pipelines.need import Prospect
+from lab.pipelines.ledger import Ledger
+from lab.pipelines.loaders.chat import ChatLoader
+from lab.pipelines.loaders.embedding import embedding_loader
+from lab.pipelines.loaders.rerank import rerank_loader
+from lab.pipelines.loaders.reservation import Reservations
+from lab.pipelines.loaders.speech import speech_loader
+from lab.pipelines.loaders.transcription import transcription_loader
+from lab.pipelines.loaders.vllm import vllm_loader
 from lab.pipelines.remote.endpoints import Endpoints
-from lab.pipelines.residency import Growth, Loader, Residents
-from lab.pipelines.room import Limits, Room
+from lab.pipelines.residency import Loader, Residents
+from lab.pipelines.speech.asking import SpeechPipeline, TranscriptionPipeline
+from lab.pipelines.stats import PipelineStats, stats_of
 from lab.pipelines.tally import Tally
 from lab.protocols import ChatPipeline, EmbeddingPipeline, RerankPipeline
-from lab.schemas.chat_config import ChatConfig, Quantization
-from lab.schemas.decision_kind import DecisionKind
+from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.engine import Engine
 from lab.schemas.image_config import ImageConfig
-from lab.schemas.lease_request import LeaseRequest
-from lab.schemas.memory_lease import MemoryLease
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.remotes_config import RemotesConfig
@@ -40,31 +41,13 @@ from lab.schemas.rerank_config import RerankConfig
 from lab.schemas.residency import Residency
 from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.residency_update import ResidencyUpdate
+from lab.schemas.speech_config import SpeechConfig
 from lab.schemas.task import Task
+from lab.schemas.transcription_config import TranscriptionConfig
 from lab.schemas.vllm_config import VllmConfig
-from lab.units import sized
 
-if TYPE_CHECKING:
-    from lab.pipelines.chat import TransformersChat
-    from lab.pipelines.embedding import SentenceEmbedding
-    from lab.pipelines.reranking import Reranker
-    from lab.pipelines.reservation import Reservation
-    from lab.pipelines.vllm.chat import VllmChat
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineStats:
-    """A moment's load over all chat models, and what was done since the start."""
-
-    active_streams: int
-    queued: int
-    prompt_tokens: int
-    generated_tokens: int
-    models_loaded: int
-    leases: int
-    evictions: int
-    remote_streams: dict[str, int]
-    """Answers under way at other servers, by endpoint; `active_streams` has them too."""
+Loaders = Mapping[tuple[Task, Engine], Callable[[Model], Loader[Any, Any]]]
+"""How a model is loaded, by what it does and what runs it."""
 
 
 class PipelineFactory:
@@ -73,60 +56,44 @@ class PipelineFactory:
 
     Parameters
     ----------
-    chat : ChatConfig
-        The chat models and their batch.
-    embedding : EmbeddingConfig
-        The embedding model.
-    residency : ResidencyConfig
-        How they share the memory.
-    remotes : RemotesConfig
-        Servers with more chat models, which take no memory here.
-    vllm : VllmConfig
-        Chat models that vLLM runs, in memory of ours.
-    image : ImageConfig
-        The image model.
-    on_import : callable
-        Called in a thread after a model's libraries were imported.
-    learned : LearnedLimits
-        What devices were found to bear.
-    rerank : RerankConfig
-        The model that ranks documents.
-
-    Attributes
-    ----------
+    catalog : Catalog
+        The models that there are.
+    residents : Residents
+        Those in memory.
+    loaders : mapping
+        How each kind of them comes there.
     images : ImageModels
         Leases on the image model.
+    endpoints : Endpoints
+        Servers with more chat models, which take no memory here.
+    reservations : Reservations
+        Memory for programs.
+    learned : LearnedLimits
+        What devices were found to bear.
+    tallies : mapping
+        The tokens of each model.
     """
 
     def __init__(
         self,
-        chat: ChatConfig,
-        embedding: EmbeddingConfig,
-        residency: ResidencyConfig,
+        catalog: Catalog,
+        residents: Residents,
+        loaders: Loaders,
         *,
-        remotes: RemotesConfig,
-        vllm: VllmConfig,
-        image: ImageConfig,
-        on_import: Callable[[], object],
+        images: ImageModels,
+        endpoints: Endpoints,
+        reservations: Reservations,
         learned: LearnedLimits,
-        rerank: RerankConfig,
+        tallies: Mapping[str, Tally],
     ) -> None:
-        self.catalog = Catalog(chat, embedding, remotes, vllm, image, rerank)
-        self._chat_config = chat
-        self._embedding_config = embedding
-        self._vllm_config = vllm
-        self._rerank_config = rerank
-        self._max_pixels = image.max_upload_pixels
-        self._closes = threading.Event()
-        # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
-        ledger = ledger_of(residency, always=[self.catalog.embedding.id])
-        self.residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
-        self.images = ImageModels(image, self.catalog.image, self.residents)
+        self.catalog = catalog
+        self.residents = residents
+        self.images = images
+        self.endpoints = endpoints
+        self.reserve = reservations.reserve
+        self._loaders = dict(loaders)
         self._learned = learned
-        self._lease_share = residency.lease_share
-        self._reserved: dict[str, int] = {}  # bytes that programs have or wait for, by name
-        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
-        self.endpoints = Endpoints(self.catalog.remotes, self._tallies.__getitem__)
+        self._tallies = tallies
 
     def chat(
         self, model_id: str, *, purpose: str = "answer", owner: UUID | None = None
@@ -135,17 +102,11 @@ class PipelineFactory:
         model = self.catalog.chat_model(model_id)
         if model.engine is Engine.remote:
             return self.endpoints.lease(model)
-        if model.engine is Engine.vllm:
-            under_vllm = self._vllm_loader(model)
-            return self.residents.lease(model.id, under_vllm, purpose=purpose, owner=owner)
-        return self.residents.lease(
-            model.id, self._chat_loader(model), purpose=purpose, owner=owner
-        )
+        return self._lease(model, purpose, owner)
 
     def embedding(self) -> AbstractAsyncContextManager[EmbeddingPipeline]:
         """Lease the embedding model; loads it when nobody has."""
-        model = self.catalog.embedding
-        return self.residents.lease(model.id, self._embedding_loader(model), purpose="embedding")
+        return self._lease(self.catalog.embedding, "embedding")
 
     def rerank(self, *, owner: UUID | None = None) -> AbstractAsyncContextManager[RerankPipeline]:
         """
@@ -156,20 +117,30 @@ class PipelineFactory:
         ConfigError
             If the settings name none.
         """
-        model = self.catalog.rerank
+        model = self.catalog.single(Task.rerank)
         if model is None:
             raise ConfigError(
                 "This lab has no reranker: set LAB_RERANK_MODEL to the Hugging Face id or the "
                 "folder of a cross-encoder, or of a language model that answers yes or no."
             )
-        return self.residents.lease(
-            model.id, self._rerank_loader(model), purpose="rerank", owner=owner
-        )
+        return self._lease(model, "rerank", owner)
+
+    def transcription(
+        self, name: str | None, *, owner: UUID | None = None
+    ) -> AbstractAsyncContextManager[TranscriptionPipeline]:
+        """Lease a model that transcribes, see `Catalog.doing`; loads it when nobody has."""
+        model = self.catalog.doing(Task.transcription, name)
+        return self._lease(model, "transcription", owner)
+
+    def speech(
+        self, name: str | None, *, owner: UUID | None = None
+    ) -> AbstractAsyncContextManager[SpeechPipeline]:
+        """Lease a model that speaks, see `Catalog.doing`; loads it when nobody has."""
+        return self._lease(self.catalog.doing(Task.speech, name), "speech", owner)
 
     async def load(self, model_id: str) -> None:
         """Bring a model into memory before anybody asks for it."""
-        model = self.known(model_id)
-        async with self.residents.lease(model.id, self._loader(model), purpose="load"):
+        async with self._lease(self.known(model_id), "load"):
             pass
 
     async def unload(self, model_id: str) -> None:
@@ -189,29 +160,6 @@ class PipelineFactory:
             self.residents.ledger.prioritise(model.id, update.priority)
         if update.relearn:
             self._learned.forget(f"{model.id} as ")
-
-    async def reserve(
-        self, request: LeaseRequest, owner: UUID
-    ) -> AsyncGenerator[MemoryLease, None]:
-        """
-        Yield memory that somebody has for their own use, until the generator is closed.
-
-        Raises
-        ------
-        InputError
-            If there is no such device.
-        NoRoomError
-            If it does not fit, or models in use did not leave in time.
-        """
-        name = f"{request.purpose}-{uuid4().hex[:8]}"
-        loader = self._reservation_loader(name, request)
-        self._reserved[name] = int(request.gb * 1e9)
-        try:
-            async with self.residents.lease(name, loader, purpose=request.purpose, owner=owner):
-                holding = self.residents.ledger.holdings[name]
-                yield MemoryLease(name=name, device=holding.device, n_bytes=holding.need.total)
-        finally:
-            del self._reserved[name]
 
     def add(self, model: Model) -> Model:
         """Take a model into the catalog, and return it as it is known from now on."""
@@ -265,14 +213,9 @@ class PipelineFactory:
         *named : str
             Models of other servers that are wanted too, though nobody listed them yet.
         """
-        loaded = self.residents.loaded
+        loaded: Mapping[str, Any] = self.residents.loaded
         return [
-            cast(
-                "ChatPipeline | EmbeddingPipeline | ImagePipeline | RerankPipeline",
-                loaded[model.id],
-            ).model
-            if model.id in loaded
-            else model
+            loaded[model.id].model if model.id in loaded else model
             for model in self.catalog.models(*named)
         ]
 
@@ -295,41 +238,12 @@ class PipelineFactory:
 
     def stats(self) -> PipelineStats:
         """Return the load now and tokens since the start."""
-        loaded = self.residents.loaded
-        chats = [
-            model
-            for model in self.catalog.models()
-            if model.task is Task.chat and model.id in loaded
-        ]
-        engines = [
-            cast("TransformersChat", loaded[model.id]).engine.stats
-            for model in chats
-            if model.engine is Engine.lab
-        ]
-        under_vllm = [
-            cast("VllmChat", loaded[model.id]).active
-            for model in chats
-            if model.engine is Engine.vllm
-        ]
-        elsewhere = self.endpoints.active
-        ledger = self.residents.ledger
-        leases = sum(len(holding.uses) for holding in ledger.holdings.values())
-        return PipelineStats(
-            active_streams=sum(
-                [*(stats.active for stats in engines), *under_vllm, *elsewhere.values()]
-            ),
-            queued=sum(stats.queued for stats in engines),
-            prompt_tokens=sum(tally.prompt_tokens for tally in self._tallies.values()),
-            generated_tokens=sum(tally.generated_tokens for tally in self._tallies.values()),
-            models_loaded=len(loaded),
-            leases=leases + self.endpoints.leases,
-            evictions=ledger.n_evictions,
-            remote_streams=elsewhere,
+        return stats_of(
+            self.residents, self.catalog.models(), self.endpoints, self._tallies.values()
         )
 
     async def aclose(self) -> None:
         """Unload everything; answers under way end with an error."""
-        self._closes.set()
         await self.residents.aclose()
         await self.endpoints.aclose()
 
@@ -344,139 +258,11 @@ class PipelineFactory:
             )
         return model
 
-    def _loader(self, model: Model) -> Loader[Occupant]:
-        if model.task is Task.image:
-            return self.images.loader()
-        if model.task is Task.embedding:
-            return self._embedding_loader(model)
-        if model.task is Task.rerank:
-            return self._rerank_loader(model)
-        is_vllm = model.engine is Engine.vllm
-        return self._vllm_loader(model) if is_vllm else self._chat_loader(model)
-
-    def _chat_loader(self, model: Model) -> "Loader[TransformersChat]":
-        def foretell() -> Prospect:
-            from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
-
-            return foretell_chat(model, self._chat_config)
-
-        def load(form: Quantization, growth: Growth) -> "TransformersChat":
-            from lab.pipelines.load import load_chat  # noqa: PLC0415 - imports torch
-
-            key = f"{model.id} as {form} on {growth.device}"
-            wanted = Limits(self._chat_config.max_streams, self._chat_config.prefill_tokens)
-            limits = self._learned.within(key, wanted)
-            config = self._chat_config.model_copy(
-                update={
-                    "device": growth.device,
-                    "max_streams": limits.streams,
-                    "prefill_tokens": limits.prefill_tokens,
-                }
-            )
-            room = Room(
-                may_take=growth,
-                could_take=growth.could_take,
-                token_bytes=growth.token_bytes,
-                wait_s=growth.wait_s,
-                learn=partial(self._learn, model, growth.device, key),
-            )
-            tally = self._tallies[model.id]
-            return load_chat(
-                model, config, form, tally, room, growth.weight_bytes, self._max_pixels
-            )
-
-        return Loader(foretell, load)
-
-    def _vllm_loader(self, model: Model) -> "Loader[VllmChat]":
-        def foretell() -> Prospect:
-            from lab.pipelines.vllm.chat import foretell_vllm  # noqa: PLC0415 - imports torch
-
-            return foretell_vllm(model, self._vllm_config)
-
-        def load(form: Quantization, growth: Growth) -> "VllmChat":
-            from lab.pipelines.vllm.chat import load_vllm  # noqa: PLC0415 - imports torch
-
-            tally = self._tallies[model.id]
-            return load_vllm(model, self._vllm_config, growth.device, tally, self._closes)
-
-        return Loader(foretell, load)
-
-    def _reservation_loader(self, name: str, request: LeaseRequest) -> "Loader[Reservation]":
-        n_bytes = int(request.gb * 1e9)
-        device = request.device or self._chat_config.device
-
-        def foretell() -> Prospect:
-            from lab.pipelines.reservation import foretell_reservation  # noqa: PLC0415 - torch
-
-            ahead = foretell_reservation(name, device, n_bytes)
-            self._check_share(ahead)
-            return ahead
-
-        def load(form: Quantization, growth: Growth) -> "Reservation":
-            from lab.pipelines.reservation import Reservation  # noqa: PLC0415 - imports torch
-
-            return Reservation(growth.device, n_bytes, request.pid)
-
-        return Loader(foretell, load, lasts=False)
-
-    def _check_share(self, ahead: Prospect) -> None:
-        """Raise `NoRoomError` where programs together would hold more than their share."""
-        wanted = sum(self._reserved.values())
-        device = max(ahead.devices, key=self.residents.ledger.capacity)
-        held = sum(
-            holding.need.total
-            for holding in self.residents.ledger.holdings.values()
-            if holding.name in self._reserved
-        )
-        most = self._lease_share * (self.residents.ledger.capacity(device) + held)
-        rule = (
-            f"Programs may hold {sized(most)} of {device} together "
-            f"(LAB_RESIDENCY_LEASE_SHARE={self._lease_share:g})"
-        )
-        if (own := ahead.needs[Quantization.none].total) > most:
-            raise InputError(f"{rule}, and this lease is of {sized(own)}. Ask for less.")
-        if wanted > most:
-            raise NoRoomError(
-                f"{rule}, and with this lease it would be {sized(wanted)}. Ask for less, or have "
-                "others end their leases."
-            )
-
-    def _learn(self, model: Model, device: str, key: str, limits: Limits) -> None:
-        """Keep what a device that ran out of memory bears; on the engine's thread."""
-        self._learned.learn(key, limits)
-        reason = (
-            f"{device} ran out of memory: from now on at most {limits.streams} answers at a time, "
-            f"and {limits.prefill_tokens:,} tokens of a prompt"
-        )
-        self.residents.ledger.note(DecisionKind.learned, model.id, device, reason)
-
-    def _embedding_loader(self, model: Model) -> "Loader[SentenceEmbedding]":
-        def foretell() -> Prospect:
-            from lab.pipelines.load import foretell_embedding  # noqa: PLC0415 - imports torch
-
-            return foretell_embedding(model, self._embedding_config)
-
-        def load(form: Quantization, growth: Growth) -> "SentenceEmbedding":
-            from lab.pipelines.load import load_embedding  # noqa: PLC0415 - imports torch
-
-            config = self._embedding_config.model_copy(update={"device": growth.device})
-            return load_embedding(model, config, self._chat_config.threads)
-
-        return Loader(foretell, load)
-
-    def _rerank_loader(self, model: Model) -> "Loader[Reranker]":
-        def foretell() -> Prospect:
-            from lab.pipelines.load import foretell_rerank  # noqa: PLC0415 - imports torch
-
-            return foretell_rerank(model, self._rerank_config)
-
-        def load(form: Quantization, growth: Growth) -> "Reranker":
-            from lab.pipelines.load import load_rerank  # noqa: PLC0415 - imports torch
-
-            config = self._rerank_config.model_copy(update={"device": growth.device})
-            return load_rerank(model, config)
-
-        return Loader(foretell, load)
+    def _lease(
+        self, model: Model, purpose: str, owner: UUID | None = None
+    ) -> AbstractAsyncContextManager[Any]:
+        loader = self._loaders[model.task, model.engine](model)
+        return self.residents.lease(model.id, loader, purpose=purpose, owner=owner)
 
 
 def _free_bytes(device: str) -> int:
@@ -498,20 +284,49 @@ def pipeline_factory(
     *,
     image: ImageConfig | None = None,
     rerank: RerankConfig | None = None,
+    transcription: TranscriptionConfig | None = None,
+    speech: SpeechConfig | None = None,
     on_import: Callable[[], object] = lambda: None,
     learned_file: Path | None = None,
     remotes: RemotesConfig | None = None,
     vllm: VllmConfig | None = None,
 ) -> PipelineFactory:
     """Return a factory for the configured models; see `PipelineFactory`."""
+    residency = residency or ResidencyConfig()
+    image = image or ImageConfig()
+    vllm = vllm or VllmConfig()
+    rerank = rerank or RerankConfig()
+    transcription = transcription or TranscriptionConfig()
+    speech = speech or SpeechConfig()
+    others: dict[Task, OneModel] = {
+        Task.image: image,
+        Task.rerank: rerank,
+        Task.transcription: transcription,
+        Task.speech: speech,
+    }
+    catalog = Catalog(chat, embedding, remotes, vllm, others)
+    # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
+    ledger = ledger_of(residency, always=[catalog.embedding.id])
+    residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
+    images = ImageModels(image, catalog.single(Task.image), residents)
+    learned = LearnedLimits(learned_file)
+    tallies: defaultdict[str, Tally] = defaultdict(Tally)
+    loaders: Loaders = {
+        (Task.chat, Engine.lab): ChatLoader(chat, learned, tallies, image.max_upload_pixels),
+        (Task.chat, Engine.vllm): partial(vllm_loader, vllm, tallies),
+        (Task.embedding, Engine.lab): partial(embedding_loader, embedding, chat.threads),
+        (Task.rerank, Engine.lab): partial(rerank_loader, rerank),
+        (Task.transcription, Engine.lab): partial(transcription_loader, transcription),
+        (Task.speech, Engine.lab): partial(speech_loader, speech),
+        (Task.image, Engine.lab): lambda _: images.loader(),
+    }
     return PipelineFactory(
-        chat,
-        embedding,
-        residency or ResidencyConfig(),
-        remotes=remotes or RemotesConfig(),
-        vllm=vllm or VllmConfig(),
-        image=image or ImageConfig(),
-        on_import=on_import,
-        learned=LearnedLimits(learned_file),
-        rerank=rerank or RerankConfig(),
+        catalog,
+        residents,
+        loaders,
+        images=images,
+        endpoints=Endpoints(catalog.remotes, tallies.__getitem__),
+        reservations=Reservations(residents, chat.device, residency.lease_share),
+        learned=learned,
+        tallies=tallies,
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from lab.errors import ModelLoadError
 from lab.schemas.embedding_config import EmbeddingConfig, Quantization
@@ -18,6 +18,8 @@ CONFIG_FILES = [
     *("chat_template.jinja", "chat_template.json"),
 ]
 """What tells of a model, and is small."""
+ABSENT = (OSError, HfHubHTTPError, HFValidationError)
+"""What is raised where files are not here and cannot be had."""
 SIGNED_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".model", ".txt"})
 """Of the files that decide what a model computes."""
 SIGNATURE_DIGITS = 12
@@ -51,6 +53,15 @@ def local_folder(
             allow_patterns=list(files),
             local_files_only=not download,
         )
+    )
+
+
+def absent(model: Model, why: str) -> ModelLoadError:
+    """Return the error for a model whose files cannot be had."""
+    return ModelLoadError(
+        f"No weights for `{model.id}`: {model.source} is no folder here and could not be "
+        f"downloaded ({why}). Give the folder of the model, check its Hugging Face id and the "
+        "network, or set HF_TOKEN for a gated model."
     )
 
 

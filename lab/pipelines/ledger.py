@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from itertools import accumulate
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
 from lab.errors import ConflictError, NoRoomError
 from lab.pipelines.need import MemoryNeed, Prospect
-from lab.schemas.chat_config import Quantization
 from lab.schemas.decision import Decision
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.device_account import DeviceAccount
@@ -66,7 +66,7 @@ class Holding:
     ----------
     name, device : str
         Whose and where.
-    form : Quantization
+    form : StrEnum
         In which it is loaded.
     need : MemoryNeed
         What was foretold of that form.
@@ -84,7 +84,7 @@ class Holding:
 
     name: str
     device: str
-    form: Quantization
+    form: StrEnum
     need: MemoryNeed
     idle_since: float
     grown: int = 0
@@ -117,7 +117,7 @@ class Plan:
     ----------
     device : str
         Where to.
-    form : Quantization
+    form : StrEnum
         To load it in.
     need : MemoryNeed
         What it takes then.
@@ -133,7 +133,7 @@ class Plan:
     """
 
     device: str
-    form: Quantization
+    form: StrEnum
     need: MemoryNeed
     reason: str
     resting: Collection[Holding] = ()
@@ -206,7 +206,7 @@ class Ledger:
         """Return whether it is never evicted."""
         return holding.name in self._always or holding.name in self._pinned
 
-    def plan(self, prospect: Prospect, besides: Collection[str] = ()) -> Plan | None:
+    def plan(self, prospect: Prospect[Any], besides: Collection[str] = ()) -> Plan | None:
         """
         Return how a model finds its memory: on which device, in which form, and after whom.
 
@@ -234,7 +234,7 @@ class Ledger:
         largest = max(limits, key=lambda device: limits[device])
         raise NoRoomError(prospect.refusal(largest, limits[largest], self.limits(largest)))
 
-    def _plan_on(self, device: str, prospect: Prospect, form: Quantization, limit: int) -> Plan:
+    def _plan_on(self, device: str, prospect: Prospect[Any], form: StrEnum, limit: int) -> Plan:
         need = prospect.need(form, limit)
         missing = need.total - self.room(device)
         reason = prospect.reason(form, device, limit)
@@ -260,7 +260,7 @@ class Ledger:
         idle = (h for h in self._on(device) if h.is_idle and not self.is_pinned(h))
         return fewest(sorted(idle, key=self._leaves_before), missing)
 
-    def reserve(self, prospect: Prospect, plan: Plan) -> Holding:
+    def reserve(self, prospect: Prospect[Any], plan: Plan) -> Holding:
         """Enter a model that is about to be loaded; its leavers stay until they are gone."""
         holding = self.holdings[prospect.name] = Holding(
             prospect.name, plan.device, plan.form, plan.need, idle_since=self._clock()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -26,7 +25,7 @@ from lab.errors import ModelLoadError, NoRoomError
 from lab.pipelines.building import BUILDING
 from lab.pipelines.cache import GRAIN
 from lab.pipelines.devices import candidates, torch_device
-from lab.pipelines.files import file_bytes, local_folder
+from lab.pipelines.files import ABSENT, absent, file_bytes, local_folder
 from lab.pipelines.layer import fuse_layers
 from lab.pipelines.memory import auto_class, layer_sizes, memory_needs, sees, without_storage
 from lab.pipelines.need import Prospect, smaller
@@ -37,7 +36,9 @@ from lab.schemas.chat_config import ChatConfig, Dtype, Quantization
 from lab.schemas.model import Model
 
 
-def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) -> Prospect:
+def foretell_chat(
+    model: Model, config: ChatConfig, *, download: bool = True
+) -> Prospect[Quantization]:
     """
     Return what a chat model will need to take a prompt step, from its configuration alone.
 
@@ -74,7 +75,7 @@ def foretell_chat(model: Model, config: ChatConfig, *, download: bool = True) ->
         step,
         advice,
         needs,
-        wanted,
+        None if wanted is Quantization.auto else wanted,
         layer_bytes=max(sizes, default=0),
         n_layers=len(sizes),
         token_bytes=next(iter(needs.values())).cache // (-(-n_tokens // GRAIN) * GRAIN),
@@ -231,12 +232,8 @@ def clear_errors(model: Model) -> Iterator[None]:
             f"`{model.id}` found no memory left while it was loaded ({first_line(error)}): others "
             "took some meanwhile, or it needs more than was foretold. Free some and try again."
         ) from error
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise ModelLoadError(
-            f"No weights for `{model.id}`: {model.source} is no folder here and could not be "
-            f"downloaded ({first_line(error)}). Give the folder of the model, check its "
-            "Hugging Face id and the network, or set HF_TOKEN for a gated model."
-        ) from error
+    except ABSENT as error:
+        raise absent(model, first_line(error)) from error
     except (ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelLoadError(f"`{model.id}` could not be loaded: {first_line(error)}") from error
 

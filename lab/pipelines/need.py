@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from enum import StrEnum
+from typing import Final, Generic, TypeVar
 
 from lab.schemas.chat_config import Quantization
 from lab.units import sized
+
+FormT = TypeVar("FormT", bound=StrEnum)
 
 FILLED: Final = 0.8
 """Part of what it may take that a model which is offloaded fills with its layers."""
@@ -46,7 +49,7 @@ class MemoryNeed:
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class Prospect(Generic[FormT]):
     """
     What a model will need of its device, told before it is loaded.
 
@@ -62,8 +65,8 @@ class Prospect:
         What to do where no form fits.
     needs : mapping
         By form, from the best answers to the least memory.
-    wanted : Quantization
-        The form that the settings ask for; `auto` = the first that fits.
+    wanted : form or None
+        The one that the settings ask for; None = the first that fits.
     layer_bytes, n_layers : int
         Of the decoder layers; offloaded, as many of them lie on the device as there is room for.
     token_bytes : int
@@ -74,18 +77,18 @@ class Prospect:
     devices: list[str]
     step: str
     advice: str
-    needs: Mapping[Quantization, MemoryNeed]
-    wanted: Quantization = Quantization.none
+    needs: Mapping[FormT, MemoryNeed]
+    wanted: FormT | None = None
     layer_bytes: int = 0
     n_layers: int = 0
     token_bytes: int = 0
 
-    def choose(self, limit: int) -> Quantization | None:
-        """Return the wanted form, or of `auto` the first, that fits; None where none does."""
-        forms = self.needs if self.wanted is Quantization.auto else (self.wanted,)
+    def choose(self, limit: int) -> FormT | None:
+        """Return the wanted form, or else the first, that fits; None where none does."""
+        forms = self.needs if self.wanted is None else (self.wanted,)
         return next((form for form in forms if self.needs[form].total <= limit), None)
 
-    def need(self, form: Quantization, limit: int) -> MemoryNeed:
+    def need(self, form: FormT, limit: int) -> MemoryNeed:
         """Return what a form takes where it may take up to a limit."""
         need = self.needs[form]
         if form is not Quantization.offload:
@@ -95,7 +98,7 @@ class Prospect:
         n_there = min(max(room // self.layer_bytes, 0), self.n_layers)
         return replace(need, weights=need.weights + n_there * self.layer_bytes)
 
-    def reason(self, form: Quantization, device: str, limit: int) -> str:
+    def reason(self, form: FormT, device: str, limit: int) -> str:
         """Return why a form and a device were chosen, in numbers."""
         larger = [
             f"{other} would need {sized(need.total)}"
@@ -110,7 +113,7 @@ class Prospect:
         forms = list(self.needs)
         smallest = min(forms, key=lambda form: self.needs[form].total)
         least = self.needs[smallest]
-        need = least if self.wanted is Quantization.auto else self.needs[self.wanted]
+        need = least if self.wanted is None else self.needs[self.wanted]
         fitting = next((form for form in forms if self.needs[form].total <= limit), None)
         if fitting is not None:
             size = sized(self.needs[fitting].total)

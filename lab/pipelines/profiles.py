@@ -14,6 +14,8 @@ DOES: Final = {
     Task.embedding: "makes embeddings",
     Task.image: "makes pictures",
     Task.rerank: "reranks",
+    Task.speech: "speaks",
+    Task.transcription: "transcribes",
 }
 """What models do that do not chat."""
 

@@ -227,7 +227,7 @@ class Reranker:
         return cls(model, judge, batch_size=config.batch_size)
 
     @staticmethod
-    def foretell(model: Model, config: RerankConfig) -> Prospect:
+    def foretell(model: Model, config: RerankConfig) -> Prospect[Quantization]:
         """Return what a reranker will need for a batch, from its configuration alone."""
         with clear_errors(model):
             devices = candidates(config.device)

@@ -41,7 +41,7 @@ class Reservation:
         self._most = 0
 
 
-def foretell_reservation(name: str, device: str, n_bytes: int) -> Prospect:
+def foretell_reservation(name: str, device: str, n_bytes: int) -> Prospect[Quantization]:
     """
     Return what is asked for.
 

@@ -10,19 +10,19 @@ batches of requests. Belongs to one event loop.
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import structlog
 
 from lab.errors import ConflictError, NoRoomError, UnavailableError
 from lab.pipelines.ledger import Holding, Ledger, Occupant, Plan, Use
-from lab.pipelines.need import Prospect
-from lab.schemas.chat_config import Quantization
+from lab.pipelines.need import FormT, Prospect
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.lease import Lease
 from lab.schemas.residency_state import ResidencyState
@@ -55,6 +55,8 @@ class Growth:
         Of one token of one answer, where it keeps any.
     wait_s : float
         Seconds after which an answer that found no room is given up.
+    closes : Event
+        Set when the lab closes.
     """
 
     def __init__(self, residents: "Residents", holding: Holding, token_bytes: int) -> None:
@@ -65,6 +67,11 @@ class Growth:
         self.weight_bytes = holding.need.weights
         self.token_bytes = token_bytes
         self.wait_s = residents.wait_s
+        self.closes = residents.closes
+
+    def note(self, kind: DecisionKind, reason: str) -> None:
+        """Note something about the model."""
+        self._residents.ledger.note(kind, self._holding.name, self.device, reason)
 
     def could_take(self, n_bytes: int) -> bool:
         """Return whether they could come to some bytes, were all gone that may leave."""
@@ -82,7 +89,7 @@ class Growth:
 
 
 @dataclass(frozen=True)
-class Loader(Generic[LoadedT]):
+class Loader(Generic[FormT, LoadedT]):
     """
     How a model is loaded; both functions block, so they run in threads.
 
@@ -96,8 +103,8 @@ class Loader(Generic[LoadedT]):
         Whether it stays when nobody uses it any more.
     """
 
-    foretell: Callable[[], Prospect]
-    load: Callable[[Quantization, Growth], LoadedT]
+    foretell: Callable[[], Prospect[FormT]]
+    load: Callable[[FormT, Growth], LoadedT]
     lasts: bool = True
 
 
@@ -106,10 +113,10 @@ class Ticket:
     """Someone who waits for a model."""
 
     name: str
-    loader: Loader[Occupant]
+    loader: Loader[Any, Occupant]
     use: Use
     granted: "asyncio.Future[Holding]"
-    prospect: Prospect | None = None
+    prospect: Prospect[Any] | None = None
     said: bool = False
     """Whether it was noted that it waits for models in use."""
 
@@ -133,17 +140,22 @@ class Residents:
         Seconds that a request waits for models in use to leave.
     on_import : callable
         Called in a thread after a model's libraries were imported.
+
+    Attributes
+    ----------
+    closes : Event
+        Set when they leave for good; long loads look at it.
     """
 
     def __init__(self, ledger: Ledger, *, wait_s: float, on_import: Callable[[], object]) -> None:
         self.ledger = ledger
         self.wait_s = wait_s
+        self.closes = threading.Event()
         self._on_import = on_import
         self._queue: list[Ticket] = []
-        self._prospects: dict[str, Prospect] = {}
+        self._prospects: dict[str, Prospect[Any]] = {}
         self._foretelling: dict[str, asyncio.Task[None]] = {}
         self._moves: set[asyncio.Task[None]] = set()
-        self._closed = False
 
     @property
     def loaded(self) -> dict[str, Occupant]:
@@ -158,7 +170,7 @@ class Residents:
     async def lease(
         self,
         name: str,
-        loader: Loader[OccupantT],
+        loader: Loader[Any, OccupantT],
         *,
         purpose: str,
         owner: UUID | None = None,
@@ -201,7 +213,7 @@ class Residents:
     def make_room(self, holding: Holding, n_bytes: int) -> None:
         """Have unused models give back memory, or leave, for one in use that would grow."""
         device = holding.device
-        if self._closed or self.ledger.grow(holding, n_bytes):
+        if self.closes.is_set() or self.ledger.grow(holding, n_bytes):
             return
         if resting := self.ledger.resting(device):
             self._moving(self._rest(resting))
@@ -217,7 +229,7 @@ class Residents:
 
     async def aclose(self) -> None:
         """Close all models, after the loads under way; who waits gets an error."""
-        self._closed = True
+        self.closes.set()
         closing = UnavailableError("The lab is closing; try again when it is up.")
         self._fail(list(self._queue), closing)
         await asyncio.gather(*self._foretelling.values(), *self._moves, return_exceptions=True)
@@ -226,9 +238,9 @@ class Residents:
             holding.state = ResidencyState.leaving
         await self._go(holdings)
 
-    async def _granted(self, name: str, loader: Loader[Occupant], use: Use) -> Holding:
+    async def _granted(self, name: str, loader: Loader[Any, Occupant], use: Use) -> Holding:
         """Wait for a model and return it with the lease entered."""
-        if self._closed:
+        if self.closes.is_set():
             raise UnavailableError("The lab is closing; try again when it is up.")
         granted = asyncio.get_running_loop().create_future()
         ticket = Ticket(name, loader, use, granted, self._prospects.get(name))
@@ -289,7 +301,7 @@ class Residents:
         )
 
     def _come_if_room(
-        self, ticket: Ticket, prospect: Prospect, blocked: Collection[str]
+        self, ticket: Ticket, prospect: Prospect[Any], blocked: Collection[str]
     ) -> Plan | None:
         """Load a model if there is room; return the plan where it waits for models in use."""
         besides = () if self._holds_any(ticket) else blocked
@@ -401,7 +413,7 @@ class Residents:
             del self._foretelling[name]
         self._advance()
 
-    def _foreseen(self, ticket: Ticket) -> Prospect:
+    def _foreseen(self, ticket: Ticket) -> Prospect[Any]:
         """Return what a model needs; runs in a thread, and imports what such models need."""
         prospect = ticket.loader.foretell()
         self._on_import()

@@ -29,7 +29,9 @@ from . import (
     residency_config,
     roles_config,
     server_config,
+    speech_config,
     summaries_config,
+    transcription_config,
     vllm_config,
     workflow_config,
 )
@@ -59,6 +61,11 @@ class Config(BaseModel):
         rerank_config.RerankConfig,
         Field(description='The model that ranks documents by a question.'),
     ]
+    transcription: Annotated[
+        transcription_config.TranscriptionConfig,
+        Field(description='The model that writes down what is said.'),
+    ]
+    speech: Annotated[speech_config.SpeechConfig, Field(description='The model that speaks.')]
     residency: Annotated[
         residency_config.ResidencyConfig, Field(description='The memory of devices.')
     ]

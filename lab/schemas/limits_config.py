@@ -19,6 +19,9 @@ class LimitsConfig(BaseModel):
     )
     max_body_bytes: Annotated[int, Field(description='Largest request body.', ge=1024)] = 10485760
     max_document_bytes: Annotated[int, Field(description='Largest document.', ge=1024)] = 52428800
+    max_audio_bytes: Annotated[int, Field(description='Largest file of sound.', ge=1024)] = (
+        104857600
+    )
     max_document_pages: Annotated[int, Field(description='Most pages of a document.', ge=1)] = 2000
     max_document_characters: Annotated[
         int,

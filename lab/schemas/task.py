@@ -15,3 +15,5 @@ class Task(StrEnum):
     embedding = 'embedding'
     image = 'image'
     rerank = 'rerank'
+    speech = 'speech'
+    transcription = 'transcription'

@@ -12,7 +12,7 @@ from PIL import Image
 from lab.pipelines.catalog import configured
 from lab.pipelines.imaging.drawing import Drawing, Step
 from lab.pipelines.imaging.foretelling import foresee
-from lab.pipelines.imaging.forms import ImageForm, form_of
+from lab.pipelines.imaging.forms import ImageForm
 from lab.pipelines.imaging.pipeline import DiffusersImages
 from lab.schemas.image_config import ImageConfig
 from lab.schemas.model import Model
@@ -57,7 +57,7 @@ async def test_memory_is_as_foretold_in_every_form_and_comes_back(
         return  # which a CPU does not have
     settings = config(middle, device, dtype)
     ahead = foresee(middle, settings).prospect
-    need = next(need for key, need in ahead.needs.items() if form_of(key) is form)
+    need = ahead.needs[form]
     gc.collect()
     before = allocated(device)
     images = DiffusersImages.load(middle, settings, form)

@@ -18,12 +18,12 @@ from lab.pipelines import PipelineFactory, pipeline_factory
 from lab.pipelines.catalog import configured
 from lab.pipelines.imaging.drawing import Drawing, ImagePipeline, Step
 from lab.pipelines.imaging.foretelling import foresee, forms
-from lab.pipelines.imaging.forms import ImageForm, form_of
+from lab.pipelines.imaging.forms import ImageForm
 from lab.pipelines.imaging.pipeline import DiffusersImages
 from lab.pipelines.imaging.rehearsal import networks_of
 from lab.pipelines.memory import Alive
 from lab.pipelines.need import MemoryNeed
-from lab.schemas.chat_config import ChatConfig, Quantization
+from lab.schemas.chat_config import ChatConfig
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.image_config import ImageConfig
@@ -97,7 +97,7 @@ async def test_what_is_foretold_is_what_is_alive(
     (chosen,) = ahead.needs
     need = ahead.needs[chosen]
 
-    images = DiffusersImages.load(model_of(folder), settings, form_of(chosen))
+    images = DiffusersImages.load(model_of(folder), settings, chosen)
     base = images._makers["make"]
     alive = Alive(nn.ModuleList(networks_of(base).values()))
     with torch.inference_mode(), alive:
@@ -105,7 +105,7 @@ async def test_what_is_foretold_is_what_is_alive(
     used = images.n_bytes
     images.close()
 
-    assert form_of(chosen) is form
+    assert chosen is form
     assert used == pytest.approx(need.weights, rel=0.1)
     assert alive.peak <= need.activations * 1.1
     assert used + alive.peak == pytest.approx(need.total, rel=0.2)
@@ -229,7 +229,7 @@ async def test_a_lab_that_closes_ends_pictures_at_their_next_step(stable: Path) 
 
 
 async def test_it_shares_the_memory_with_chat_models(stable: Path, llama_folder: Path) -> None:
-    need = foresee(model_of(stable), config(stable)).prospect.needs[_form(ImageForm.whole)]
+    need = foresee(model_of(stable), config(stable)).prospect.needs[ImageForm.whole]
     factory = factory_of(config(stable), llama_folder, memory_gb=need.total * 1.02 / 1e9)
     try:
         async with factory.chat("default"):
@@ -251,7 +251,7 @@ async def test_it_shares_the_memory_with_chat_models(stable: Path, llama_folder:
 async def test_tiles_where_it_does_not_fit_otherwise(usual: Path) -> None:
     settings = config(usual, max_pixels=256 * 256)
     needs = foresee(model_of(usual), settings).prospect.needs
-    whole, tiled = needs[_form(ImageForm.whole)], needs[_form(ImageForm.tiled)]
+    whole, tiled = needs[ImageForm.whole], needs[ImageForm.tiled]
     between = (whole.total + tiled.total) / 2
     factory = factory_of(settings, memory_gb=between / 1e9)
     small = factory_of(settings, memory_gb=tiled.total / 2e9)
@@ -311,10 +311,6 @@ def _raises(error: Exception) -> Callable[..., None]:
         raise error
 
     return fail
-
-
-def _form(form: ImageForm) -> Quantization:
-    return form  # type: ignore[return-value]
 
 
 def _edit_index(folder: Path, **changes: Any) -> None:

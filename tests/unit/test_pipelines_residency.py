@@ -56,17 +56,17 @@ class Device:
         self.go = threading.Event()
         self.go.set()
 
-    def loader(self, name: str) -> Loader[Weights]:
+    def loader(self, name: str) -> Loader[Quantization, Weights]:
         return Loader(partial(self.foretell, name), partial(self.load, name))
 
     @property
     def used(self) -> int:
         return sum(one.n_bytes for one in self.alive)
 
-    def foretell(self, name: str) -> Prospect:
+    def foretell(self, name: str) -> Prospect[Quantization]:
         size = size_of(name)
         forms = {NONE: size, Quantization.int8: size // 2, Quantization.nf4: size // 4}
-        wanted = Quantization.auto if name.startswith("auto") else NONE
+        wanted = None if name.startswith("auto") else NONE
         needs = {form: MemoryNeed(n, 0, 0) for form, n in forms.items()}
         return Prospect(name, self.devices, "to answer", "Ask for less.", needs, wanted)
 

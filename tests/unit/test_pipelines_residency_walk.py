@@ -31,12 +31,14 @@ from lab.protocols import ChatPipeline
 from lab.schemas.chat_config import ChatConfig, Quantization
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.engine import Engine
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
 from lab.schemas.residency_config import ResidencyConfig
 from lab.schemas.residency_state import ResidencyState
 from lab.schemas.residency_update import ResidencyUpdate
 from lab.schemas.role import Role
+from lab.schemas.task import Task
 
 N_STEPS = int(os.environ.get("LAB_TEST_STEPS", "300"))
 STEPS_A_WALK = 50
@@ -99,9 +101,10 @@ class Walk(RuleBasedStateMachine):
         )
         residency = ResidencyConfig(memory_gb=self.budget / 1e9, wait_s=WAIT_S)
         self.factory = pipeline_factory(config, EmbeddingConfig(), residency)
-        plain = self.factory._chat_loader
+        kind = (Task.chat, Engine.lab)
+        plain = self.factory._loaders[kind]
 
-        def watched(model: Model) -> Loader[TransformersChat]:
+        def watched(model: Model) -> Loader[Quantization, TransformersChat]:
             loader = plain(model)
 
             def load(form: Quantization, growth: Growth) -> TransformersChat:
@@ -115,7 +118,7 @@ class Walk(RuleBasedStateMachine):
 
             return Loader(loader.foretell, load)
 
-        self.factory._chat_loader = watched  # type: ignore[method-assign]
+        self.factory._loaders[kind] = watched
 
     def run_out(self, *_: object) -> None:
         """Be out of memory for as many steps as were asked for."""

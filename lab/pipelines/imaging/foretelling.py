@@ -13,7 +13,7 @@ from lab.pipelines.devices import free_bytes, torch_device
 from lab.pipelines.imaging.calling import parameters, tile, traits_of
 from lab.pipelines.imaging.drawing import Traits
 from lab.pipelines.imaging.folder import Folder, check_weights, n_weights, open_folder
-from lab.pipelines.imaging.forms import ImageForm, ImageProspect, prospect
+from lab.pipelines.imaging.forms import ImageForm, ImageProspect
 from lab.pipelines.imaging.loras import named, weights_file
 from lab.pipelines.imaging.quiet import quietly
 from lab.pipelines.imaging.rehearsal import networks_of, rehearse, without_storage
@@ -157,7 +157,7 @@ def _prospect(
     advice = "Choose a smaller model, a device with more memory, a smaller LAB_IMAGE_MAX_PIXELS" + (
         ", or LAB_IMAGE_LOW_MEMORY=auto." if config.low_memory is LowMemory.off else "."
     )
-    return prospect(model.id, str(device), step, advice, offered)
+    return ImageProspect(model.id, [str(device)], step, advice, offered)
 
 
 def _offered(

@@ -1,12 +1,9 @@
 """How an image model lies in memory, and what it needs in each form. Imports no torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import cast
 
-from lab.pipelines.need import MemoryNeed, Prospect
-from lab.schemas.chat_config import Quantization
+from lab.pipelines.need import Prospect
 from lab.units import sized
 
 
@@ -25,27 +22,13 @@ class ImageForm(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageProspect(Prospect):
+class ImageProspect(Prospect[ImageForm]):
     """What an image model will need of its device; the first of its forms that fits is taken."""
 
     def refusal(self, device: str, limit: int, why: str) -> str:
         """Return why no form fits; `why` says what sets the limit."""
-        needs = cast("Mapping[ImageForm, MemoryNeed]", self.needs)
-        offered = "; ".join(f"{form} {need}" for form, need in needs.items())
+        offered = "; ".join(f"{form} {need}" for form, need in self.needs.items())
         return (
             f"`{self.name}` does not fit: {self.step} it needs {offered}, and may take "
             f"{sized(limit)} of {device} ({why}). {self.advice}"
         )
-
-
-def prospect(
-    name: str, device: str, step: str, advice: str, needs: Mapping[ImageForm, MemoryNeed]
-) -> ImageProspect:
-    """Return what a model will need; the account counts in forms, whichever they are."""
-    forms = cast("Mapping[Quantization, MemoryNeed]", needs)
-    return ImageProspect(name, [device], step, advice, forms, Quantization.auto)
-
-
-def form_of(form: Quantization) -> ImageForm:
-    """Return the form that the account chose of a `prospect`."""
-    return ImageForm(form.value)

@@ -9,11 +9,10 @@ from uuid import UUID
 
 from lab.errors import InputError, ModelLoadError, UnknownModelError
 from lab.pipelines.imaging.drawing import ImagePipeline, Traits
-from lab.pipelines.imaging.forms import form_of
+from lab.pipelines.imaging.forms import ImageForm
 from lab.pipelines.imaging.loras import check_known, named, weights_file
 from lab.pipelines.need import Prospect
 from lab.pipelines.residency import Growth, Loader, Residents
-from lab.schemas.chat_config import Quantization
 from lab.schemas.image_config import ImageConfig
 from lab.schemas.model import Model
 
@@ -90,18 +89,18 @@ class ImageModels:
         model = self.named(None)
         return self._residents.lease(model.id, self.loader(), purpose=purpose, owner=owner)
 
-    def loader(self) -> "Loader[DiffusersImages]":
+    def loader(self) -> "Loader[ImageForm, DiffusersImages]":
         """Return how it is loaded."""
         return Loader(self._foretell, self._load)
 
-    def _foretell(self) -> Prospect:
+    def _foretell(self) -> Prospect[ImageForm]:
         return self._foreseen().prospect
 
-    def _load(self, form: Quantization, growth: Growth) -> "DiffusersImages":
+    def _load(self, form: ImageForm, growth: Growth) -> "DiffusersImages":
         from lab.pipelines.imaging.pipeline import DiffusersImages  # noqa: PLC0415 - imports torch
 
         try:
-            return DiffusersImages.load(self.named(None), self._config, form_of(form))
+            return DiffusersImages.load(self.named(None), self._config, form)
         except ModelLoadError:
             self._foresight = None  # its files may be others next time
             raise

@@ -1,11 +1,8 @@
 """An image model in memory: one thread makes one picture at a time, and stops between steps."""
 
-import asyncio
 import gc
-import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +13,6 @@ from lab.errors import (
     LabError,
     ModelLoadError,
     NoRoomError,
-    RateLimitError,
     UnavailableError,
 )
 from lab.pipelines.building import BUILDING
@@ -39,14 +35,11 @@ from lab.pipelines.imaging.quiet import quietly
 from lab.pipelines.imaging.rehearsal import networks_of
 from lab.pipelines.loading import clear_errors, first_line
 from lab.pipelines.memory import network_bytes
+from lab.pipelines.turns import StoppedError, Turn, Turns
 from lab.schemas.image_config import ImageConfig
 from lab.schemas.model import Model
 
 ADAPTER = "lora"
-
-
-class _StoppedError(Exception):
-    """Nobody waits for the picture any more."""
 
 
 class DiffusersImages:
@@ -72,14 +65,13 @@ class DiffusersImages:
         self._form = form
         self._offloads = form in {ImageForm.parts, ImageForm.layers}
         self._device = torch_device(config.device)
-        self._max_queue = config.max_queue
         self._loras = named(config.loras)
         self._lora: str | None = None
         self._makers: dict[str, Any] = {"make": pipeline}
         self._placed: Any = None
-        self._closing = threading.Event()
-        self._asked: set[Future[bytes]] = set()  # the one under way, and those that wait
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
+        self._turns = Turns(
+            model.id, "pictures", max_queue=config.max_queue, setting="LAB_IMAGE_MAX_QUEUE"
+        )
         if form is not ImageForm.whole:
             tile(pipeline, largest_side(config, traits_of(pipeline).multiple))
         self._place(pipeline)
@@ -102,7 +94,7 @@ class DiffusersImages:
         """Bytes of the device that its weights take; 0 when it is closed."""
         return self._n_bytes
 
-    async def draw(self, drawing: Drawing) -> AsyncGenerator[Step | bytes, None]:
+    def draw(self, drawing: Drawing) -> AsyncGenerator[Step | bytes, None]:
         """
         Yield each step, then the picture as PNG; closing the generator stops it at the next step.
 
@@ -119,57 +111,26 @@ class DiffusersImages:
         UnavailableError
             If the model failed.
         """
-        if len(self._asked) > self._max_queue:
-            raise RateLimitError(
-                f"{len(self._asked) - 1} pictures wait for `{self.model.id}` already "
-                "(LAB_IMAGE_MAX_QUEUE); try again later."
-            )
-        steps: asyncio.Queue[Step | None] = asyncio.Queue()
-        say = _Announcer(steps)
-        stop = threading.Event()
-        made = self._thread.submit(self._make, drawing, stop, say)
-        self._asked.add(made)
-        made.add_done_callback(self._asked.discard)
-        made.add_done_callback(lambda _: say(None))
-        step: Step | None = Step(0, 0)
-        try:
-            while (step := await steps.get()) is not None:
-                yield step
-            if made.cancelled() or not (picture := made.result()):
-                raise UnavailableError(
-                    f"`{self.model.id}` was taken out of memory before the picture was made; try "
-                    "again."
-                )
-            yield picture
-        finally:
-            stop.set()
-            made.cancel()  # where it did not begin
-            while step is not None:  # the lease holds as long as the thread is in a step
-                step = await steps.get()
+        return self._turns.take(partial(self._make, drawing))
 
     def rest(self) -> None:
         """Give nothing back: it keeps nothing between pictures."""
 
     def close(self) -> None:
         """End the picture under way at its next step, and give the memory back."""
-        self._closing.set()
-        self._thread.shutdown(cancel_futures=True)
+        self._turns.close()
         self._n_bytes = 0
         for maker in self._makers.values():
             maker.remove_all_hooks()
         self._makers.clear()
         self._placed = None
 
-    def _make(
-        self, drawing: Drawing, stop: threading.Event, say: Callable[[Step | None], None]
-    ) -> bytes:
-        """Return the picture as PNG, or nothing when it was stopped; on the thread."""
+    def _make(self, drawing: Drawing, turn: Turn[Step | bytes]) -> None:
+        """Make a picture; on the thread."""
         try:
             self._wear(drawing.lora, drawing.lora_scale)
-            return self._drawn(drawing, stop, say)
-        except _StoppedError:
-            return b""
-        except LabError:
+            turn.say(self._drawn(drawing, turn))
+        except (LabError, StoppedError):
             raise
         except torch.OutOfMemoryError as error:
             raise self._full(drawing, error) from None
@@ -182,20 +143,18 @@ class DiffusersImages:
         finally:
             self._tidy()
 
-    def _drawn(
-        self, drawing: Drawing, stop: threading.Event, say: Callable[[Step | None], None]
-    ) -> bytes:
+    def _drawn(self, drawing: Drawing, turn: Turn[Step | bytes]) -> bytes:
+        """Return the picture as PNG."""
         pipeline = self._maker(drawing)
 
         def after_step(maker: Any, index: int, timestep: Any, kept: Any) -> Any:
-            self._go_on(stop)
-            say(Step(index + 1, max(maker.num_timesteps, index + 1)))
+            turn.go_on()
+            turn.say(Step(index + 1, max(maker.num_timesteps, index + 1)))
             return kept
 
-        if stop.is_set():
-            raise _StoppedError
+        turn.go_on()
         own = parameters(pipeline)["num_inference_steps"].default
-        say(Step(0, drawing.steps or int(own)))
+        turn.say(Step(0, drawing.steps or int(own)))
         made = pipeline(
             **arguments(pipeline, drawing),
             generator=torch.Generator("cpu").manual_seed(drawing.seed),
@@ -207,11 +166,6 @@ class DiffusersImages:
                 "else, or take another seed."
             )
         return as_png(made.images[0])
-
-    def _go_on(self, stop: threading.Event) -> None:
-        """Raise where nobody waits for the picture, or the model leaves."""
-        if stop.is_set() or self._closing.is_set():
-            raise _StoppedError
 
     def _maker(self, drawing: Drawing) -> Any:
         """Return the pipeline for a drawing; all of them share the same networks."""
@@ -296,25 +250,6 @@ class DiffusersImages:
         gc.collect()
         if self._device.type != "cpu":
             torch.accelerator.empty_cache()
-
-
-class _Announcer:
-    """
-    Puts steps into a queue of the loop that made it; called on any thread.
-
-    Parameters
-    ----------
-    steps : Queue
-        Where they go; None = there are no more.
-    """
-
-    def __init__(self, steps: "asyncio.Queue[Step | None]") -> None:
-        self._steps = steps
-        self._loop = asyncio.get_running_loop()
-
-    def __call__(self, step: Step | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed: so is the lab
-            self._loop.call_soon_threadsafe(self._steps.put_nowait, step)
 
 
 def _lora_file(name: str, known: Mapping[str, str]) -> Any:

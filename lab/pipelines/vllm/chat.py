@@ -109,7 +109,7 @@ class VllmChat:
         self._child.close()
 
 
-def foretell_vllm(model: Model, config: VllmConfig) -> Prospect:
+def foretell_vllm(model: Model, config: VllmConfig) -> Prospect[Quantization]:
     """Return the memory that a model's process is given: what the settings say."""
     settings = settings_of(model, config)
     n_bytes = int(settings.memory_gb * 1e9)

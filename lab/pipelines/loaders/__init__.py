@@ -1,0 +1,1 @@
+"""How models are loaded: a module a task. Importing these imports no torch; loading does."""

@@ -1,0 +1,1 @@
+"""Speech both ways: what was said, as text, and text, spoken."""
