@@ -2,11 +2,11 @@
 
 import json
 import time
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from lab.errors import InputError
+from lab.errors import InputError, cut
 from lab.schemas.chat_completion_request import ChatCompletionRequest
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
@@ -26,6 +26,8 @@ from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_delta import ToolCallDelta
 from lab.schemas.tool_choice import ToolChoice
 from lab.schemas.tool_choice_mode import ToolChoiceMode
+
+M = TypeVar("M", bound=BaseModel)
 
 NO_TOOLS = "none"
 
@@ -97,10 +99,15 @@ def _parameters(request: ChatCompletionRequest) -> GenerationParameters:
         "stop": [text for text in stop or [] if text] or None,
         "tool_choice": _tool_choice(request),
     }
+    return _checked(
+        GenerationParameters, {key: value for key, value in values.items() if value is not None}
+    )
+
+
+def _checked(kind: type[M], values: dict[str, Any]) -> M:
+    """Return what the values make, or raise `InputError` for the first that is wrong."""
     try:
-        return GenerationParameters.model_validate(
-            {key: value for key, value in values.items() if value is not None}
-        )
+        return kind.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
         raise InputError(f"`{problem['loc'][0]}`: {problem['msg']}.") from None
@@ -114,22 +121,26 @@ def _message(message: OpenAIMessage) -> ChatMessage:
     role = Role.system if message.role is OpenAIRole.developer else Role(message.role.value)
     if role is Role.tool and not message.tool_call_id:
         raise InputError("`messages`: a tool message needs the `tool_call_id` it answers.")
-    return ChatMessage(
-        role=role,
-        name=None if role is Role.tool else message.name or None,
-        content=content,
-        images=images,
-        tool_calls=[_call(call) for call in message.tool_calls or []],
-        tool_call_id=message.tool_call_id if role is Role.tool else None,
-    )
+    values = {
+        "role": role,
+        "name": None if role is Role.tool else message.name or None,
+        "content": content,
+        "images": images,
+        "tool_calls": [_call(call) for call in message.tool_calls or []],
+        "tool_call_id": message.tool_call_id if role is Role.tool else None,
+    }
+    return _checked(ChatMessage, values)
 
 
 def _image(piece: OpenAIImageContent) -> MessageImage:
-    head, comma, data = piece.image_url.url.partition(",")
+    url = piece.image_url.url
+    if url.startswith(("http://", "https://")):
+        return MessageImage(data=url)
+    head, comma, data = url.partition(",")
     if not (comma and head.startswith("data:image/") and head.endswith(";base64")):
         raise InputError(
-            "`messages`: give a picture as a data URI (`data:image/png;base64,…`), got "
-            f"{piece.image_url.url[:40]!r}; this lab fetches nothing from elsewhere."
+            "`messages`: give a picture as a data URI (`data:image/png;base64,…`) or by its http "
+            f"or https address, got {cut(url, 40)!r}."
         )
     return MessageImage(data=data)
 

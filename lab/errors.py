@@ -8,6 +8,8 @@ LabError
 │   ├── DocumentError                          a document or file cannot be read
 │   │   ├── MediaTypeError                     it is of a kind that the lab does not read
 │   │   └── DocumentTooLargeError              it is larger than the operator allows
+│   ├── FetchError                             an address of the web gives nothing to use
+│   │   └── BlockedAddressError                the lab does not go there
 │   └── ConfigError                            a setting is wrong
 │       ├── UnknownKeyError                    no setting has that name
 │       └── LockedKeyError                     the operator locked that setting
@@ -90,6 +92,19 @@ class DocumentTooLargeError(DocumentError):
 
     code = "document_too_large"
     status = 413
+
+
+class FetchError(InputError):
+    """An address of the web gives nothing that can be used."""
+
+    code = "fetch_failed"
+
+
+class BlockedAddressError(FetchError):
+    """An address of the web that the lab does not go to."""
+
+    code = "blocked_address"
+    status = 403
 
 
 class ConfigError(InputError):

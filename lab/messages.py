@@ -6,7 +6,9 @@ from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
-from lab.errors import InputError
+import filetype
+
+from lab.errors import InputError, MediaTypeError
 from lab.schemas.audio_part import AudioPart
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
@@ -22,6 +24,8 @@ from lab.schemas.tool_result_part import ToolResultPart
 Attachment = ImagePart | AudioPart | FilePart
 """What refers to a stored file."""
 NO_PICTURES: Final[Mapping[UUID, bytes]] = MappingProxyType({})
+PICTURES: Final = frozenset({"image/png", "image/apng", "image/jpeg", "image/webp"})
+"""Media types of the pictures that are taken."""
 Part = TextPart | ThinkingPart | Attachment | ToolCallPart | ToolResultPart
 
 
@@ -68,14 +72,52 @@ def to_chat_message(message: Message, pictures: Mapping[UUID, bytes] = NO_PICTUR
     )
 
 
+def n_pictures(messages: Iterable[ChatMessage]) -> int:
+    """Return how many pictures come with messages."""
+    return sum(len(message.images) for message in messages)
+
+
+def address_of_picture(image: MessageImage) -> str | None:
+    """
+    Return the address of a picture that did not come itself.
+
+    >>> address_of_picture(MessageImage(data="https://example.org/cat.png"))
+    'https://example.org/cat.png'
+    """
+    return image.data if ":" in image.data else None  # which base64 has not
+
+
 def picture_bytes(image: MessageImage) -> bytes:
     """Return the bytes of a picture in base64, or raise `InputError`."""
     try:
-        return b64decode(image.data, validate=True)
+        content = b64decode(image.data, validate=True)
     except ValueError as error:
         raise InputError(
             f"`images`: a picture must come in base64, and this cannot be read ({error})."
         ) from error
+    picture_type(content)
+    return content
+
+
+def picture_type(content: bytes, field: str = "images") -> str:
+    """
+    Return the media type of a picture, as its first bytes show it.
+
+    Raises
+    ------
+    InputError
+        If there is nothing.
+    MediaTypeError
+        If it is no picture that is taken.
+    """
+    if not content:
+        raise InputError(f"`{field}`: the file has 0 bytes; send a picture (PNG, JPEG or WebP).")
+    found = filetype.guess_mime(content)
+    if found not in PICTURES:
+        raise MediaTypeError(
+            f"`{field}`: the bytes are no picture that is taken here; send PNG, JPEG or WebP."
+        )
+    return str(found)
 
 
 def parts_of(message: ChatMessage) -> list[Part]:

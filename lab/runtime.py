@@ -19,7 +19,7 @@ from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
 from lab.db.ids import new_id
 from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError, rebuild
-from lab.messages import text_of
+from lab.messages import n_pictures, text_of
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.pipelines.profiles import check_asked
 from lab.profiles import Profiles
@@ -43,6 +43,8 @@ from lab.schemas.summary import Summary
 from lab.schemas.user import User
 from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
+from lab.web import Fetcher
+from lab.web.pictures import with_pictures
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
@@ -121,6 +123,7 @@ class Runtime:
         self.images = ImageMaker(database, pipelines.images, config.image)
         self.speech = Speech(pipelines, config.transcription, config.speech)
         self._search_given = GivenHistorySearch()
+        self._fetcher = Fetcher(settings.config.web)
         # One at a time: each holds one of a few connections for long.
         self._exporting = asyncio.Lock()
         self._reading = asyncio.Semaphore(READERS)
@@ -199,6 +202,7 @@ class Runtime:
         self, owner: User, conversation_id: UUID, messages: Sequence[ChatMessage]
     ) -> list[Message]:
         """Store turns that were said elsewhere, with their embeddings; nothing is generated."""
+        messages = await self._shown(messages)
         async with self.pipelines.embedding() as embedding:
             turns = Turns(self.database, owner.id, conversation_id, embedding)
             stored = await turns.keep(messages)
@@ -362,6 +366,7 @@ class Runtime:
         profile = await self._profile(owner, turn, settings)
         parameters = _parameters(profile, settings, turn)
         self._check_asked(profile, parameters, turn)
+        turn = turn.model_copy(update={"messages": await self._shown(turn.messages)})
         async with (
             self.pipelines.embedding() as embedding,
             self.pipelines.chat(profile.model, owner=owner.id) as chat,
@@ -405,8 +410,14 @@ class Runtime:
     ) -> None:
         """Refuse what the model cannot do, before anything is loaded."""
         model = self.pipelines.catalog.chat_model(profile.model)
-        n_pictures = sum(len(message.images) for message in turn.messages)
-        check_asked(model, parameters, n_tools=len(turn.tools), n_pictures=n_pictures)
+        check_asked(
+            model, parameters, n_tools=len(turn.tools), n_pictures=n_pictures(turn.messages)
+        )
+
+    async def _shown(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        """Return messages with their pictures, fetched where only their address came."""
+        most = self.settings.config.limits.max_body_bytes
+        return await with_pictures(messages, self._fetcher, most)
 
     def _after(
         self, owner: User, turn: ChatTurn, settings: Settings, profile: ModelProfile

@@ -696,11 +696,11 @@ export interface OpenAIImageContent {
   image_url: OpenAIImageURL;
 }
 /**
- * A picture, as a data URI: nothing is fetched from elsewhere.
+ * A picture.
  */
 export interface OpenAIImageURL {
   /**
-   * `data:image/png;base64,…`, or JPEG or WebP.
+   * `data:image/png;base64,…`, or JPEG or WebP; or the http or https address of such a file, which the lab fetches.
    */
   url: string;
   /**
@@ -1135,7 +1135,7 @@ export interface ChatMessage {
  */
 export interface MessageImage {
   /**
-   * A PNG, JPEG or WebP file in base64.
+   * A PNG, JPEG or WebP file in base64, or the http or https address of one, which the lab fetches and keeps in its place.
    */
   data: string;
 }
@@ -1255,6 +1255,7 @@ export interface Config {
   logging: LoggingConfig;
   memory: MemoryConfig;
   documents: DocumentsConfig;
+  web: WebConfig;
   context: ContextConfig;
   summaries: SummariesConfig;
   facts: FactsConfig;
@@ -1804,6 +1805,27 @@ export interface DocumentsConfig {
    * Most tokens of a passage, as the embedding model counts; for what is added next.
    */
   chunk_tokens?: number;
+}
+/**
+ * What the lab fetches from the web, for those who give it an address.
+ */
+export interface WebConfig {
+  /**
+   * What is fetched from although it is not public: hosts, each with or without `:port`, and networks (`10.1.0.0/16`). Everybody who may ask a model can then reach it.
+   */
+  allowed?: string[];
+  /**
+   * Seconds that fetching may take, with all redirects.
+   */
+  timeout_s?: number;
+  /**
+   * Bytes of the largest file that is fetched, unpacked.
+   */
+  max_bytes?: number;
+  /**
+   * Redirects that are followed.
+   */
+  max_redirects?: number;
 }
 /**
  * How the window is shared.

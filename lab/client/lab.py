@@ -16,6 +16,7 @@ from lab.client.conversations import Conversations
 from lab.client.documents import Documents
 from lab.client.evals import Evals, Schedules
 from lab.client.facts import Facts
+from lab.client.files import Files
 from lab.client.http import Http
 from lab.client.images import Images, Source, bytes_of
 from lab.client.memories import Memories
@@ -61,8 +62,10 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, facts, documents, images, profiles, config, keys, evals, schedules
+    conversations, memories, facts, documents, files, images, profiles
         What the user owns.
+    config, keys, evals, schedules
+        And has set up.
     catalog
         The models of the lab.
     residents
@@ -89,6 +92,7 @@ class Lab:
         self.memories = Memories(http)
         self.facts = Facts(http)
         self.documents = Documents(http)
+        self.files = Files(http)
         self.images = Images(http)
         self.audio = Audio(http)
         self.transcribe = self.audio.transcribe
@@ -142,8 +146,9 @@ class Lab:
             Profile or model; by default the user's.
         conversation : UUID, optional
             The stored conversation to go on with.
-        images : sequence of Picture, path or bytes
-            Pictures that come with a message in text, for a model that sees.
+        images : sequence of Picture, path, http(s) address or bytes
+            Pictures that come with a message in text, for a model that sees. The lab fetches what
+            is at an address.
         tools : sequence of Tool
             Tools the model may call; the caller runs them.
         store : bool
@@ -356,11 +361,17 @@ def _turn(
     **asked: Any,
 ) -> ChatTurn:
     if isinstance(message, str):
-        pictures = [MessageImage(data=b64encode(bytes_of(one)).decode()) for one in images]
+        pictures = [_picture(one) for one in images]
         message = [ChatMessage(role=Role.user, content=message, images=pictures)]
     elif images:
         raise InputError("`images` come with a message in text; put them into the messages.")
     return checked(ChatTurn, messages=message, parameters=_parameters(parameters), **asked)
+
+
+def _picture(source: Source) -> MessageImage:
+    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        return MessageImage(data=source)
+    return MessageImage(data=b64encode(bytes_of(source)).decode())
 
 
 def _parameters(given: dict[str, Any]) -> GenerationParameters | None:

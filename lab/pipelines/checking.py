@@ -97,11 +97,13 @@ def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _check_chat(model: Model, folder: Path, config: dict[str, Any]) -> None:
     from transformers.models.auto.modeling_auto import (  # noqa: PLC0415 - imports torch
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
     )
 
     known = {
         name
-        for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+        for kinds in (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+        for names in kinds.values()
         for name in ((names,) if isinstance(names, str) else names)
     }
     found = [str(name) for name in config.get("architectures") or []]

@@ -33,6 +33,7 @@ from . import (
     summaries_config,
     transcription_config,
     vllm_config,
+    web_config,
     workflow_config,
 )
 
@@ -77,6 +78,7 @@ class Config(BaseModel):
     logging: Annotated[logging_config.LoggingConfig, Field(description='Logs.')]
     memory: Annotated[memory_config.MemoryConfig, Field(description='Long memory.')]
     documents: Annotated[documents_config.DocumentsConfig, Field(description='Documents.')]
+    web: Annotated[web_config.WebConfig, Field(description='What is fetched from the web.')]
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
     summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]

@@ -17,4 +17,9 @@ class MessageImage(BaseModel):
         extra='forbid',
         frozen=True,
     )
-    data: Annotated[str, Field(description='A PNG, JPEG or WebP file in base64.')]
+    data: Annotated[
+        str,
+        Field(
+            description='A PNG, JPEG or WebP file in base64, or the http or https address of one, which the lab fetches and keeps in its place.'
+        ),
+    ]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 class OpenAIImageURL(BaseModel):
     """
-    A picture, as a data URI: nothing is fetched from elsewhere.
+    A picture.
     """
 
     model_config = ConfigDict(
@@ -18,7 +18,11 @@ class OpenAIImageURL(BaseModel):
         frozen=True,
     )
     url: Annotated[
-        str, Field(description='`data:image/png;base64,…`, or JPEG or WebP.', min_length=1)
+        str,
+        Field(
+            description='`data:image/png;base64,…`, or JPEG or WebP; or the http or https address of such a file, which the lab fetches.',
+            min_length=1,
+        ),
     ]
     detail: Annotated[
         str | None,

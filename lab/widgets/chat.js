@@ -14,6 +14,7 @@ const ICONS = {
   plus: "M12 5v14M5 12h14",
   rename: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
   delete: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
+  attach: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01",
   send: "M12 19V5M6 11l6-6 6 6",
   stop: "M7 7h10v10H7z",
   close: "M6 6l12 12M18 6L6 18",
@@ -85,6 +86,41 @@ function copyButton(label, text) {
     setTimeout(() => button.replaceChildren(icon("copy")), 1500);
   });
   return button;
+}
+
+/** The pictures of the page by their keys: what was chosen here is at hand, Python sends the rest. */
+function gallery({ model, tell }) {
+  const urls = new Map();
+  const waiting = new Map(); // keys of pictures that were asked for, and where they go
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) if (isIntersecting) fetch(target);
+  });
+
+  function fetch(image) {
+    seen.unobserve(image);
+    const { key } = image.dataset;
+    if (urls.has(key)) return (image.src = urls.get(key));
+    if (!waiting.has(key)) tell("picture", { key });
+    waiting.set(key, [...(waiting.get(key) ?? []), image]);
+  }
+
+  function keep(key, blob) {
+    urls.set(key, URL.createObjectURL(blob));
+    for (const image of waiting.get(key) ?? []) image.src = urls.get(key);
+    waiting.delete(key);
+  }
+
+  function picture(key, alt) {
+    const image = make("img", { className: "lab-picture", alt });
+    image.dataset.key = key;
+    if (urls.has(key)) image.src = urls.get(key);
+    else seen.observe(image); // and asked for when somebody looks
+    return image;
+  }
+
+  model.on("msg:custom", ({ type, key }, buffers) => type === "picture" && keep(key, new Blob(buffers)));
+  const stop = () => (seen.disconnect(), urls.forEach((url) => URL.revokeObjectURL(url)));
+  return { keep, picture, stop };
 }
 
 /** The list of conversations. */
@@ -231,7 +267,7 @@ function demoNote({ model }) {
 }
 
 /** The messages, the answer that streams, and what went wrong. */
-function thread({ model, tell }) {
+function thread({ model, tell, pictures }) {
   const said = make("div", { className: "lab-said" });
   const live = make("div", { className: "lab-body" });
   const answering = make("article", { className: "lab-message lab-assistant lab-live" }, live);
@@ -266,9 +302,13 @@ function thread({ model, tell }) {
     return fold;
   }
 
-  function message({ id, role, html, run_id }) {
+  function message({ id, role, html, run_id, pictures: keys }) {
     const body = make("div", { className: "lab-body", innerHTML: html });
     const node = make("article", { className: `lab-message lab-${role}`, "data-id": id }, body);
+    if (keys.length) {
+      const shown = keys.map((key) => pictures.picture(key, "Attached picture"));
+      node.prepend(make("div", { className: "lab-pictures" }, ...shown));
+    }
     body.querySelectorAll("pre").forEach((pre) => {
       pre.append(copyButton("Copy this code", () => pre.querySelector("code")?.innerText ?? pre.innerText));
     });
@@ -334,10 +374,36 @@ function thread({ model, tell }) {
 }
 
 /** Where a person writes. */
-function composer({ model, tell, mayFocus }) {
+function composer({ model, tell, mayFocus, pictures }) {
   const input = make("textarea", { rows: 1, placeholder: "Write a message", "aria-label": "Message" });
   const send = iconButton("send", "Send", () => submit());
   const stop = iconButton("stop", "Stop answering", () => tell("stop"));
+  const files = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp", multiple: true, hidden: true });
+  const attach = iconButton("attach", "Attach pictures", () => files.click());
+  const attached = make("ul", { className: "lab-attached", "aria-label": "Attached pictures" });
+  let nChosen = 0;
+
+  async function choose(file) {
+    const key = `chosen-${Date.now()}-${(nChosen += 1)}`;
+    const values = { key, name: file.name, n_bytes: file.size };
+    if (file.size > model.get("most_bytes")) return tell("attach", values);
+    pictures.keep(key, file);
+    tell("attach", values, [await file.arrayBuffer()]);
+  }
+
+  function drawAttached() {
+    const chips = model.get("attached").map(({ key, name }) =>
+      make("li", {}, pictures.picture(key, name), iconButton("close", `Remove ${name}`, () => tell("detach", { key }))),
+    );
+    attached.replaceChildren(...chips);
+    attached.hidden = !chips.length;
+  }
+
+  function drawAttach() {
+    const profile = model.get("profiles").find((p) => p.id === model.get("profile"));
+    attach.disabled = !model.get("ready") || profile?.sees === false;
+    attach.title = profile?.sees === false ? `${profile.id} reads text only` : "Attach pictures";
+  }
 
   function submit() {
     const text = input.value.trim();
@@ -363,13 +429,21 @@ function composer({ model, tell, mayFocus }) {
     event.preventDefault();
     submit();
   });
+  files.addEventListener("change", async () => {
+    for (const file of files.files) await choose(file);
+    files.value = "";
+    input.focus();
+  });
   model.on("change:busy change:ready", draw);
+  model.on("change:attached", drawAttached);
+  model.on("change:ready change:profiles change:profile", drawAttach);
   model.on("change:conversation", () => mayFocus() && input.focus({ preventScroll: true }));
-  draw();
+  [draw, drawAttached, drawAttach].forEach((part) => part());
   return make(
     "footer",
     { className: "lab-composer" },
-    make("div", { className: "lab-box" }, input, send, stop),
+    attached,
+    make("div", { className: "lab-box" }, files, attach, input, send, stop),
     make("small", {}, "Enter sends · Shift+Enter makes a new line"),
   );
 }
@@ -377,11 +451,12 @@ function composer({ model, tell, mayFocus }) {
 function render({ model, el }) {
   const alone = "voila" in document.body.dataset; // a page of its own, not a cell
   const root = make("div", { className: `lab-chat ${alone ? "lab-page" : "lab-cell"}` });
-  const tell = (action, data = {}) => model.send({ action, ...data });
+  const tell = (action, data = {}, buffers = []) => model.send({ action, ...data }, undefined, buffers);
   const close = () => root.classList.remove("lab-drawer-open");
   const toggle = () => root.classList.toggle("lab-drawer-open");
   const mayFocus = () => alone || root.contains(document.activeElement);
-  const context = { model, tell, close, toggle, mayFocus };
+  const pictures = gallery({ model, tell });
+  const context = { model, tell, close, toggle, mayFocus, pictures };
   const conversations = sidebar(context);
   root.append(
     conversations.node,
@@ -396,7 +471,7 @@ function render({ model, el }) {
   model.on("change:conversation", () => localStorage.setItem(LAST, model.get("conversation")));
   tell("look", { conversation: localStorage.getItem(LAST) ?? "" });
   el.append(root);
-  return conversations.stop;
+  return () => (conversations.stop(), pictures.stop());
 }
 
 export default { render };

@@ -1,7 +1,7 @@
 """The chat dashboard: conversations, streamed answers and their receipts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from typing import Any
@@ -9,9 +9,11 @@ from uuid import UUID
 
 from lab.client import Lab
 from lab.errors import LabError, NotFoundError
+from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
 from lab.schemas.task import Task
 from lab.widgets.parts import parts_html
+from lab.widgets.pictures import Attached, Pictures
 from lab.widgets.receipt import receipt_html
 from lab.widgets.reply import Reply
 from lab.widgets.view import ChatView
@@ -57,6 +59,7 @@ class ChatDashboard(ChatView):
         # Replaced by whatever changes the page: what was loaded for an older one came too late.
         self._wanted = object()
         self._failed: Reply | None = None
+        self._pictures = Pictures()
         self._earliest = 0
         # JupyterLab's messages may arrive in another thread; everything is done on this loop.
         self._loop = asyncio.get_running_loop()
@@ -66,6 +69,9 @@ class ChatDashboard(ChatView):
             "new": self._new,
             "open": self._open,
             "earlier": self._show_earlier,
+            "attach": self._attach,
+            "detach": self._detach,
+            "picture": self._fetch_picture,
             "send": self._ask,
             "stop": self._stop,
             "retry": self._retry,
@@ -77,9 +83,12 @@ class ChatDashboard(ChatView):
         }
         self.on_msg(self._told)
 
-    def _told(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
+    def _told(
+        self, _widget: object, content: dict[str, Any], buffers: Sequence[memoryview]
+    ) -> None:
         """Do what a person asked for."""
-        future = asyncio.run_coroutine_threadsafe(self._act(**content), self._loop)
+        values = content | ({"content": bytes(buffers[0])} if buffers else {})
+        future = asyncio.run_coroutine_threadsafe(self._act(**values), self._loop)
         self._running.add(future)
         future.add_done_callback(self._done)
 
@@ -108,6 +117,7 @@ class ChatDashboard(ChatView):
                 "model": p.model,
                 "description": p.description,
                 "is_demo": p.is_demo,
+                "sees": p.vision,
             }
             for p in await self._lab.models()
             if p.task is Task.chat
@@ -145,6 +155,7 @@ class ChatDashboard(ChatView):
 
     def _show(self, id_: str, messages: list[Message]) -> None:
         self._wanted = object()
+        self._pictures.forget()
         self._reply = self._replies.get(UUID(id_)) if id_ else None
         with self.hold_sync():
             self.problem = {}
@@ -170,7 +181,24 @@ class ChatDashboard(ChatView):
 
     async def _ask(self, text: str) -> None:
         """Ask in the open conversation, or begin one."""
-        await self._answer(Reply(UUID(self.conversation) if self.conversation else None, text))
+        if self._reply is not None:
+            return
+        pictures = self._pictures.take()
+        self.attached = self._pictures.waiting
+        conversation = UUID(self.conversation) if self.conversation else None
+        await self._answer(Reply(conversation, text, pictures))
+
+    async def _attach(self, key: str, name: str, n_bytes: int, content: bytes = b"") -> None:
+        self._pictures.attach(Attached(key, name, content), n_bytes)
+        self.attached = self._pictures.waiting
+
+    async def _detach(self, key: str) -> None:
+        self._pictures.detach(key)
+        self.attached = self._pictures.waiting
+
+    async def _fetch_picture(self, key: str) -> None:
+        content = self._pictures.find(key)
+        self.show_picture(key, content or await self._lab.files.content(UUID(key)))
 
     async def _answer(self, reply: Reply) -> None:
         """Draw an answer while it streams; an open conversation has one at a time."""
@@ -221,7 +249,10 @@ class ChatDashboard(ChatView):
                 await self._withdraw(reply.instead_of)
                 reply.instead_of = None
             id_ = reply.conversation_id or await self._begin(reply)
-            events = self._lab.stream(reply.question, conversation=id_, model=profile)
+            pictures = [picture.content for picture in reply.pictures]
+            events = self._lab.stream(
+                reply.question, conversation=id_, model=profile, images=pictures
+            )
             async with aclosing(events):
                 async for event in events:
                     reply.add(event)
@@ -279,7 +310,12 @@ class ChatDashboard(ChatView):
         gone = {failed.asked["id"], failed.bubble()["id"]}
         self.messages = [message for message in self.messages if message["id"] not in gone]
         await self._answer(
-            Reply(failed.conversation_id, failed.question, failed.instead_of or failed)
+            Reply(
+                failed.conversation_id,
+                failed.question,
+                failed.pictures,
+                instead_of=failed.instead_of or failed,
+            )
         )
 
     async def _dismiss(self) -> None:
@@ -303,10 +339,11 @@ class ChatDashboard(ChatView):
         self.show_receipt(run_id, receipt_html(run))
 
 
-def _bubble(message: Message) -> dict[str, str]:
+def _bubble(message: Message) -> dict[str, Any]:
     return {
         "id": str(message.id),
         "role": message.role.value,
         "html": parts_html(message.parts),
         "run_id": str(message.run_id or ""),
+        "pictures": [str(p.file_id) for p in message.parts if isinstance(p, ImagePart)],
     }

@@ -16,7 +16,7 @@ from lab.widgets.markdown import to_html
 
 
 def parts_html(parts: Iterable[Part]) -> str:
-    """Return a message as HTML: its text open, what went on behind it folded."""
+    """Return a message as HTML: its text open, what went on behind it folded; no pictures."""
     return "".join(map(_part_html, parts))
 
 
@@ -41,7 +41,9 @@ def _part_html(part: Part) -> str:
             return to_html(part.text)
         case ThinkingPart():
             return folded("thinking", "Thinking", to_html(part.text))
-        case ImagePart() | AudioPart() | FilePart():
+        case ImagePart():
+            return ""  # the page draws it
+        case AudioPart() | FilePart():
             return f"<p>Attached: {part.type}</p>"
         case ToolCallPart():
             call = part.tool_call

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 from lab.messages import Part, text_of
@@ -15,6 +16,7 @@ from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_part import ToolCallPart
 from lab.widgets.markdown import to_html
 from lab.widgets.parts import guard_html, parts_html
+from lab.widgets.pictures import Attached
 
 
 class Reply:
@@ -27,17 +29,25 @@ class Reply:
         The conversation that is answered; None until it is made.
     question : str
         What was asked, to ask again.
+    pictures : sequence of Attached
+        What came with it.
     instead_of : Reply, optional
         The failed answer whose place this one takes.
     """
 
     def __init__(
-        self, conversation_id: UUID | None, question: str, instead_of: "Reply | None" = None
+        self,
+        conversation_id: UUID | None,
+        question: str,
+        pictures: Sequence[Attached] = (),
+        *,
+        instead_of: "Reply | None" = None,
     ) -> None:
         self.conversation_id = conversation_id
         self.question = question
+        self.pictures = pictures
         self.instead_of = instead_of
-        self.asked = _said(question)
+        self.asked = _said(question, pictures)
         self.task: asyncio.Task[None] | None = None
         self.run_id: UUID | None = None
         self.message_id: str | None = None
@@ -90,16 +100,23 @@ class Reply:
             if message.role is Role.user and text_of(message.parts) == self.question
         ]
 
-    def bubble(self) -> dict[str, str]:
+    def bubble(self) -> dict[str, Any]:
         """Return the answer as a message of the page."""
         return {
             "id": self.message_id or f"answer-{self.run_id}",
             "role": Role.assistant.value,
             "html": self.html,
             "run_id": str(self.run_id or ""),
+            "pictures": [],
         }
 
 
-def _said(text: str) -> dict[str, str]:
+def _said(text: str, pictures: Sequence[Attached]) -> dict[str, Any]:
     """Return what was just said as a message of the page; it has no id of the lab's yet."""
-    return {"id": f"said-{uuid4()}", "role": "user", "html": to_html(text), "run_id": ""}
+    return {
+        "id": f"said-{uuid4()}",
+        "role": "user",
+        "html": to_html(text),
+        "run_id": "",
+        "pictures": [picture.key for picture in pictures],
+    }

@@ -14,7 +14,6 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.image_part import ImagePart
 from lab.schemas.memory import Memory
 from lab.schemas.message import Message
-from lab.schemas.message_image import MessageImage
 from lab.schemas.role import Role
 from lab.schemas.said_message import SaidMessage
 
@@ -148,18 +147,8 @@ def _turn(message: ChatMessage) -> Turn:
             f"A message was said at {said_at.isoformat()}; expected a date from the year "
             f"{YEARS.start} to {YEARS.stop - 1}."
         )
-    pictures = [_picture(image) for image in message.images]
+    pictures = [picture_bytes(image) for image in message.images]
     return Turn(message.role, parts_of(message), message.name, said_at, pictures)
-
-
-def _picture(image: MessageImage) -> bytes:
-    """Return the bytes of a picture, or raise `InputError` for what is none."""
-    content = picture_bytes(image)
-    if not media_type_of(content).startswith("image/"):
-        raise InputError(
-            f"`images`: {len(content)} bytes came that are no picture; send PNG, JPEG or WebP."
-        )
-    return content
 
 
 async def _stored(stores: Stores, pictures: Sequence[bytes]) -> list[Part]:

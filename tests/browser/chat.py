@@ -1,6 +1,6 @@
 """The chat as a person finds it on a page: by what is written there."""
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import FilePayload, Locator, Page, expect
 
 CHAT = "/services/dashboards/voila/render/chat.ipynb"
 LONGER = "([node, length]) => node.textContent.length > length"
@@ -28,6 +28,8 @@ class Chat:
         self.problem = page.get_by_role("alert")
         self.models = page.get_by_role("combobox", name="Model")
         self.box = page.get_by_role("textbox", name="Message")
+        self.attach = page.get_by_role("button", name="Attach pictures")
+        self.attached = page.get_by_role("list", name="Attached pictures").get_by_role("listitem")
         self.send = page.get_by_role("button", name="Send")
         self.stop = page.get_by_role("button", name="Stop answering")
 
@@ -35,6 +37,16 @@ class Chat:
         """Start a new conversation."""
         await self.conversations.get_by_role("button", name="New chat", exact=True).click()
         await expect(self.welcome).to_be_visible()
+
+    async def choose(self, **pictures: bytes) -> None:
+        """Choose files for the next message, each called by its keyword."""
+        async with self.page.expect_file_chooser() as opened:
+            await self.attach.click()
+        files: list[FilePayload] = [
+            {"name": f"{name}.png", "mimeType": "image/png", "buffer": content}
+            for name, content in pictures.items()
+        ]
+        await (await opened.value).set_files(files)
 
     async def say(self, text: str) -> int:
         """Send a message; return how many answers stood there before."""

@@ -104,7 +104,7 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
             for name in ("message", "memory", "document", "run", "key", "profile")
         }
         ids |= {"conversation": paths["conversation"].rsplit("/", 1)[1], "schedule": schedule}
-        ids |= {"fact": str(fact), "image": str(image)}
+        ids |= {"fact": str(fact), "image": str(image), "file": str(file.id)}
         document = (await his.get("/openapi.json")).json()
         answers: dict[str, int] = {}
         for path, operations in document["paths"].items():

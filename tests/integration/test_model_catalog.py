@@ -29,6 +29,7 @@ from lab.schemas.task import Task
 from lab.schemas.user import User
 from tests.api_server import USER_SCOPES, Api, ann, key_of, running_api
 from tests.tiny_llama import save_tiny_llama
+from tests.tiny_vision import save_llava
 
 __all__ = ["ann"]
 
@@ -90,6 +91,13 @@ async def test_an_added_model_answers_at_once_and_after_a_restart(
     assert answer.usage.completion_tokens == 3
     assert listed["tiny"].loaded
     assert (known["tiny"].source, known["tiny"].description) == (str(tiny), "Random.")
+
+
+async def test_a_model_that_sees_is_added(lab: Lab, tmp_path: Path) -> None:
+    card = await lab.catalog.add(str(save_llava(tmp_path / "llava")))
+    await lab.catalog.remove("llava")
+
+    assert (card.task, card.vision) == (Task.chat, True)
 
 
 async def test_a_removed_model_is_gone_at_once_and_after_a_restart(

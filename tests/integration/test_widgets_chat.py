@@ -17,6 +17,7 @@ from lab.schemas.role import Role
 from lab.widgets import ChatDashboard
 from lab.widgets import chat as chat_module
 from tests.api_server import Api, ann, api, api_app
+from tests.pictures import png
 
 __all__ = ["ann", "api", "api_app"]
 
@@ -77,9 +78,18 @@ class Page:
     def __init__(self, chat: ChatDashboard) -> None:
         self.chat = chat
 
-    def does(self, action: str, **values: str) -> None:
+    def does(self, action: str, *buffers: bytes, **values: str | int) -> None:
         """Tell the dashboard what a person does."""
-        self.chat._handle_custom_msg({"action": action, **values}, [])
+        sent = [memoryview(buffer) for buffer in buffers]
+        self.chat._handle_custom_msg({"action": action, **values}, sent)
+
+    def attaches(self, key: str, content: bytes) -> None:
+        """Choose a picture."""
+        self.does("attach", content, key=key, name=f"{key}.png", n_bytes=len(content))
+
+    def keys(self) -> list[str]:
+        """Return what is attached."""
+        return [attached["key"] for attached in self.chat.attached]
 
     async def until(self, holds: Callable[[], object]) -> None:
         async with asyncio.timeout(60):
@@ -232,3 +242,33 @@ async def test_a_page_begins_with_the_users_primary_profile_and_offers_their_own
     assert [p["id"] for p in page.chat.profiles] == ["default", "lab-tiny", "brief"]
     (used,) = await lab.usage()
     assert used.completion_tokens == 2
+
+
+async def test_only_pictures_are_attached_and_only_so_many_bytes(page: Page) -> None:
+    page.attaches("red", png(8, 8))
+    page.attaches("blue", png(8, 8, color="blue"))
+    await page.until(lambda: page.keys() == ["red", "blue"])
+    page.does("detach", key="red")
+    await page.until(lambda: page.keys() == ["blue"])
+    page.attaches("text", b"hello")
+    await page.until(lambda: page.chat.problem)
+    assert "`text.png`: the bytes are no picture" in page.chat.problem["text"]
+    page.does("attach", key="large", name="large.png", n_bytes=7_000_000)
+    await page.until(lambda: "`large.png` has 7,000,000 bytes with" in page.chat.problem["text"])
+    assert page.keys() == ["blue"]
+
+
+async def test_a_picture_that_was_refused_is_sent_again(lab: Lab, page: Page) -> None:
+    page.attaches("red", png(8, 8))
+    await page.until(page.keys)
+    page.does("send", text="What is this?")
+    await page.until(lambda: page.chat.problem)
+
+    assert "`lab-tiny` reads text only, and 1 pictures came" in page.chat.problem["text"]
+    assert page.chat.messages[0]["pictures"] == ["red"]
+    assert page.keys() == []
+    assert await said(lab, page.chat.conversation) == []
+    page.does("dismiss")
+    page.does("retry")
+    await page.until(lambda: page.chat.problem)
+    assert "1 pictures came" in page.chat.problem["text"]

@@ -6,7 +6,7 @@ import pytest
 
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
-from lab.schemas.image_part import ImagePart
+from lab.schemas.file_part import FilePart
 from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
@@ -58,6 +58,7 @@ def test_a_stored_answer_keeps_its_ids() -> None:
         "role": "assistant",
         "html": "<p>42</p>\n",
         "run_id": str(RUN),
+        "pictures": [],
     }
 
 
@@ -115,9 +116,9 @@ def test_an_answer_refused_before_it_had_a_run_left_its_question_at_most(
 
 
 def test_what_is_attached_is_named() -> None:
-    html = parts_html([ImagePart(file_id=RUN), TextPart(text="My cat.")])
+    html = parts_html([FilePart(file_id=RUN), TextPart(text="My cat.")])
 
-    assert html == "<p>Attached: image</p><p>My cat.</p>\n"
+    assert html == "<p>Attached: file</p><p>My cat.</p>\n"
 
 
 def test_tool_results_are_shown_as_text() -> None:

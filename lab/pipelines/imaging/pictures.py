@@ -3,11 +3,12 @@
 from io import BytesIO
 from typing import Final
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from PIL.Image import Image as Picture
 from PIL.Image import Resampling
 
 from lab.errors import DocumentTooLargeError, InputError, MediaTypeError
+from lab.messages import picture_type
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 
@@ -34,8 +35,7 @@ def read_picture(content: bytes, max_pixels: int, field: str) -> Picture:
     DocumentTooLargeError
         If it has too many pixels.
     """
-    if not content:
-        raise InputError(f"`{field}`: the file has 0 bytes; send a picture (PNG, JPEG or WebP).")
+    picture_type(content, field)
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as opened:
             _check_size(opened, max_pixels, field)
@@ -43,10 +43,6 @@ def read_picture(content: bytes, max_pixels: int, field: str) -> Picture:
             return ImageOps.exif_transpose(opened)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(field, str(error), max_pixels) from error
-    except UnidentifiedImageError as error:
-        raise MediaTypeError(
-            f"`{field}`: the bytes are no picture that is taken here; send PNG, JPEG or WebP."
-        ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, InputError):
             raise

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from tokenizers import Tokenizer
 
 from lab.errors import ModelLoadError
+from lab.messages import n_pictures
 from lab.pipelines.remote.messages import texts_of
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.remote_endpoint import RemoteEndpoint
@@ -111,16 +112,16 @@ class Exact:
 
     def prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of the texts, and the most that others took beside such."""
-        pictures = self._for_picture.most * _n_pictures(messages)
+        pictures = self._for_picture.most * n_pictures(messages)
         return self._spoken(messages, tools) + pictures
 
     def learn(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], prompt_tokens: int
     ) -> None:
         """Take what was added: by each picture, else by the template for tools or each message."""
-        if n_pictures := _n_pictures(messages):
+        if n_shown := n_pictures(messages):
             added = prompt_tokens - self._spoken(messages, tools)
-            self._for_picture.saw(added / n_pictures)
+            self._for_picture.saw(added / n_shown)
         elif tools:
             self._for_tools.saw(prompt_tokens - self._framed(messages, tools))
         else:
@@ -157,16 +158,16 @@ class Estimate:
 
     def prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> int:
         """Return the tokens of a prompt, rather too many than too few."""
-        pictures = self._for_picture.most * _n_pictures(messages)
+        pictures = self._for_picture.most * n_pictures(messages)
         return self._spoken(messages, tools) + pictures
 
     def learn(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], prompt_tokens: int
     ) -> None:
         """Take how many tokens a byte of a prompt took, or each of its pictures."""
-        if n_pictures := _n_pictures(messages):
+        if n_shown := n_pictures(messages):
             added = prompt_tokens - self._spoken(messages, tools) / 2
-            self._for_picture.saw(added / n_pictures)
+            self._for_picture.saw(added / n_shown)
             return
         n_bytes = sum(len(text.encode("utf-8", "replace")) for text in texts_of(messages, tools))
         if n_bytes >= LEAST_BYTES:
@@ -207,7 +208,3 @@ def counter_of(endpoint: RemoteEndpoint) -> Counter:
 def _n_parts(messages: Sequence[ChatMessage]) -> int:
     """Return how often a template frames something: each message, and the prompt."""
     return len(messages) + 1
-
-
-def _n_pictures(messages: Sequence[ChatMessage]) -> int:
-    return sum(len(message.images) for message in messages)

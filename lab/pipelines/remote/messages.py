@@ -2,13 +2,10 @@
 
 import json
 import re
-from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any, Final
 
-import filetype
-
-from lab.errors import InputError
+from lab.messages import picture_bytes, picture_type
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.message_image import MessageImage
 from lab.schemas.response_format import ResponseFormat
@@ -81,16 +78,7 @@ def texts_of(messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> lis
 
 def _url(image: MessageImage) -> str:
     """Return a picture as a data URI."""
-    try:
-        found = filetype.guess(b64decode(image.data, validate=True))
-    except ValueError:
-        found = None
-    if found is None or not found.mime.startswith("image/"):
-        raise InputError(
-            "`images`: a picture must be a PNG, JPEG or WebP file in base64, and one that came "
-            "is none."
-        )
-    return f"data:{found.mime};base64,{image.data}"
+    return f"data:{picture_type(picture_bytes(image))};base64,{image.data}"
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
