@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from lab.pipelines.attention import AttentionMasks
 from lab.pipelines.cache import GRAIN, SlotCache
+from lab.pipelines.layer import fused_logits, is_fused
 from lab.pipelines.offload import is_offloaded
 
 ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -189,10 +190,13 @@ def forward(
     n_tokens: int,
 ) -> Tensor:
     """Return (B, V) logits of (B,) tokens at (B,) positions, `n_tokens` keys in view."""
+    mask = masks.decoding(positions, n_tokens)
+    if is_fused(model):
+        return fused_logits(model, tokens, positions, mask, cache)
     output = model(
         input_ids=tokens[:, None],
         position_ids=positions[:, None],
-        attention_mask=masks.decoding(positions, n_tokens),
+        attention_mask=mask,
         past_key_values=cache,
         use_cache=True,
     )
