@@ -33,6 +33,7 @@ from api.routes import (
     runs,
     turns,
     users,
+    web,
 )
 from lab.config import Settings, load_settings
 from lab.evals.service import Evaluations
@@ -51,6 +52,7 @@ ROUTERS = (
     memories.router,
     facts.router,
     documents.router,
+    web.router,
     runs.router,
     account.router,
     evals.router,

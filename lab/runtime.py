@@ -58,6 +58,7 @@ from lab.workflows.shared_talk import Shared
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
 from lab.workflows.turns import Turns
+from lab.workflows.web import Web
 from lab.workflows.window import build_window
 
 READERS = 2
@@ -99,6 +100,8 @@ class Runtime:
         What requests may name as their model.
     images : ImageMaker
         Who makes pictures.
+    web : Web
+        Who reads and searches the web.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Runtime:
         self.pipelines = pipelines
         self.composer = composer
         self.images = ImageMaker(database, pipelines.images, settings.config.image)
+        self.web = Web(database, pipelines, settings.config)
         self._search_given = GivenHistorySearch()
         # One at a time: each holds one of a few connections for long.
         self._exporting = asyncio.Lock()

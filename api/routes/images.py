@@ -1,20 +1,18 @@
 """Pictures: made, changed, looked at and deleted, as OpenAI's clients speak of them."""
 
-import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 
 from api.deps import InferDep, MemoryDep, RuntimeDep
 from api.disconnect import unless_gone
-from api.errors import error_body
 from api.picture_form import EDIT_FORM, PictureForm, PictureFormDep
-from lab.errors import LabError
+from api.streams import streamed
 from lab.schemas.image import Image
 from lab.schemas.image_event import ImageEvent
 from lab.schemas.image_event_type import ImageEventType
@@ -92,8 +90,7 @@ async def _answer(http: Request, events: Events, *, stream: bool) -> Any:
     """Return the pictures, or the stream of their making once it has begun."""
     if not stream:
         return JSONResponse(await unless_gone(http, _take_all(events)))
-    begun = await unless_gone(http, anext(events))  # what is refused has a status of its own
-    return StreamingResponse(_stream(begun, events), media_type="text/event-stream")
+    return await streamed(http, events, _sse)
 
 
 async def _take_all(events: Events) -> dict[str, Any]:
@@ -109,20 +106,5 @@ async def _take_all(events: Events) -> dict[str, Any]:
     return MadeImages(created=int(time.time()), data=pictures, size=size).model_dump(mode="json")
 
 
-async def _stream(begun: ImageEvent, events: Events) -> AsyncIterator[str]:
-    """Yield events; a client that goes away closes this, and stops the picture."""
-    async with aclosing(events):
-        yield _sse(begun)
-        try:
-            async for event in events:
-                yield _sse(event)
-        except LabError as error:
-            yield f"data: {_failed(error)}\n\n"
-
-
 def _sse(event: ImageEvent) -> str:
     return f"event: {event.type}\ndata: {event.model_dump_json()}\n\n"
-
-
-def _failed(error: LabError) -> str:
-    return json.dumps(error_body(str(error), error.status, error.code), ensure_ascii=False)

@@ -23,6 +23,7 @@ from lab.client.profiles import Profiles
 from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
+from lab.client.web import Web
 from lab.errors import InputError
 from lab.protocols import EmbeddingKind, FloatArray
 from lab.schemas.caller import Caller
@@ -68,6 +69,10 @@ class Lab:
         The models in memory, and who uses them.
     lease
         Memory of a device for this program's own use: `Residents.lease`.
+    web
+        Pages of the web, which the lab reads and searches.
+    search_web, read_page
+        The shortest ways there: `Web.search` and `Web.read_page`.
 
     Examples
     --------
@@ -95,6 +100,9 @@ class Lab:
         self.catalog = Catalog(http)
         self.residents = Residents(http)
         self.lease = self.residents.lease
+        self.web = Web(http)
+        self.search_web = self.web.search
+        self.read_page = self.web.read_page
 
     async def chat(
         self, message: str | Sequence[ChatMessage], *, model: str | None = None, **options: Any

@@ -24,12 +24,10 @@ class WebConfig(BaseModel):
         ),
     ] = []
     timeout_s: Annotated[
-        float,
-        Field(description='Seconds that fetching may take, with all redirects.', gt=0.0),
+        float, Field(description='Seconds that fetching may take, with all redirects.', gt=0.0)
     ] = 20
     max_bytes: Annotated[
-        int,
-        Field(description='Bytes of the largest file that is fetched, unpacked.', ge=1024),
+        int, Field(description='Bytes of the largest file that is fetched, unpacked.', ge=1024)
     ] = 10485760
     max_redirects: Annotated[
         int, Field(description='Redirects that are followed.', ge=0, le=20)

@@ -101,6 +101,19 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
             n_bytes=len(word),
             embedding_model=word,
         )
+        await stores.web_pages.add(
+            [Passage(0, len(word), word)],
+            vector[None],
+            **dict.fromkeys(("requested_url", "url", "title", "author", "text"), word),
+            status=200,
+            media_type="text/html",
+            published_on=None,
+            language=word,
+            sha256=sha256(word.encode()).hexdigest(),
+            n_bytes=len(word),
+            embedding_model=word,
+            warc=word.encode(),
+        )
         await stores.api_keys.create(word, [Scope.custom_lab_infer])
         await stores.config.set({"roles": {"primary": word}})
         file = await stores.files.add(PNG + word.encode(), "image/png", name=word)

@@ -39,9 +39,7 @@ class Names:
     """A resolver: each name leads to its lists of addresses one after the other, and stays."""
 
     def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
-        self._answers = {
-            name: chain(lists, repeat(lists[-1])) for name, lists in answers.items()
-        }
+        self._answers = {name: chain(lists, repeat(lists[-1])) for name, lists in answers.items()}
         self.asked: list[str] = []
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
