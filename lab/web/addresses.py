@@ -140,6 +140,6 @@ def _ipv4(name: str) -> str:
 def _inside(address: IPv6Address) -> IPv4Address | None:
     """Return the IPv4 address that packets to an IPv6 address may end at."""
     number = int(address)
-    if address in NAT64 or (number >> 32) & 0xFFFFFDFF == ISATAP:
+    if address in NAT64 or (number >> 32) & 0xFDFFFFFF == ISATAP:
         return IPv4Address(number & 0xFFFFFFFF)
     return None

@@ -5,7 +5,7 @@ import gzip
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from lab.errors import (
 )
 from lab.schemas.web_config import WebConfig
 from lab.web import Fetcher, Guard, guarded_client
-from lab.web.addresses import SPECIAL, not_public
+from lab.web.addresses import SPECIAL, Address, not_public
 from tests.web_server import WebServer, redirect, response, web_server
 
 ANYTHING = ("*/*",)
@@ -70,7 +70,7 @@ async def found(guard: Guard, url: str) -> list[str]:
 
 
 @st.composite
-def spellings(draw: st.DrawFn, addresses: st.SearchStrategy[IPv4Address]) -> tuple[str, str]:
+def spellings(draw: st.DrawFn, addresses: st.SearchStrategy[Address]) -> tuple[str, str]:
     """Return an IPv4 address, and a host that spells it."""
     address = draw(addresses)
     n_parts = draw(st.integers(1, 4))
@@ -275,7 +275,6 @@ async def test_a_name_that_leads_elsewhere_the_next_moment_leads_nowhere(web: We
         "http://169.254.169.254/latest/meta-data/",
         "http://[::1]/",
         "http://0x7f000003/",
-        "http://localhost/",
         "//127.0.0.3/",
     ],
 )
@@ -396,7 +395,7 @@ async def test_servers_are_known_by_their_own_name(tmp_path: Path) -> None:
     ):
         answer = await client.get(f"https://pictures.test:{web.port}/")
         assert (answer.content, answer.url.host) == (b"fine", "pictures.test")
-        with pytest.raises(httpx.ConnectError, match="other.test"):
+        with pytest.raises(httpx.ConnectError, match=r"other\.test"):
             await client.get(f"https://other.test:{web.port}/")
         with pytest.raises(BlockedAddressError):
             await client.get("https://127.0.0.2/")
