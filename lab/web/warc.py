@@ -27,6 +27,7 @@ def snapshot(page: ReadPage) -> bytes:
             page.url,
             "response",
             payload=BytesIO(page.body),
+            length=len(page.body),
             http_headers=headers,
             warc_headers_dict={"WARC-Payload-Digest": f"sha256:{page.sha256}"},
         )
