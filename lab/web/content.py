@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from signal import ITIMER_REAL, SIGALRM, setitimer, signal
 
-from lxml.html import HtmlElement
+from lxml.html import HtmlElement, document_fromstring
 from trafilatura import bare_extraction, html2txt, load_html
 
 from lab.schemas.web_failure_reason import WebFailureReason
@@ -89,7 +89,8 @@ def _read(body: bytes, content_type: str, url: str, *, links: bool) -> Found:
 def _of_html(page: str, url: str, media_type: str, *, links: bool) -> Found:
     tree = load_html(page)
     if tree is None:
-        raise UnreadableError(WebFailureReason.empty, "Its HTML holds no element.")
+        text = document_fromstring(page).text_content() if page.strip() else ""
+        return Found(Content(media_type, _required(text)))
     found = list(links_of(tree, url)) if links else []
     language = _language(tree)
     document = bare_extraction(tree, url=url, include_comments=False, with_metadata=True)

@@ -120,7 +120,9 @@ async def _line(child: Process, end: float) -> bytes:
     assert child.stdout is not None, "it is a pipe"
     try:
         async with asyncio.timeout_at(end):
-            return await child.stdout.readline()
+            if not (line := await child.stdout.readline()):
+                await child.wait()  # to know how it ended: one that is killed now loses its status
+            return line
     except TimeoutError:
         return _LATE
 

@@ -13,7 +13,7 @@ from lab.schemas.web_page import WebPage
 from lab.web.decoding import HTML, decoded
 from lab.web.links import links_of
 from lab.web.pages import Content, Outcome, ReadPage, failed
-from lab.web.urls import canonical
+from lab.web.urls import key_of
 from lab.web.warc import body_of
 
 
@@ -46,7 +46,7 @@ class Replay:
     ) -> AsyncGenerator[Outcome, None]:
         """Yield what was kept of each address, as `PageSource` says; the nearest pages first."""
         waiting = deque((url, 0) for url in dict.fromkeys(urls))
-        seen = {canonical(url) for url, _ in waiting}
+        seen = {key_of(url) for url, _ in waiting}
         left = max_pages
         while waiting:
             url, depth = waiting.popleft()
@@ -66,7 +66,7 @@ class Replay:
                 waiting.extend((link, depth + 1) for link in fresh)
 
     async def _outcome(self, url: str) -> Outcome:
-        found = await self._find(canonical(url))
+        found = await self._find(key_of(url))
         if found is None:
             why = "You have no snapshot of it; read it once with the network."
             return failed(url, WebFailureReason.no_snapshot, why)

@@ -16,7 +16,7 @@ from lab.web.decoding import media_type_of
 from lab.web.failures import content_type, failure_of, not_read
 from lab.web.pages import Outcome, ReadPage, failed
 from lab.web.records import Job
-from lab.web.urls import LONGEST
+from lab.web.urls import LONGEST, key_of
 
 ASKED: Final = "requested_url"
 """Where a request keeps the address that it began with, through all redirects."""
@@ -43,6 +43,7 @@ class PageSpider(Spider):
         self._job = job
         self._tell = tell
         self._left = job.max_pages
+        self._seen = {key_of(url) for url in job.urls}
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
@@ -55,7 +56,9 @@ class PageSpider(Spider):
         """Yield the first requests."""
         for url in self._job.urls:
             try:
-                yield self._request(url, first=True)
+                if len(key_of(url)) > LONGEST:
+                    raise ValueError(f"it has more than {LONGEST} characters")
+                yield self._request(url)
             except ValueError as error:
                 self._tell(failed(url, WebFailureReason.address, f"It is no address ({error})."))
 
@@ -82,7 +85,9 @@ class PageSpider(Spider):
         if not self._left:
             raise CloseSpider
         for url in found.links:
-            yield self._request(url)
+            if url not in self._seen:
+                self._seen.add(url)
+                yield self._request(url)
 
     def fail(self, failure: Failure) -> None:
         """Tell why a page was not read."""
@@ -104,10 +109,10 @@ class PageSpider(Spider):
             raise UnreadableError(WebFailureReason.too_large, why)
         return found
 
-    def _request(self, url: str, *, first: bool = False) -> Request:
-        """Return the request for an address; those that it begins with are made in any case."""
+    def _request(self, url: str) -> Request:
+        # Not filtered by Scrapy, which takes no account of what an address began as.
         return Request(
-            url, callback=self.parse, errback=self.fail, meta={ASKED: url}, dont_filter=first
+            url, callback=self.parse, errback=self.fail, meta={ASKED: url}, dont_filter=True
         )
 
 

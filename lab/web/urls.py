@@ -33,3 +33,11 @@ def canonical(url: str) -> str:
         if not _TRACKING.fullmatch(name.lower())
     ]
     return urlunsplit((parts.scheme, host, parts.path or "/", urlencode(kept), ""))
+
+
+def key_of(url: str) -> str:
+    """Return what an address is compared by: its canonical form, or itself where it is none."""
+    try:
+        return canonical(url)
+    except ValueError:
+        return url

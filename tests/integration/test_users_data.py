@@ -197,7 +197,7 @@ async def test_an_export_holds_all_of_one_user(
     )
     file = tmp_path / "ann.zip"
 
-    assert f"{file}: 23 rows" in await lab("export", "ann", str(file))
+    assert f"{file}: 24 rows" in await lab("export", "ann", str(file))
 
     with ZipFile(file) as archive:
         assert archive.testzip() is None
@@ -219,13 +219,15 @@ async def test_an_export_holds_all_of_one_user(
     assert rows["users"][0]["name"] == "ann"
     (run,) = rows["eval_runs"]
     (picture,) = rows["files"]
+    (page,) = rows["web_pages"]
     assert files == {
         f"files/evals/{run['id']}/{ANN}.html": ANN,
         f"files/evals/{run['id']}/{ANN}.ipynb": ANN,
         f"files/{picture['id']}.png": (PNG + ANN.encode()).decode(errors="replace"),
+        f"files/{page['id']}.warc.gz": ANN,
     }
     assert "content" not in picture
-    assert (manifest["user"], manifest["files"]) == ("ann", 3)
+    assert (manifest["user"], manifest["files"]) == ("ann", 4)
     assert readme.startswith("# What LLM ML Lab stored of ann")
     assert rows["summary_sources"][0]["memory_id"] == rows["memories"][0]["id"]
     wordless = {"users.jsonl", "summary_sources.jsonl"}

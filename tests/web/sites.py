@@ -1,5 +1,7 @@
 """Hosts as the web has them."""
 
+import gzip
+
 from tests.files import pdf
 from tests.web.server import (
     Asked,
@@ -34,6 +36,11 @@ def article(title: str, *paragraphs: str, author: str = "Ann Berg", day: str = "
 def redirect(target: str, status: int = 302) -> Page:
     """Return a page that leads elsewhere."""
     return Page("", status=status, headers={"Location": target})
+
+
+def packed(body: str) -> Page:
+    """Return a page that comes packed."""
+    return Page(gzip.compress(body.encode()), headers={"Content-Encoding": "gzip"})
 
 
 def links(*targets: str) -> Page:
@@ -100,6 +107,8 @@ def traps() -> Site:
             "/silent": silent,
             "/broken-off": broken_off,
             "/large": Page(b"x" * 3_000_000, "text/plain"),
+            "/bomb": packed("<p>" + "ha " * 2_000_000),
+            "/packed": packed(article("Packed", SAID, SAID)),
             "/film": Page(b"\x00" * 100, "video/mp4"),
             "/lies.pdf": Page("no PDF at all", "application/pdf"),
             "/broken.pdf": Page(b"%PDF-1.7\nnothing follows", "application/pdf"),
