@@ -35,6 +35,7 @@ from api.routes import (
     runs,
     turns,
     users,
+    web,
 )
 from lab.config import Settings, load_settings
 from lab.evals.service import Evaluations
@@ -55,6 +56,7 @@ ROUTERS = (
     facts.router,
     documents.router,
     files.router,
+    web.router,
     runs.router,
     account.router,
     evals.router,

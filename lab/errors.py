@@ -24,6 +24,7 @@ LabError
     ├── ModelLoadError                         a model
     │   └── NoRoomError                        its device's memory is taken
     ├── RemoteError                            a server elsewhere that runs a model
+    ├── SearchError                            who searches the web
     └── ServiceError                           a process of the lab
 
 The message says what came, what was expected and what to do. `code` is what programs read and
@@ -223,6 +224,13 @@ class RemoteError(UnavailableError):
     """A server elsewhere does not answer, or not as it should."""
 
     code = "remote_failed"
+    status = 502
+
+
+class SearchError(UnavailableError):
+    """A search of the web could not be made; nothing was found is no error."""
+
+    code = "search_failed"
     status = 502
 
 

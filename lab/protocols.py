@@ -13,6 +13,7 @@ from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
+from lab.schemas.search_provider_kind import SearchProviderKind
 from lab.schemas.tool import Tool
 
 FloatArray = NDArray[np.float32]
@@ -72,6 +73,39 @@ class Passage:
     text: str
     page: int | None = None
     """The page on which it stands, from 1, where the file has pages."""
+
+
+@dataclass(frozen=True)
+class SearchFinding:
+    """A page that a provider found."""
+
+    url: str
+    title: str
+    snippet: str
+    """What the provider shows of it."""
+
+    published_on: str | None = None
+    """Its day, as `2026-03-01`, where the provider says one."""
+
+
+class SearchProvider(Protocol):
+    """Who searches the web."""
+
+    @property
+    def kind(self) -> SearchProviderKind:
+        """Which one it is."""
+        ...
+
+    async def search(self, query: str, limit: int) -> Sequence[SearchFinding]:
+        """
+        Return what it finds, the best first: nothing only where it looked and found nothing.
+
+        Raises
+        ------
+        SearchError
+            If it could not look; the message names it and says why.
+        """
+        ...
 
 
 class ChatPipeline(Protocol):

@@ -61,6 +61,7 @@ from lab.workflows.speech import Speech
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
 from lab.workflows.turns import Turns
+from lab.workflows.web import Web
 from lab.workflows.window import build_window
 
 READERS = 2
@@ -104,6 +105,8 @@ class Runtime:
         Who makes pictures.
     speech : Speech
         Who hears and speaks.
+    web : Web
+        Who reads and searches the web.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class Runtime:
         config = settings.config
         self.images = ImageMaker(database, pipelines.images, config.image)
         self.speech = Speech(pipelines, config.transcription, config.speech)
+        self.web = Web(database, pipelines, config)
         self._search_given = GivenHistorySearch()
         self._fetcher = Fetcher(settings.config.web)
         # One at a time: each holds one of a few connections for long.

@@ -5,12 +5,12 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from api.deps import InferDep, RuntimeDep
 from api.disconnect import unless_gone
-from api.events import event_stream
 from api.sound_form import SOUND_FORM, SoundForm, SoundFormDep
+from api.streams import named, streamed
 from api.subtitles import srt, vtt
 from lab.errors import ServiceError
 from lab.schemas.sound_format import SoundFormat
@@ -69,8 +69,7 @@ async def create_speech(
 async def _answer(http: Request, events: Events, sent: SoundForm) -> Any:
     """Return what was said, or the stream of hearing it once it has begun."""
     if sent.request.stream:
-        begun = await unless_gone(http, anext(events))  # what is refused has a status of its own
-        return StreamingResponse(event_stream(begun, events), media_type="text/event-stream")
+        return await streamed(http, events, named)
     said = await unless_gone(http, _last(events))
     match sent.request.response_format:
         case TranscriptionFormat.json:

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 
 from api.deps import InferDep, MemoryDep, RuntimeDep
 from api.disconnect import unless_gone
-from api.events import event_stream
 from api.picture_form import EDIT_FORM, PictureForm, PictureFormDep
+from api.streams import named, streamed
 from lab.schemas.image import Image
 from lab.schemas.image_event import ImageEvent
 from lab.schemas.image_event_type import ImageEventType
@@ -90,8 +90,7 @@ async def _answer(http: Request, events: Events, *, stream: bool) -> Any:
     """Return the pictures, or the stream of their making once it has begun."""
     if not stream:
         return JSONResponse(await unless_gone(http, _take_all(events)))
-    begun = await unless_gone(http, anext(events))  # what is refused has a status of its own
-    return StreamingResponse(event_stream(begun, events), media_type="text/event-stream")
+    return await streamed(http, events, named)
 
 
 async def _take_all(events: Events) -> dict[str, Any]:

@@ -53,6 +53,10 @@ export type RerankMethod = "auto" | "cross_encoder" | "yes_no";
  */
 export type RemoteKind = "openai" | "vllm" | "llama.cpp" | "ollama" | "transformers" | "lab";
 /**
+ * Who searches the web; `local` looks through the pages that the lab read already.
+ */
+export type SearchProviderKind = "local" | "searxng" | "brave" | "serper" | "google" | "duckduckgo";
+/**
  * How a summary is written.
  */
 export type SummaryStyle = "key_points" | "summary" | "brief" | "master";
@@ -149,6 +153,24 @@ export type TranscriptionEventType = "progress" | "transcript.text.delta" | "tra
  * `json` = the text, `verbose_json` with language, length and segments; `srt` and `vtt` are subtitles.
  */
 export type TranscriptionFormat = "json" | "text" | "srt" | "verbose_json" | "vtt";
+/**
+ * Why a page was not read; `unread` = a limit of the whole reading was reached before.
+ */
+export type WebFailureReason =
+  | "address"
+  | "blocked"
+  | "robots"
+  | "unreachable"
+  | "timeout"
+  | "too_large"
+  | "media_type"
+  | "redirects"
+  | "status"
+  | "unreadable"
+  | "empty"
+  | "unread"
+  | "crashed"
+  | "no_snapshot";
 
 /**
  * A key for clients outside the hub; only its hash is stored.
@@ -1251,6 +1273,8 @@ export interface Config {
   vllm: VllmConfig;
   hub: HubConfig;
   evaluation: EvaluationConfig;
+  pages: PagesConfig;
+  search: SearchConfig;
   limits: LimitsConfig;
   logging: LoggingConfig;
   memory: MemoryConfig;
@@ -1709,6 +1733,104 @@ export interface EvaluationConfig {
    * Evaluations that run at the same time; others wait.
    */
   concurrent_runs?: number;
+}
+/**
+ * How pages of the web are read, with their links; the limits of one page are those of `web`.
+ */
+export interface PagesConfig {
+  /**
+   * What the lab calls itself; the first word is its name in robots.txt.
+   */
+  user_agent?: string;
+  /**
+   * Read nothing that a site's robots.txt closes to the lab.
+   */
+  obey_robots?: boolean;
+  /**
+   * Kinds of pages that are read; nothing of another one is taken in.
+   */
+  media_types?: string[];
+  /**
+   * Most pages that one request may read.
+   */
+  max_pages?: number;
+  /**
+   * Most links that one request may go away from where it begins.
+   */
+  max_depth?: number;
+  /**
+   * Seconds that one request may read.
+   */
+  timeout_s?: number;
+  /**
+   * Pages that are asked for at once.
+   */
+  concurrency?: number;
+  /**
+   * Pages that one host is asked for at once.
+   */
+  host_concurrency?: number;
+  /**
+   * Seconds between two requests to one host.
+   */
+  host_delay_s?: number;
+  /**
+   * Requests that read at once; each is a process.
+   */
+  readers?: number;
+}
+/**
+ * Who searches the web, and where.
+ */
+export interface SearchConfig {
+  /**
+   * Whom to ask, the first choice first; `local` needs no network.
+   */
+  providers?: SearchProviderKind[];
+  /**
+   * How many are asked together; each that fails or finds nothing is replaced by the next.
+   */
+  at_once?: number;
+  /**
+   * Seconds that each may take.
+   */
+  timeout_s?: number;
+  /**
+   * Address of a SearXNG whose settings allow the format `json`.
+   */
+  searxng_url?: string | null;
+  /**
+   * Where Brave's API is.
+   */
+  brave_url?: string;
+  /**
+   * Key of Brave's Search API.
+   */
+  brave_key?: string | null;
+  /**
+   * Where Serper's API is.
+   */
+  serper_url?: string;
+  /**
+   * Key of Serper's API.
+   */
+  serper_key?: string | null;
+  /**
+   * Where Google's Custom Search API is.
+   */
+  google_url?: string;
+  /**
+   * Key of Google's Custom Search API.
+   */
+  google_key?: string | null;
+  /**
+   * Id of the search engine at Google (`cx`).
+   */
+  google_engine?: string | null;
+  /**
+   * Where DuckDuckGo's page of results is.
+   */
+  duckduckgo_url?: string;
 }
 /**
  * Limits that protect the lab.
@@ -3286,6 +3408,16 @@ export interface ProfileUpdate {
   profile: ModelProfile;
 }
 /**
+ * A provider whose search failed.
+ */
+export interface ProviderFailure {
+  provider: SearchProviderKind;
+  /**
+   * What went wrong.
+   */
+  message: string;
+}
+/**
  * What was put before the model for one answer, and why.
  */
 export interface Receipt {
@@ -4068,6 +4200,187 @@ export interface UserConfig {
   guards: GuardsConfig;
   workflow: WorkflowConfig;
   roles: RolesConfig;
+}
+/**
+ * A page that was not read.
+ */
+export interface WebFailure {
+  /**
+   * As it was asked for, or as a link names it.
+   */
+  url: string;
+  reason: WebFailureReason;
+  /**
+   * What came, what was expected, what to do.
+   */
+  message: string;
+}
+/**
+ * A page that a search found.
+ */
+export interface WebHit {
+  /**
+   * Its address.
+   */
+  url: string;
+  /**
+   * Its title.
+   */
+  title: string;
+  /**
+   * What the provider shows of it.
+   */
+  snippet: string;
+  /**
+   * Its day, as `2026-03-01`; null where the provider says none.
+   */
+  published_on?: string | null;
+  /**
+   * Who found it.
+   */
+  providers: SearchProviderKind[];
+  /**
+   * How near it is to the query in [0, 1], by meaning and by the ranks that it was found at.
+   */
+  score: number;
+}
+/**
+ * What came of one address: the page, or why there is none.
+ */
+export interface WebOutcome {
+  /**
+   * The page as it was read.
+   */
+  page?: WebPage | null;
+  /**
+   * Why it was not read.
+   */
+  failure?: WebFailure | null;
+}
+/**
+ * A page that was read; its snapshot is kept as WARC.
+ */
+export interface WebPage {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * The address that was asked for, in its canonical form.
+   */
+  requested_url: string;
+  /**
+   * The address that answered after all redirects.
+   */
+  url: string;
+  /**
+   * HTTP status.
+   */
+  status: number;
+  /**
+   * What it was read as, e.g. `text/html`.
+   */
+  media_type: string;
+  /**
+   * Its title; null where it names none, as for what follows.
+   */
+  title: string | null;
+  /**
+   * Who wrote it.
+   */
+  author: string | null;
+  /**
+   * The day of its text, as `2026-03-01`.
+   */
+  published_on: string | null;
+  /**
+   * The language that it declares, e.g. `en`.
+   */
+  language: string | null;
+  /**
+   * Its main text, lines ended by `\n`.
+   */
+  text: string;
+  /**
+   * Of the body as it was read.
+   */
+  sha256: string;
+  /**
+   * Size of the body.
+   */
+  n_bytes: number;
+  /**
+   * When this body was read last.
+   */
+  read_at: string;
+  /**
+   * When it was read first.
+   */
+  created_at: string;
+}
+/**
+ * Asks for pages to be read.
+ */
+export interface WebReadRequest {
+  /**
+   * Where to begin.
+   *
+   * @minItems 1
+   * @maxItems 100
+   */
+  urls: [string, ...string[]];
+  /**
+   * Most pages to read, links included; null for as many as `urls` names.
+   */
+  max_pages?: number | null;
+  /**
+   * How many links away from `urls` to go; 0 = only those.
+   */
+  max_depth?: number;
+  /**
+   * Read the newest snapshots of the owner's, without the network.
+   */
+  offline?: boolean;
+}
+/**
+ * Asks for pages of the web.
+ */
+export interface WebSearchRequest {
+  /**
+   * What to look for.
+   */
+  query: string;
+  /**
+   * Most pages to return.
+   */
+  limit?: number;
+  /**
+   * Whom to ask, the first choice first; null for web.providers.
+   *
+   * @minItems 1
+   */
+  providers?: [SearchProviderKind, ...SearchProviderKind[]] | null;
+}
+/**
+ * What a search found, and which providers failed; where all fail the search does.
+ */
+export interface WebSearchResponse {
+  /**
+   * Pages, the nearest first; none where nothing was found.
+   */
+  hits: WebHit[];
+  /**
+   * Who answered.
+   */
+  asked: SearchProviderKind[];
+  /**
+   * Who failed.
+   */
+  failures: ProviderFailure[];
 }
 /**
  * What a model sees before it answers, and why.

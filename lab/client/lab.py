@@ -25,6 +25,7 @@ from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
 from lab.client.speech import Audio
+from lab.client.web import Web
 from lab.errors import InputError
 from lab.protocols import EmbeddingKind, FloatArray
 from lab.schemas.caller import Caller
@@ -74,6 +75,10 @@ class Lab:
         Speech both ways: `Audio`.
     lease
         Memory of a device for this program's own use: `Residents.lease`.
+    web
+        Pages of the web, which the lab reads and searches.
+    search_web, read_page
+        The shortest ways there: `Web.search` and `Web.read_page`.
 
     Examples
     --------
@@ -105,6 +110,9 @@ class Lab:
         self.catalog = Catalog(http)
         self.residents = Residents(http)
         self.lease = self.residents.lease
+        self.web = Web(http)
+        self.search_web = self.web.search
+        self.read_page = self.web.read_page
 
     async def chat(
         self, message: str | Sequence[ChatMessage], *, model: str | None = None, **options: Any

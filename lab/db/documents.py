@@ -2,52 +2,21 @@
 
 import builtins
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-import numpy as np
-from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import Uuid, bindparam, func, insert, select, text
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql
 
 from lab.db.owned import OwnedStore
+from lab.db.passages import insert_passages, passage_signals, signals_of
 from lab.db.tables import DocumentChunkRow, DocumentRow
-from lab.db.vectors import check_vector, check_vectors
-from lab.db.word_scores import word_scores, words_asked
-from lab.protocols import EMBEDDING_DIM, FloatArray, Passage, Signals
+from lab.db.vectors import check_vectors
+from lab.protocols import FloatArray, Passage, Signals
 from lab.schemas.document import Document
 from lab.schemas.document_chunk import DocumentChunk
 
-SEEDS: Final = 100
-"""Passages of each kind that are looked up; their neighbours come along."""
-_MOST_ROWS = 200  # in one statement: each carries a vector of 3 KiB
-
-_SIGNALS = text(
-    f"""
-    WITH {word_scores("SELECT id, words FROM document_chunks WHERE owner_id = :owner")}, seeds AS (
-        (SELECT document_id, position FROM document_chunks
-        WHERE id IN (SELECT id FROM worded ORDER BY score DESC, id LIMIT {SEEDS}))
-        UNION
-        (SELECT c.document_id, c.position
-        FROM document_chunks c JOIN documents d ON d.id = c.document_id
-        WHERE c.owner_id = :owner AND d.embedding_model = :model
-        ORDER BY c.embedding <=> CAST(:query AS vector), c.id LIMIT {SEEDS})
-    ), places AS (
-        -- Compared by equality, which the index of places serves, also before it has statistics.
-        SELECT DISTINCT document_id, position + step AS position
-        FROM seeds, unnest(ARRAY[-1, 0, 1]) AS step
-    )
-    SELECT c.id, c.document_id, c.position, coalesce(worded.score, 0) AS words,
-        CASE WHEN d.embedding_model = :model
-            THEN 1 - (c.embedding <=> CAST(:query AS vector)) ELSE 0 END AS similarity
-    FROM places
-    JOIN document_chunks c USING (document_id, position)
-    JOIN documents d ON d.id = c.document_id
-    LEFT JOIN worded ON worded.id = c.id
-    WHERE c.owner_id = :owner
-    ORDER BY c.document_id, c.position
-    """
-).bindparams(bindparam("owner", type_=Uuid), bindparam("query", type_=VECTOR(EMBEDDING_DIM)))
+_SIGNALS = passage_signals("document_chunks", "documents", "document_id")
 
 
 class DocumentStore(OwnedStore[Document]):
@@ -94,12 +63,11 @@ class DocumentStore(OwnedStore[Document]):
         if row is None:
             return None
         document = self._checked(row)
-        for first in range(0, len(passages), _MOST_ROWS):
-            part = range(first, min(first + _MOST_ROWS, len(passages)))
-            await self._session.execute(
-                insert(DocumentChunkRow),
-                [self._chunk(document, i, passages[i], embeddings[i]) for i in part],
-            )
+        await insert_passages(
+            self._session,
+            DocumentChunkRow,
+            [self._chunk(document, i, passages[i], embeddings[i]) for i in range(len(passages))],
+        )
         return document
 
     async def of_bytes(self, sha256: str) -> Document | None:
@@ -164,25 +132,13 @@ class DocumentStore(OwnedStore[Document]):
         model : str
             The model that embedded it: passages of another one are found by their words only.
         """
-        check_vector("query", query)
-        values = {
-            **await words_asked(self._session, question),
-            "owner": self._owner_id,
-            "query": query,
-            "model": model,
-        }
-        rows = (await self._session.execute(_SIGNALS, values)).all()
-        numbers = {id: n for n, id in enumerate(dict.fromkeys(row.document_id for row in rows))}
-        similarity = np.array([row.similarity for row in rows], dtype=np.float32)
-        return Signals(
-            ids=[row.id for row in rows],
-            chat=np.array([numbers[row.document_id] for row in rows], dtype=np.int64),
-            position=np.array([row.position for row in rows], dtype=np.int64),
-            day=np.zeros(len(rows), dtype=np.int64),
-            words=np.array([row.words for row in rows], dtype=np.float32),
-            similarity=similarity,
-            context_similarity=np.full_like(similarity, np.nan),
-            spoken=np.zeros(len(rows), dtype=np.bool_),
+        return await signals_of(
+            self._session,
+            _SIGNALS,
+            owner_id=self._owner_id,
+            asked=question,
+            query=query,
+            model=model,
         )
 
     def _chunk(

@@ -33,7 +33,7 @@ from lab.schemas.user import User
 
 SECRETS = frozenset({"users.password_hash", "api_keys.secret_hash"})
 """Columns that open doors."""
-COMPUTED = frozenset({"document_chunks", "memory_contexts", "memory_terms"})
+COMPUTED = frozenset({"document_chunks", "memory_contexts", "memory_terms", "web_chunks"})
 """Tables of which every row is computed from a text that is exported."""
 Batches = AsyncGenerator[list[tuple[Any, ...]], None]
 BATCH = 200
@@ -49,16 +49,17 @@ Written on {day}; `manifest.json` says so for programs.
   of them (`summary_sources`: of which), `facts` what they told, `runs` and `events` how answers
   came about (`receipt`: what was put before the model), `usage` what they cost, `documents` the
   texts of files that were added, `files` what pictures and other files are, `images` how pictures
-  were made, `todos`, `research_tasks` with `research_steps` and `search_results`, `dynamic_tools`
-  and `model_profiles` what they say, `eval_runs` and `schedules` the evaluations, `user_configs`
-  the settings, `api_keys` the keys without their secrets.
-- `files/`: the bytes of `files`, called by their ids, and what lies in the lab's data folder for
-  these rows, such as executed notebooks.
+  were made, `todos`, `research_tasks` with `research_steps` and `search_results`, `web_pages` the
+  pages of the web that were read, `dynamic_tools` and `model_profiles` what they say, `eval_runs`
+  and `schedules` the evaluations, `user_configs` the settings, `api_keys` the keys without their
+  secrets.
+- `files/`: the bytes of `files` and the snapshots of `web_pages` (WARC), called by their ids, and
+  what lies in the lab's data folder for these rows, such as executed notebooks.
 
 Left out: the hashes of the password and of the keys, which only open doors; embeddings, the index
-of words and the passages of documents, which are computed from the texts; the graph's checkpoints,
-which hold the texts of `messages` once more. Notebooks in JupyterLab are files of their own:
-download them there.
+of words and the passages of documents and pages, which are computed from the texts; the graph's
+checkpoints, which hold the texts of `messages` once more. Notebooks in JupyterLab are files of
+their own: download them there.
 """
 
 
@@ -129,9 +130,10 @@ async def _write(
                     for run in runs:
                         folder = run_folder(data_folder, *run)
                         n_files += await asyncio.to_thread(_add_files, archive, folder, data_folder)
-            n_files += await _add_contents(
-                archive, _batches(connection, _CONTENTS, user.id, size=1)
-            )
+            for contents in (_CONTENTS, _SNAPSHOTS):
+                n_files += await _add_contents(
+                    archive, _batches(connection, contents, user.id, size=1)
+                )
             (((revision,),),) = [rows async for rows in _batches(connection, _REVISION)]
         manifest = {
             "user": user.name,
@@ -160,7 +162,7 @@ async def _add_contents(archive: ZipFile, rows: Batches) -> int:
     n_files = 0
     async with aclosing(rows):
         async for ((id, media_type, content),) in rows:
-            inside = f"files/{id}{guess_extension(media_type) or ''}"
+            inside = f"files/{id}{_ENDINGS.get(media_type) or guess_extension(media_type) or ''}"
             await asyncio.to_thread(archive.writestr, inside, content)
             n_files += 1
     return n_files
@@ -186,6 +188,10 @@ _NOTEBOOKS = sql.SQL(
     " WHERE owner_id = %s AND executed_notebook IS NOT NULL ORDER BY id"
 )
 _CONTENTS = sql.SQL("SELECT id, media_type, content FROM files WHERE owner_id = %s ORDER BY id")
+_SNAPSHOTS = sql.SQL(
+    "SELECT id, 'application/warc', warc FROM web_pages WHERE owner_id = %s ORDER BY id"
+)
+_ENDINGS = {"application/warc": ".warc.gz"}
 _REVISION = sql.SQL("SELECT version_num FROM alembic_version")
 
 

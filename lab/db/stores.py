@@ -23,6 +23,7 @@ from lab.db.summaries import SummaryStore
 from lab.db.todos import TodoStore
 from lab.db.usage import UsageStore
 from lab.db.user_configs import UserConfigStore
+from lab.db.web_pages import WebPageStore
 
 
 class Stores:
@@ -61,3 +62,4 @@ class Stores:
         self.research_tasks = ResearchTaskStore(session, owner_id)
         self.research_steps = ResearchStepStore(session, owner_id)
         self.search_results = SearchResultStore(session, owner_id)
+        self.web_pages = WebPageStore(session, owner_id)

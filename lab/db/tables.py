@@ -581,5 +581,58 @@ class SearchResultRow(OwnedRow):
     text: Mapped[str | None]
 
 
+class WebPageRow(OwnedRow):
+    """
+    A page of the web as it was read, with its snapshot; the same answer is stored once.
+
+    `requested_url` is where it was asked for and `url` where it answered, so that replaying goes
+    the same way.
+    """
+
+    __tablename__ = "web_pages"
+    __table_args__ = (
+        UniqueConstraint("owner_id", "requested_url", "url", "sha256"),
+        Index(None, "owner_id", "url"),
+    )
+
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+
+    requested_url: Mapped[str]
+    url: Mapped[str]
+    status: Mapped[int]
+    media_type: Mapped[str]
+    title: Mapped[str | None]
+    author: Mapped[str | None]
+    published_on: Mapped[str | None]
+    language: Mapped[str | None]
+    text: Mapped[str]
+    sha256: Mapped[str]
+    n_bytes: Mapped[int]
+    embedding_model: Mapped[str]
+    read_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    """When it was read last; `created_at` is when it was read first."""
+    warc: Mapped[bytes] = mapped_column(deferred=True)
+    """One record of WARC, packed: those of several pages, one after the other, are a WARC file."""
+
+
+class WebChunkRow(OwnedRow):
+    """A passage of a page with its embedding, stored PLAIN as that of a memory."""
+
+    __tablename__ = "web_chunks"
+    __table_args__ = (UniqueConstraint("page_id", "position"),)
+
+    page_id: Mapped[UUID] = mapped_column(ForeignKey("web_pages.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    start: Mapped[int]
+    end: Mapped[int]
+    text: Mapped[str]
+    words: Mapped[str | None] = mapped_column(
+        TSVECTOR,
+        Computed("to_tsvector('english'::regconfig, (text)::text)", persisted=True),
+        deferred=True,
+    )
+    embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM), deferred=True)
+
+
 OWNED: Final = tuple(table for table in Base.metadata.sorted_tables if "owner_id" in table.columns)
 """Tables whose rows belong to users."""

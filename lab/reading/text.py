@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.errors import DocumentError, DocumentTooLargeError
+from lab.texts import clean
 
 PAGE_BREAK = "\n\n"
-_REPLACED = str.maketrans({"\x00": None, "\r": "\n"})
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,6 @@ def joined(parts: Iterable[str], limits: Limits, separator: str) -> tuple[str, l
                 "(limits.max_document_characters); split it, or ask the operator for more."
             )
     return separator.join(whole), starts
-
-
-def clean(text: str) -> str:
-    r"""
-    Return a text as it can be stored: no NUL, no half of a surrogate pair, lines ended by `\n`.
-
-    >>> clean("a\r\nb\x00c\ud800") == "a\nbc\ufffd"
-    True
-    """
-    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return whole.replace("\r\n", "\n").translate(_REPLACED)
 
 
 def required(text: str, advice: str) -> str:

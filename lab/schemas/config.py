@@ -24,10 +24,12 @@ from . import (
     limits_config,
     logging_config,
     memory_config,
+    pages_config,
     remotes_config,
     rerank_config,
     residency_config,
     roles_config,
+    search_config,
     server_config,
     speech_config,
     summaries_config,
@@ -74,6 +76,8 @@ class Config(BaseModel):
     vllm: Annotated[vllm_config.VllmConfig, Field(description='Models under vLLM.')]
     hub: Annotated[hub_config.HubConfig, Field(description='JupyterHub.')]
     evaluation: Annotated[evaluation_config.EvaluationConfig, Field(description='Evaluations.')]
+    pages: Annotated[pages_config.PagesConfig, Field(description='Reading pages of the web.')]
+    search: Annotated[search_config.SearchConfig, Field(description='Searching the web.')]
     limits: Annotated[limits_config.LimitsConfig, Field(description='Limits.')]
     logging: Annotated[logging_config.LoggingConfig, Field(description='Logs.')]
     memory: Annotated[memory_config.MemoryConfig, Field(description='Long memory.')]

@@ -8,22 +8,19 @@ from pathlib import PureWindowsPath
 from typing import IO, Final
 from uuid import UUID
 
-import numpy as np
-
-from lab.context import best, cut
+from lab.context import best
 from lab.db import Database, Stores
 from lab.errors import ConflictError, DocumentError, InputError
-from lab.protocols import EmbeddingPipeline, FloatArray, Passage
+from lab.protocols import EmbeddingPipeline
 from lab.reading import Text
 from lab.schemas.document import Document
 from lab.schemas.document_added import DocumentAdded
 from lab.schemas.document_hit import DocumentHit
+from lab.workflows.embedding import embed_passages
 from lab.workflows.question import Question
 
 MOST_NAME: Final = 200
 """Characters of a name."""
-EMBEDDED_AT_ONCE: Final = 256
-"""Passages that are handed to the embedding model together."""
 
 Read = Callable[[IO[bytes], str], Awaitable[Text]]
 """Reads a file that has a name; raises `DocumentError`."""
@@ -69,14 +66,9 @@ class Documents:
         if there := await self._of_bytes(sha256):
             return DocumentAdded(document=there, is_new=False)
         found = await read(file, name)
-        passages = await asyncio.to_thread(
-            cut,
-            found.text,
-            self._embedding.token_counts,
-            most_tokens=chunk_tokens,
-            pages=found.pages,
+        passages, embeddings = await embed_passages(
+            self._embedding, found.text, chunk_tokens, found.pages
         )
-        embeddings = await self._embed(passages)
         async with self._database.stores(self._owner_id) as stores:
             document = await stores.documents.add(
                 found.text,
@@ -97,15 +89,6 @@ class Documents:
     async def _of_bytes(self, sha256: str) -> Document | None:
         async with self._database.stores(self._owner_id) as stores:
             return await stores.documents.of_bytes(sha256)
-
-    async def _embed(self, passages: list[Passage]) -> FloatArray:
-        """Return vectors of shape (N, 768); batch by batch, so that others come between."""
-        texts = [passage.text for passage in passages]
-        parts = [
-            await self._embedding.embed(texts[first : first + EMBEDDED_AT_ONCE])
-            for first in range(0, len(texts), EMBEDDED_AT_ONCE)
-        ]
-        return np.concatenate(parts)
 
 
 async def find_passages(

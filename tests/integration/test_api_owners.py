@@ -15,6 +15,7 @@ from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.api_server import Api, ann, api, api_app, bob, hello, key_of
 from tests.integration.test_db_stores import TestFactStore as Fact
+from tests.integration.test_db_stores import TestWebPageStore as WebPages
 from tests.pictures import png
 
 __all__ = ["ann", "api", "api_app", "bob"]
@@ -99,12 +100,13 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
             fact = (await Fact().create(stores)).id
             file = await stores.files.add(png(8, 8), "image/png")
             image = (await stores.images.add(file.id, "a boat", "tiny", {"seed": 1})).id
+            page = (await WebPages().create(stores)).id
         ids = {
             name: paths[name].rsplit("/", 1)[1]
             for name in ("message", "memory", "document", "run", "key", "profile")
         }
         ids |= {"conversation": paths["conversation"].rsplit("/", 1)[1], "schedule": schedule}
-        ids |= {"fact": str(fact), "image": str(image), "file": str(file.id)}
+        ids |= {"fact": str(fact), "image": str(image), "file": str(file.id), "page": str(page)}
         document = (await his.get("/openapi.json")).json()
         answers: dict[str, int] = {}
         for path, operations in document["paths"].items():

@@ -61,6 +61,7 @@ from lab.schemas.todo import Todo
 from lab.schemas.todo_status import TodoStatus
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
+from lab.schemas.web_page import WebPage
 from tests.contracts.owned_store import (
     OwnedStoreContract,
     PagedStoreContract,
@@ -120,6 +121,28 @@ class TestDocumentStore(PagedStoreContract):
             sha256=sha256(text.encode()).hexdigest(),
             n_bytes=len(text),
             embedding_model="m",
+        )
+        assert made is not None
+        return made
+
+
+class TestWebPageStore(PagedStoreContract):
+    name = "web_pages"
+
+    async def create(self, stores: Stores) -> WebPage:
+        text = f"page {next(numbers)}"
+        made = await stores.web_pages.add(
+            [Passage(0, len(text), text)],
+            np.ones((1, 768), dtype=np.float32),
+            **dict.fromkeys(("requested_url", "url"), f"https://a.test/{next(numbers)}"),
+            **dict.fromkeys(("title", "author", "published_on", "language")),
+            status=200,
+            media_type="text/html",
+            text=text,
+            sha256=sha256(text.encode()).hexdigest(),
+            n_bytes=len(text),
+            embedding_model="m",
+            warc=b"x",
         )
         assert made is not None
         return made

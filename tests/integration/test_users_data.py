@@ -101,6 +101,19 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
             n_bytes=len(word),
             embedding_model=word,
         )
+        await stores.web_pages.add(
+            [Passage(0, len(word), word)],
+            vector[None],
+            **dict.fromkeys(("requested_url", "url", "title", "author", "text"), word),
+            status=200,
+            media_type="text/html",
+            published_on=None,
+            language=word,
+            sha256=sha256(word.encode()).hexdigest(),
+            n_bytes=len(word),
+            embedding_model=word,
+            warc=word.encode(),
+        )
         await stores.api_keys.create(word, [Scope.custom_lab_infer])
         await stores.config.set({"roles": {"primary": word}})
         file = await stores.files.add(PNG + word.encode(), "image/png", name=word)
@@ -184,7 +197,7 @@ async def test_an_export_holds_all_of_one_user(
     )
     file = tmp_path / "ann.zip"
 
-    assert f"{file}: 23 rows" in await lab("export", "ann", str(file))
+    assert f"{file}: 24 rows" in await lab("export", "ann", str(file))
 
     with ZipFile(file) as archive:
         assert archive.testzip() is None
@@ -206,13 +219,15 @@ async def test_an_export_holds_all_of_one_user(
     assert rows["users"][0]["name"] == "ann"
     (run,) = rows["eval_runs"]
     (picture,) = rows["files"]
+    (page,) = rows["web_pages"]
     assert files == {
         f"files/evals/{run['id']}/{ANN}.html": ANN,
         f"files/evals/{run['id']}/{ANN}.ipynb": ANN,
         f"files/{picture['id']}.png": (PNG + ANN.encode()).decode(errors="replace"),
+        f"files/{page['id']}.warc.gz": ANN,
     }
     assert "content" not in picture
-    assert (manifest["user"], manifest["files"]) == ("ann", 3)
+    assert (manifest["user"], manifest["files"]) == ("ann", 4)
     assert readme.startswith("# What LLM ML Lab stored of ann")
     assert rows["summary_sources"][0]["memory_id"] == rows["memories"][0]["id"]
     wordless = {"users.jsonl", "summary_sources.jsonl"}

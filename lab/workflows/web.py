@@ -1,0 +1,284 @@
+"""The web for people: pages read, kept with their snapshots, found again; searches."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import asdict
+from typing import Final
+from uuid import UUID
+
+import httpx
+import numpy as np
+
+from lab.context import best
+from lab.db import Database
+from lab.errors import ConflictError, InputError
+from lab.protocols import EmbeddingPipeline, FloatArray, Pipelines, SearchFinding
+from lab.schemas.config import Config
+from lab.schemas.search_provider_kind import SearchProviderKind
+from lab.schemas.web_failure import WebFailure
+from lab.schemas.web_hit import WebHit
+from lab.schemas.web_outcome import WebOutcome
+from lab.schemas.web_page import WebPage
+from lab.schemas.web_read_request import WebReadRequest
+from lab.schemas.web_search_request import WebSearchRequest
+from lab.schemas.web_search_response import WebSearchResponse
+from lab.web import (
+    Crawl,
+    Merged,
+    PageSource,
+    ReadPage,
+    Replay,
+    Snapshot,
+    ask_all,
+    canonical,
+    merged,
+    open_provider,
+)
+from lab.web import snapshot as snapshot_of
+from lab.workflows.embedding import embed_passages
+from lab.workflows.question import Question
+
+MEANING: Final = 0.5
+"""Weight of how near a page is by meaning; the rest is what the ranks of providers say."""
+PASSAGES: Final = 4
+"""Passages that are looked at for each page that is asked for: some are of one page."""
+MIN_SIMILARITY: Final = 0.3
+"""Least cosine similarity of a passage that shares no word with the question."""
+
+
+class Pages:
+    """
+    Pages of one owner.
+
+    Parameters
+    ----------
+    database : Database
+        Where they are kept.
+    owner_id : UUID
+        Whose they are.
+    embedding : EmbeddingPipeline
+        Makes their passages findable.
+    """
+
+    def __init__(self, database: Database, owner_id: UUID, embedding: EmbeddingPipeline) -> None:
+        self._database = database
+        self._owner_id = owner_id
+        self._embedding = embedding
+
+    async def keep(self, read: ReadPage, chunk_tokens: int) -> WebPage:
+        """
+        Store a page with its snapshot and its passages, at once; the same answer only once.
+
+        Parameters
+        ----------
+        read : ReadPage
+            The page.
+        chunk_tokens : int
+            Most tokens of a passage.
+        """
+        answer = (canonical(read.requested_url), canonical(read.url), read.sha256)
+        async with self._database.stores(self._owner_id) as stores:
+            if there := await stores.web_pages.read_again(*answer):
+                return there
+        content = read.content
+        passages, embeddings = await embed_passages(self._embedding, content.text, chunk_tokens)
+        async with self._database.stores(self._owner_id) as stores:
+            page = await stores.web_pages.add(
+                passages,
+                embeddings,
+                **dict(zip(("requested_url", "url", "sha256"), answer, strict=True)),
+                **asdict(content),
+                status=read.status,
+                n_bytes=len(read.body),
+                embedding_model=self._embedding.signature,
+                warc=snapshot_of(read),
+            )
+            page = page or await stores.web_pages.of_body(*answer)  # read twice at once
+        if page is None:
+            raise ConflictError(
+                f"`{read.url}` was deleted while it was read again; read it once more."
+            )
+        return page
+
+    async def kept(self, read: ReadPage) -> WebPage:
+        """Return the page that was read from its snapshot."""
+        async with self._database.stores(self._owner_id) as stores:
+            page = await stores.web_pages.of_body(read.requested_url, read.url, read.sha256)
+        if page is None:
+            raise ConflictError(f"`{read.url}` was deleted while it was read; read it once more.")
+        return page
+
+    async def snapshot(self, url: str) -> Snapshot | None:
+        """Return what was read last at an address in its canonical form."""
+        async with self._database.stores(self._owner_id) as stores:
+            page = await stores.web_pages.newest(url)
+            if page is None:
+                return None
+            return Snapshot(page, await stores.web_pages.warc(page.id))
+
+
+class LocalIndex:
+    """
+    Searches the pages that the owner has read: a `SearchProvider` without a network.
+
+    Parameters
+    ----------
+    database : Database
+        Where they are kept.
+    owner_id : UUID
+        Whose they are.
+    question : Question
+        What is searched for; its embedding is made once.
+    """
+
+    kind = SearchProviderKind.local
+
+    def __init__(self, database: Database, owner_id: UUID, question: Question) -> None:
+        self._database = database
+        self._owner_id = owner_id
+        self._question = question
+
+    async def search(self, query: str, limit: int) -> Sequence[SearchFinding]:
+        """Return the pages that bear on the question, each with its best passage."""
+        question = self._question
+        async with self._database.stores(self._owner_id) as stores:
+            if not await stores.web_pages.are_there():
+                return []
+        vector = await question.vector()  # so that no transaction waits for it
+        async with self._database.stores(self._owner_id) as stores:
+            signals = await stores.web_pages.signals(query, vector, question.embedding.signature)
+            nearest = best(signals, top_k=limit * PASSAGES, min_similarity=MIN_SIMILARITY)
+            ids = [signals.ids[one.place] for one in nearest]
+            found = await stores.web_pages.some(ids)
+        pages: dict[str, SearchFinding] = {}
+        for page, text in (found[id] for id in ids if id in found):
+            finding = SearchFinding(page.url, page.title or page.url, text, page.published_on)
+            pages.setdefault(page.sha256, finding)
+        return list(pages.values())[:limit]
+
+
+class Web:
+    """
+    What the lab does on the web for people.
+
+    Parameters
+    ----------
+    database : Database
+        Where pages are kept.
+    pipelines : Pipelines
+        Where the embedding model is.
+    config : Config
+        Where the lab may go, who searches, and how far reading goes.
+    """
+
+    def __init__(self, database: Database, pipelines: Pipelines, config: Config) -> None:
+        self._database = database
+        self._pipelines = pipelines
+        self._config = config
+        self._crawl = Crawl(config.web, config.pages)
+
+    async def read(
+        self, owner_id: UUID, request: WebReadRequest
+    ) -> AsyncGenerator[WebOutcome, None]:
+        """
+        Read pages and keep them for a person; yield what comes of each as soon as it is kept.
+
+        Closing the generator ends the reading at once.
+
+        Raises
+        ------
+        InputError
+            If it asks for more than the operator allows.
+        """
+        max_pages = request.max_pages or len(dict.fromkeys(request.urls))
+        _check("max_pages", max_pages, self._config.pages.max_pages)
+        _check("max_depth", request.max_depth, self._config.pages.max_depth)
+        async with self._pipelines.embedding() as embedding:
+            pages = Pages(self._database, owner_id, embedding)
+            source: PageSource = Replay(pages.snapshot) if request.offline else self._crawl
+            outcomes = source.read(request.urls, max_pages=max_pages, max_depth=request.max_depth)
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    if isinstance(outcome, WebFailure):
+                        yield WebOutcome(failure=outcome)
+                    elif request.offline:
+                        yield WebOutcome(page=await pages.kept(outcome))
+                    else:
+                        page = await pages.keep(outcome, self._config.documents.chunk_tokens)
+                        yield WebOutcome(page=page)
+
+    async def search(self, owner_id: UUID, request: WebSearchRequest) -> WebSearchResponse:
+        """
+        Return the pages that providers find, each once and the nearest to the question first.
+
+        Raises
+        ------
+        SearchError
+            If all providers fail.
+        ConfigError
+            If a provider lacks a setting.
+        """
+        config = self._config.search
+        async with AsyncExitStack() as stack:
+            embedding = await stack.enter_async_context(self._pipelines.embedding())
+            http = await stack.enter_async_context(httpx.AsyncClient(timeout=config.timeout_s))
+            question = Question(request.query, embedding)
+            local = LocalIndex(self._database, owner_id, question)
+            answers = await ask_all(
+                [
+                    local if kind is SearchProviderKind.local else open_provider(kind, config, http)
+                    for kind in dict.fromkeys(request.providers or config.providers)
+                ],
+                request.query,
+                limit=request.limit,
+                at_once=config.at_once,
+                timeout_s=config.timeout_s,
+            )
+            pages = await self._distinct(owner_id, merged(answers.found))
+            hits = _ranked(pages, await _similarities(pages, question))
+        return WebSearchResponse(
+            hits=hits[: request.limit], asked=list(answers.found), failures=answers.failures
+        )
+
+    async def _distinct(self, owner_id: UUID, pages: Sequence[Merged]) -> list[Merged]:
+        """Return pages without those that had the same body as a better one when last read."""
+        urls = [canonical(page.finding.url) for page in pages]
+        async with self._database.stores(owner_id) as stores:
+            hashes = await stores.web_pages.hashes(urls)
+        first: dict[str, Merged] = {}
+        for url, page in zip(urls, pages, strict=True):
+            first.setdefault(hashes.get(url, url), page)
+        return list(first.values())
+
+
+def _check(name: str, asked: int, most: int) -> None:
+    if asked > most:
+        raise InputError(
+            f"`{name}` is {asked}, and {most} is the most (pages.{name}); ask for less, or ask the "
+            "operator for more."
+        )
+
+
+async def _similarities(pages: Sequence[Merged], question: Question) -> FloatArray:
+    """Return the cosine of each page's title and snippet to the question, of shape (N,)."""
+    if not pages:
+        return np.zeros(0, dtype=np.float32)
+    texts = [f"{page.finding.title}\n{page.finding.snippet}" for page in pages]
+    return await question.embedding.embed(texts) @ await question.vector()
+
+
+def _ranked(pages: Sequence[Merged], similarities: FloatArray) -> list[WebHit]:
+    scores = MEANING * np.clip(similarities, 0, 1) + (1 - MEANING) * np.array(
+        [page.rank_score for page in pages]
+    )
+    return [
+        WebHit(
+            url=pages[place].finding.url,
+            title=pages[place].finding.title,
+            snippet=pages[place].finding.snippet,
+            published_on=pages[place].finding.published_on,
+            providers=pages[place].providers,
+            score=float(scores[place]),
+        )
+        for place in np.argsort(-scores, kind="stable")
+    ]
