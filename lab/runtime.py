@@ -24,6 +24,7 @@ from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.pipelines.profiles import check_asked
 from lab.profiles import Profiles
 from lab.reading import Limits, Text, read
+from lab.sandbox import PythonSandbox
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.conversation import Conversation
@@ -46,6 +47,7 @@ from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
+from lab.workflows.dynamic_tools import DynamicTools
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.facts import find_facts
 from lab.workflows.given_history import GivenHistorySearch
@@ -99,6 +101,10 @@ class Runtime:
         What requests may name as their model.
     images : ImageMaker
         Who makes pictures.
+    sandbox : PythonSandbox
+        Where code runs that nobody trusts.
+    dynamic_tools : DynamicTools
+        Tools that are written for users.
     """
 
     def __init__(
@@ -122,6 +128,15 @@ class Runtime:
         self._background: set[asyncio.Task[None]] = set()
         self.models = Models(database, pipelines)
         self.profiles = Profiles(database, cache, pipelines)
+        self.sandbox = PythonSandbox(settings.config.sandbox)
+        self.dynamic_tools = DynamicTools(
+            database,
+            pipelines,
+            self.sandbox,
+            self.settings_of,
+            self.profiles.resolve,
+            _preferred,
+        )
         self._summariser = Summariser(
             database, pipelines, self.settings_of, self.profiles.resolve, _preferred
         )

@@ -23,6 +23,7 @@ from lab.client.profiles import Profiles
 from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
+from lab.client.tools import Tools
 from lab.errors import InputError
 from lab.protocols import EmbeddingKind, FloatArray
 from lab.schemas.caller import Caller
@@ -60,7 +61,8 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, facts, documents, images, profiles, config, keys, evals, schedules
+    conversations, memories, facts, documents, images, tools, profiles, config, keys, evals,
+    schedules
         What the user owns.
     catalog
         The models of the lab.
@@ -87,6 +89,7 @@ class Lab:
         self.facts = Facts(http)
         self.documents = Documents(http)
         self.images = Images(http)
+        self.tools = Tools(http)
         self.config = UserSettings(http)
         self.keys = Keys(http)
         self.evals = Evals(http)

@@ -14,6 +14,7 @@ from . import (
     data_config,
     database_config,
     documents_config,
+    dynamic_tools_config,
     embedding_config,
     evaluation_config,
     facts_config,
@@ -28,6 +29,7 @@ from . import (
     rerank_config,
     residency_config,
     roles_config,
+    sandbox_config,
     server_config,
     summaries_config,
     vllm_config,
@@ -66,6 +68,7 @@ class Config(BaseModel):
     vllm: Annotated[vllm_config.VllmConfig, Field(description='Models under vLLM.')]
     hub: Annotated[hub_config.HubConfig, Field(description='JupyterHub.')]
     evaluation: Annotated[evaluation_config.EvaluationConfig, Field(description='Evaluations.')]
+    sandbox: Annotated[sandbox_config.SandboxConfig, Field(description='Code that nobody trusts.')]
     limits: Annotated[limits_config.LimitsConfig, Field(description='Limits.')]
     logging: Annotated[logging_config.LoggingConfig, Field(description='Logs.')]
     memory: Annotated[memory_config.MemoryConfig, Field(description='Long memory.')]
@@ -73,6 +76,10 @@ class Config(BaseModel):
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
     summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
+    dynamic_tools: Annotated[
+        dynamic_tools_config.DynamicToolsConfig,
+        Field(description='Tools that are written for a user.'),
+    ]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]

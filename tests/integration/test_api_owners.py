@@ -23,6 +23,7 @@ pytestmark = pytest.mark.integration
 
 NOBODYS = {"/v1/models/{model_id}", "/v1/config/{key}", "/v1/residency/{model_id}"}
 NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "evaluation": "long_memory"}
+TOOL = {"name": "one", "description": "One.", "code": "def one():\n    return 1\n"}
 BODIES: dict[str, Any] = {
     "/v1/conversations/{conversation_id}": {"title": "Mine"},
     "/v1/conversations/{conversation_id}/messages": {
@@ -30,6 +31,9 @@ BODIES: dict[str, Any] = {
     },
     "/v1/memories/{memory_id}": {"text": "Mine."},
     "/v1/schedules/{schedule_id}": {"enabled": False},
+    "/v1/tools/{tool_id}": {"version": 1, "tool": TOOL},
+    "/v1/tools/{tool_id}/approve": {"version": 1},
+    "/v1/tools/{tool_id}/run": {"arguments": {}},
     "/v1/profiles/{profile_id}": {"version": 1, "profile": {"id": "mine", "model": "lab-tiny"}},
 }
 
