@@ -47,8 +47,8 @@ from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
 from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
-from lab.workflows.dynamic_tools import DynamicTools
 from lab.workflows.documents import Documents, find_passages
+from lab.workflows.dynamic_tools import DynamicTools
 from lab.workflows.facts import find_facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.images import ImageMaker

@@ -101,7 +101,11 @@ ENDS = {
     ),
     "thread": ("import threading; threading.Thread(target=print).start()", "error"),
     "recursion": ("def f(): f()\nf()", "error"),
-    "deep recursion": ("import sys; sys.setrecursionlimit(10**9)\ndef f(): f()\nf()", "memory"),
+    "deep recursion": (
+        "import sys; sys.setrecursionlimit(10**6)\n"
+        "class A:\n    def __repr__(self): return repr(self)\nA()",
+        "killed",
+    ),
     "output": ("while True: print('x' * 10000)", "error"),
     "complaints": ("import sys\nwhile True: sys.stderr.write('x' * 10000)", "error"),
     "large file": ("open('f', 'wb').write(bytes(10**7))", "error"),
@@ -209,7 +213,9 @@ async def targets() -> AsyncIterator[dict[str, Any]]:
                 "lab": os.getpid(),
                 "victim": victim.pid,
                 "fd": descriptor,
-                "child": str(Path(sys.modules["lab.sandbox.python"].__file__ or "").parent / "child.py"),
+                "child": str(
+                    Path(sys.modules["lab.sandbox.python"].__file__ or "").parent / "child.py"
+                ),
             }
             assert victim.poll() is None
             assert secret.read_text() == SECRET

@@ -26,9 +26,7 @@ async def list_tools(runtime: RuntimeDep, owner: MemoryDep) -> list[DynamicTool]
 
 
 @router.post("", status_code=201)
-async def add_tool(
-    tool: DynamicToolRequest, runtime: RuntimeDep, owner: MemoryDep
-) -> DynamicTool:
+async def add_tool(tool: DynamicToolRequest, runtime: RuntimeDep, owner: MemoryDep) -> DynamicTool:
     """Keep a tool that was written by hand; it waits for approval."""
     return await runtime.dynamic_tools.add(owner, tool)
 

@@ -143,7 +143,6 @@ def _request(
 
 def _missing(name: str, known: "list[str]") -> LabError:
     error = NotFoundError("tool", name)
-    error.args = (
-        f"You have no tool `{name}`.{nearest(name, known)} There are: {', '.join(known) or 'none'}.",
-    )
+    there = ", ".join(known) or "none"
+    error.args = (f"You have no tool `{name}`.{nearest(name, known)} There are: {there}.",)
     return error

@@ -16,7 +16,9 @@ from lab.schemas.dynamic_tool_proposal import DynamicToolProposal
 from lab.schemas.sandbox_end import SandboxEnd
 from lab.schemas.sandbox_result import SandboxResult
 
-app = typer.Typer(help="Tools that are written for you.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Tools that are written for you.", no_args_is_help=True, add_completion=False
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="As `lab tools list` shows it.")]

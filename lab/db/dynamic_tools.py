@@ -99,7 +99,7 @@ class DynamicToolStore(VersionedStore[DynamicTool]):
         return await self._some(DynamicToolRow.embedding_model != model)
 
     async def renew(self, tool: DynamicTool, embedding: FloatArray, *, model: str) -> None:
-        """Put the embedding (768,) by another model in the place of a tool's, if it is as it was."""
+        """Put the embedding (768,) by another model in a tool's place, if it is as it was."""
         check_vector("embedding", embedding)
         await self._session.execute(
             update(DynamicToolRow)

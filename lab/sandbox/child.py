@@ -113,10 +113,11 @@ def _outcome(names: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any
 def _value(names: dict[str, Any], code: str) -> Any:
     """Run the code, and return the value of its last line where that is an expression."""
     tree = ast.parse(code, CODE)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, CODE, "exec"), names)
-    if last is None:
+    last = tree.body[-1] if tree.body else None
+    if not isinstance(last, ast.Expr):
+        exec(compile(tree, CODE, "exec"), names)
         return None
+    exec(compile(ast.Module(tree.body[:-1], []), CODE, "exec"), names)
     return eval(compile(ast.Expression(last.value), CODE, "eval"), names)
 
 

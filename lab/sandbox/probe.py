@@ -16,7 +16,7 @@ DOORS: Final = {
 }
 """What an open door means."""
 
-PROBE: Final = '''
+PROBE: Final = """
 import _thread, ctypes, os, socket
 
 def forked():
@@ -58,4 +58,4 @@ def open_doors():
             continue
         found.append(name)
     return found
-'''
+"""

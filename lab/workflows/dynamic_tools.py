@@ -219,9 +219,7 @@ class DynamicTools:
             for tool, vector in zip(tools, vectors, strict=True):
                 await stores.dynamic_tools.renew(tool, vector, model=embedding.signature)
 
-    async def _writer(
-        self, owner: User, settings: Settings, wish: DynamicToolWish
-    ) -> ModelProfile:
+    async def _writer(self, owner: User, settings: Settings, wish: DynamicToolWish) -> ModelProfile:
         name = wish.model or settings.config.roles.analysis or self._preferred(settings)
         return await self._resolve(owner, name)
 
@@ -232,6 +230,8 @@ class DynamicTools:
         async with self._database.stores(owner.id) as stores:
             taken = [tool.name for tool in await stores.dynamic_tools.all()]
         async with self._pipelines.chat(profile.model, purpose="tools", owner=owner.id) as chat:
+            if chat.model.is_demo:
+                raise InputError(_unusable(profile, "It demonstrates the lab and writes no code."))
             parameters = GenerationParameters(
                 max_new_tokens=min(context_length_of(chat) // 2, MOST_CODE_TOKENS),
                 temperature=0,

@@ -8,9 +8,29 @@ from jsonschema import Draft202012Validator, SchemaError
 from lab.errors import InputError, cut, nearest
 
 KEYWORDS: Final = frozenset(
-    "type properties required additionalProperties items enum const anyOf title description "
-    "default examples minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength "
-    "maxLength minItems maxItems".split()
+    [
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+    ]
 )
 """What a schema may say. Patterns may take forever, and references lead elsewhere."""
 MOST_LEVELS: Final = 16

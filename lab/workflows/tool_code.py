@@ -12,16 +12,73 @@ from typing import Any, Final, NoReturn
 from lab.errors import InputError, nearest
 
 MODULES: Final = frozenset(
-    "__future__ array base64 binascii bisect calendar cmath codecs collections colorsys copy csv "
-    "dataclasses datetime decimal difflib enum fractions functools graphlib hashlib heapq hmac "
-    "html io itertools json math numbers operator random re secrets statistics string struct "
-    "textwrap time typing unicodedata urllib.parse uuid zlib zoneinfo".split()
+    [
+        "__future__",
+        "array",
+        "base64",
+        "binascii",
+        "bisect",
+        "calendar",
+        "cmath",
+        "codecs",
+        "collections",
+        "colorsys",
+        "copy",
+        "csv",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "difflib",
+        "enum",
+        "fractions",
+        "functools",
+        "graphlib",
+        "hashlib",
+        "heapq",
+        "hmac",
+        "html",
+        "io",
+        "itertools",
+        "json",
+        "math",
+        "numbers",
+        "operator",
+        "random",
+        "re",
+        "secrets",
+        "statistics",
+        "string",
+        "struct",
+        "textwrap",
+        "time",
+        "typing",
+        "unicodedata",
+        "urllib.parse",
+        "uuid",
+        "zlib",
+        "zoneinfo",
+    ]
 )
 """What the code of a tool may import."""
 
 REFUSED: Final = frozenset(
-    "__import__ breakpoint compile delattr eval exec exit globals help input locals memoryview "
-    "quit setattr vars".split()
+    [
+        "__import__",
+        "breakpoint",
+        "compile",
+        "delattr",
+        "eval",
+        "exec",
+        "exit",
+        "globals",
+        "help",
+        "input",
+        "locals",
+        "memoryview",
+        "quit",
+        "setattr",
+        "vars",
+    ]
 )
 """Names that code of a tool has no use for."""
 
@@ -60,7 +117,7 @@ class ToolCode:
 
 
 def read_code(code: str, name: str) -> ToolCode:
-    """
+    r"""
     Return what the code of a tool tells of it.
 
     Raises
@@ -70,12 +127,12 @@ def read_code(code: str, name: str) -> ToolCode:
 
     Examples
     --------
-    >>> read_code("def double(n: int = 1):\\n    return 2 * n", "double").parameters["properties"]
+    >>> read_code("def double(n: int = 1):\n    return 2 * n", "double").parameters["properties"]
     {'n': {'type': 'integer', 'default': 1}}
     """
     tree = _parsed(code)
-    for node in tree.body:
-        _check_top(node)
+    for statement in tree.body:
+        _check_top(statement)
     for node in ast.walk(tree):
         _check(node)
     function = _function(tree, name)
@@ -149,7 +206,9 @@ def _parameters(function: ast.FunctionDef) -> dict[str, Any]:
     properties, required = {}, []
     for argument, default in _arguments(function):
         if argument.annotation is None:
-            _refuse(argument, f"`{argument.arg}` needs an annotation, such as `{argument.arg}: str`")
+            _refuse(
+                argument, f"`{argument.arg}` needs an annotation, such as `{argument.arg}: str`"
+            )
         properties[argument.arg] = dict(_schema(argument.annotation))
         if default is None:
             required.append(argument.arg)

@@ -252,7 +252,7 @@ async def test_what_a_model_writes_that_is_no_tool_is_told_and_not_stored(
             there.answers[CHAT] = [answer]
             with pytest.raises(InputError, match="`there/coder` wrote no tool that can be used"):
                 await lab.tools.propose(WISH, model="there/coder")
-        with pytest.raises(InputError, match=r"`lab-tiny` wrote no tool .* lab tools add NAME"):
+        with pytest.raises(InputError, match=r"`lab-tiny` wrote no tool .*`lab tools add NAME"):
             await lab.tools.propose(WISH, model="lab-tiny")
         with pytest.raises(UnknownModelError):
             await lab.tools.propose(WISH, model="nobody")
@@ -269,7 +269,7 @@ async def test_tools_are_their_owners_alone(
         with pytest.raises(NotFoundError, match="You have no tool `word_count`"):
             await his.tools.run("word_count", text="One.")
         with pytest.raises(NotFoundError):
-            await his.tools.update(made.id, 1, _request("word_count", LETTERS))
+            await his.tools.update(made.id, 1, _request("word_count", COUNT))
         await his.tools.add("word_count", COUNT)
         with pytest.raises(ConflictError, match="You have a dynamic tool `word_count` already"):
             await hers.tools.add("word_count", COUNT)
@@ -302,9 +302,17 @@ async def test_a_model_is_given_the_approved_tools_and_python(
             await given.call({"text": "One two."})
 
     python = python_tool(runtime.sandbox)
-    assert await python.call({"code": "print('a\\0b')\n[1, 'ö']"}) == 'a\N{REPLACEMENT CHARACTER}b\n[1, "ö"]'
-    assert await python.call({"code": "x = 1"}) == "The code ran, and neither printed nor returned anything."
-    with pytest.raises(CodeError, match=r"ZeroDivisionError: division by zero .line 2.*printed:\n1"):
+    assert (
+        await python.call({"code": "print('a\\0b')\n[1, 'ö']"})
+        == 'a\N{REPLACEMENT CHARACTER}b\n[1, "ö"]'
+    )
+    assert (
+        await python.call({"code": "x = 1"})
+        == "The code ran, and neither printed nor returned anything."
+    )
+    with pytest.raises(
+        CodeError, match=r"ZeroDivisionError: division by zero .line 2.*printed:\n1"
+    ):
         await python.call({"code": "print(1)\n1 / 0"})
 
 
@@ -334,9 +342,9 @@ async def test_the_command_line_adds_shows_approves_and_runs(
     assert "Counts the words of a text." in listed.stdout
     assert "def letter_count" in wrote.stdout
     assert "lab tools approve letter_count 1" in wrote.output
-    assert [tool["name"] for tool in json.loads((await command("tools", "list", "--json")).stdout)] == [
-        "letter_count"
-    ]
+    assert [
+        tool["name"] for tool in json.loads((await command("tools", "list", "--json")).stdout)
+    ] == ["letter_count"]
 
 
 def _request(name: str, code: str) -> DynamicToolRequest:
