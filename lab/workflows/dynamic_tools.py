@@ -281,16 +281,19 @@ def told(result: SandboxResult) -> str:
     CodeError
         If it was not done, with what it printed until then.
     """
-    printed = result.stdout.rstrip().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    printed, value = _text(result.stdout.rstrip()), result.value
     if result.ended is not SandboxEnd.done:
         after = f" It had printed:\n{printed}" if printed else ""
-        raise CodeError(f"The code failed. {result.error}{after}")
-    value = result.value
+        raise CodeError(f"The code failed. {_text(result.error or '')}{after}")
     if value is None:
         return printed or "The code ran, and neither printed nor returned anything."
-    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    said = said.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    said = _text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return f"{printed}\n{said}" if printed else said
+
+
+def _text(said: str) -> str:
+    """Return a text without NUL, which no message can hold."""
+    return said.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _about(request: DynamicToolRequest) -> dict[str, Any]:
