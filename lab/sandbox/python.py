@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, Final
 
-from lab.errors import ServiceError
+from lab.errors import InputError, ServiceError
 from lab.sandbox.probe import DOORS, PROBE
 from lab.sandbox.syscalls import program
 from lab.schemas.sandbox_config import SandboxConfig
@@ -81,6 +81,8 @@ class PythonSandbox:
 
         Raises
         ------
+        InputError
+            If the arguments are no JSON.
         ServiceError
             If this machine has not all that makes it safe.
         """
@@ -123,7 +125,7 @@ class PythonSandbox:
             asked, answer, out, err = (stack.enter_context(TemporaryFile()) for _ in range(4))
             self._give(scratch)
             whole = {**request, **self._terms(scratch, limits), "filter": filters.hex()}
-            asked.write(json.dumps(whole).encode())
+            asked.write(_written(whole))
             asked.seek(0)
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", "-u", "-X", "utf8", str(CHILD)),
@@ -184,6 +186,13 @@ class PythonSandbox:
             os.chown(scratch, uid, uid)
         except OSError as error:
             raise _refusal(f"chown to {uid}: {error.strerror}") from error
+
+
+def _written(request: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(request).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"The arguments of code must be JSON: {error}.") from None
 
 
 async def _ended(process: Process, scratch: Path, limits: SandboxConfig) -> SandboxEnd | None:

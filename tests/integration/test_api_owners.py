@@ -51,6 +51,7 @@ async def rows_of(client: httpx.AsyncClient) -> dict[str, str]:
     key = (await client.post("/v1/keys", json={"name": "mine"})).json()["api_key"]["id"]
     brief = {"id": "brief", "model": "lab-tiny"}
     profile = (await client.post("/v1/profiles", json=brief)).json()["id"]
+    tool = (await client.post("/v1/tools", json=TOOL)).json()["id"]
     return {
         "conversation": f"/v1/conversations/{conversation}",
         "messages": f"/v1/conversations/{conversation}/messages",
@@ -62,6 +63,7 @@ async def rows_of(client: httpx.AsyncClient) -> dict[str, str]:
         "events": f"/v1/runs/{run}/events",
         "key": f"/v1/keys/{key}",
         "profile": f"/v1/profiles/{profile}",
+        "tool": f"/v1/tools/{tool}",
     }
 
 
@@ -105,7 +107,7 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
             image = (await stores.images.add(file.id, "a boat", "tiny", {"seed": 1})).id
         ids = {
             name: paths[name].rsplit("/", 1)[1]
-            for name in ("message", "memory", "document", "run", "key", "profile")
+            for name in ("message", "memory", "document", "run", "key", "profile", "tool")
         }
         ids |= {"conversation": paths["conversation"].rsplit("/", 1)[1], "schedule": schedule}
         ids |= {"fact": str(fact), "image": str(image)}
