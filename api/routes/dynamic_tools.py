@@ -18,8 +18,8 @@ from lab.schemas.sandbox_result import SandboxResult
 router = APIRouter(prefix="/v1/tools", tags=["tools"])
 
 
-@router.get("")
-async def list_tools(runtime: RuntimeDep, owner: MemoryDep) -> list[DynamicTool]:
+@router.get("/own")
+async def own_tools(runtime: RuntimeDep, owner: MemoryDep) -> list[DynamicTool]:
     """Return the caller's tools, by name."""
     async with runtime.database.stores(owner.id) as stores:
         return await stores.dynamic_tools.all()

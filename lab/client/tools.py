@@ -24,13 +24,13 @@ class Tools:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    async def list(self) -> list[DynamicTool]:
-        """Return the user's tools, by name."""
-        return await self._http.fetch("GET", PATH, list[DynamicTool])
+    async def own(self) -> list[DynamicTool]:
+        """Return the tools that were written for the user, by name."""
+        return await self._http.fetch("GET", f"{PATH}/own", list[DynamicTool])
 
     async def get(self, name: str) -> DynamicTool:
         """Return a tool with its code."""
-        own = {tool.name: tool for tool in await self.list()}
+        own = {tool.name: tool for tool in await self.own()}
         if name not in own:
             raise _missing(name, [*own])
         return own[name]
@@ -141,7 +141,7 @@ def _request(
     )
 
 
-def _missing(name: str, known: "list[str]") -> LabError:
+def _missing(name: str, known: list[str]) -> LabError:
     error = NotFoundError("tool", name)
     there = ", ".join(known) or "none"
     error.args = (f"You have no tool `{name}`.{nearest(name, known)} There are: {there}.",)

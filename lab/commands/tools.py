@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(help="As `lab tools list` shows it.")]
+Name = Annotated[str, typer.Argument(help="As `lab tools own` shows it.")]
 Code = Annotated[
     typer.FileText, typer.Option("--code", "-c", help="File with the source; `-` for the input.")
 ]
@@ -35,14 +35,14 @@ def tools() -> None:
     """Tools that are written for you."""
 
 
-@app.command("list")
-def list_(as_json: AsJson = False) -> None:
+@app.command()
+def own(as_json: AsJson = False) -> None:
     """
-    List your tools.
+    List the tools that were written for you.
 
-    Example: `lab tools list`
+    Example: `lab tools own`
     """
-    found = asyncio.run(_list())
+    found = asyncio.run(_own())
     if as_json:
         print_json([tool.model_dump(mode="json") for tool in found])
         return
@@ -200,9 +200,9 @@ def _tell_waiting(tool: DynamicTool) -> None:
         )
 
 
-async def _list() -> list[DynamicTool]:
+async def _own() -> list[DynamicTool]:
     async with open_client() as lab:
-        return await lab.tools.list()
+        return await lab.tools.own()
 
 
 async def _get(name: str) -> DynamicTool:

@@ -165,7 +165,7 @@ async def test_code_that_is_no_tool_is_refused_and_not_stored(
         with pytest.raises(InputError, match=what):
             await lab.tools.add("one", code)
 
-        assert await lab.tools.list() == []
+        assert await lab.tools.own() == []
 
 
 async def test_parameters_by_hand_must_be_the_functions(api: Api, ann: str) -> None:
@@ -213,7 +213,7 @@ async def test_a_wish_is_met_by_the_tool_that_does_it_or_by_one_that_a_model_wri
         first = await lab.tools.propose(WISH, model="there/coder")
         again = await lab.tools.propose(WISH, model="there/coder")
         like = await lab.tools.propose("Counts the letters of a text.", model="there/coder")
-        listed = await lab.tools.list()
+        listed = await lab.tools.own()
         usage = await lab.usage()
 
     assert first.origin is DynamicToolOrigin.written
@@ -257,7 +257,7 @@ async def test_what_a_model_writes_that_is_no_tool_is_told_and_not_stored(
         with pytest.raises(UnknownModelError):
             await lab.tools.propose(WISH, model="nobody")
 
-        assert await lab.tools.list() == []
+        assert await lab.tools.own() == []
 
 
 async def test_tools_are_their_owners_alone(
@@ -275,11 +275,11 @@ async def test_tools_are_their_owners_alone(
             await hers.tools.add("word_count", COUNT)
         await hers.tools.remove("word_count")
 
-        assert await hers.tools.list() == []
-        assert [tool.name for tool in await his.tools.list()] == ["word_count"]
+        assert await hers.tools.own() == []
+        assert [tool.name for tool in await his.tools.own()] == ["word_count"]
     async with connect(api.url, only_asks) as lab:
         with pytest.raises(PermissionDeniedError):
-            await lab.tools.list()
+            await lab.tools.own()
 
 
 async def test_a_model_is_given_the_approved_tools_and_python(
@@ -327,7 +327,7 @@ async def test_the_command_line_adds_shows_approves_and_runs(
     await command("tools", "approve", "word_count", "1")
     ran = await command("tools", "run", "word_count", "-a", "text=One two.")
     wrong = await command("tools", "run", "word_count", "-a", "text", code=1)
-    listed = await command("tools", "list")
+    listed = await command("tools", "own")
     there.answers[CHAT] = [written("letter_count", LETTERS)]
     await command("models", "use", "there/coder", "--role", "analysis")
     wrote = await command("tools", "write", "Say how many letters there are.")
@@ -343,7 +343,7 @@ async def test_the_command_line_adds_shows_approves_and_runs(
     assert "def letter_count" in wrote.stdout
     assert "lab tools approve letter_count 1" in wrote.output
     assert [
-        tool["name"] for tool in json.loads((await command("tools", "list", "--json")).stdout)
+        tool["name"] for tool in json.loads((await command("tools", "own", "--json")).stdout)
     ] == ["letter_count"]
 
 
