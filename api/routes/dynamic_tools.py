@@ -73,7 +73,7 @@ async def run_tool(
     _: InferDep,
 ) -> SandboxResult:
     """Call an approved tool in the sandbox; a caller that leaves ends it."""
-    return await unless_gone(request, runtime.dynamic_tools.run(owner, tool_id, call.arguments))
+    return await unless_gone(request, runtime.dynamic_tools.run(owner.id, tool_id, call.arguments))
 
 
 @router.delete("/{tool_id}", status_code=204)

@@ -154,7 +154,7 @@ class DynamicTools:
         async with self._database.stores(owner.id) as stores:
             return await stores.dynamic_tools.update(id, update.version, **about)
 
-    async def run(self, owner: User, id: UUID, arguments: Mapping[str, Any]) -> SandboxResult:
+    async def run(self, owner_id: UUID, id: UUID, arguments: Mapping[str, Any]) -> SandboxResult:
         """
         Call a tool, and return what came of it.
 
@@ -167,7 +167,7 @@ class DynamicTools:
         ServiceError
             If code cannot be run safely here.
         """
-        async with self._database.stores(owner.id) as stores:
+        async with self._database.stores(owner_id) as stores:
             tool = await stores.dynamic_tools.get(id)
         if tool.approved_at is None:
             raise ConflictError(
@@ -178,24 +178,24 @@ class DynamicTools:
         check_arguments(tool.name, tool.parameters, arguments)
         return await self._sandbox.run_python(tool.code, function=tool.name, arguments=arguments)
 
-    async def callable(self, owner: User) -> list[CallableTool]:
+    async def callable(self, owner_id: UUID) -> list[CallableTool]:
         """
         Return the approved tools of an owner, by name, for a model.
 
         A call looks the tool up again: one that was changed meanwhile does not run unread.
         """
-        async with self._database.stores(owner.id) as stores:
+        async with self._database.stores(owner_id) as stores:
             approved = await stores.dynamic_tools.approved()
         return [
             CallableTool(
                 Tool(name=tool.name, description=tool.description, parameters=tool.parameters),
-                partial(self._called, owner, tool),
+                partial(self._called, owner_id, tool.id),
             )
             for tool in approved
         ]
 
-    async def _called(self, owner: User, tool: DynamicTool, arguments: Mapping[str, Any]) -> str:
-        return told(await self.run(owner, tool.id, arguments))
+    async def _called(self, owner_id: UUID, id: UUID, arguments: Mapping[str, Any]) -> str:
+        return told(await self.run(owner_id, id, arguments))
 
     async def _nearest(self, owner: User, wish: str) -> tuple[DynamicTool | None, float | None]:
         """Return the tool whose description is nearest to a wish, and how near it is."""

@@ -290,7 +290,7 @@ async def test_a_model_is_given_the_approved_tools_and_python(
         await lab.tools.add("word_count", COUNT)
         await lab.tools.approve("word_count", 1)
         await lab.tools.add("letter_count", LETTERS)
-        (given,) = await runtime.dynamic_tools.callable(owner)
+        (given,) = await runtime.dynamic_tools.callable(owner.id)
 
         assert given.tool.name == "word_count"
         assert given.tool.parameters["required"] == ["text"]
