@@ -3,6 +3,7 @@ Every error that `lab` raises on purpose.
 
 LabError
 ├── InputError            (also ValueError)    a request or a value is wrong
+│   ├── CodeError                              code that ran in the sandbox failed
 │   ├── ContextLengthError                     a prompt does not fit the model's window
 │   ├── DimensionError                         an array has the wrong shape
 │   ├── DocumentError                          a document or file cannot be read
@@ -72,6 +73,13 @@ class DimensionError(InputError):
         super().__init__(f"{name} has shape {tuple(shape)}, expected {expected}.")
         self.shape = tuple(shape)
         self.expected = expected
+
+
+class CodeError(InputError):
+    """Code that ran in the sandbox failed, or took more than it may."""
+
+    code = "code_failed"
+    status = 422
 
 
 class DocumentError(InputError):

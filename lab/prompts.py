@@ -83,3 +83,20 @@ KNOWN_INSTRUCTION: Final = (
 
 JSON_INSTRUCTION: Final = "\n\nAnswer in JSON that matches this schema: "
 """Appended to the system message, before the schema as compact JSON."""
+
+TOOL_INSTRUCTION: Final = (
+    "Write a tool in Python: one function that does what the user wants, with a docstring of one "
+    "sentence. Give the function a name in lower case with underscores, and each argument a type "
+    "annotation of str, int, float, bool, list, dict, Literal or None. It returns what JSON can "
+    "hold. It may import these modules and no others: {modules}. There is no network, and files "
+    "do not stay. Answer in JSON: `name` is the function's name, `code` the whole source."
+)
+"""Asks for a tool; the user's message holds what it shall do."""
+
+TAKEN_INSTRUCTION: Final = "\nThese names are taken: "
+"""Follows `TOOL_INSTRUCTION`, before the names of the user's tools."""
+
+START_INSTRUCTION: Final = (
+    "\n\nA tool like it is there already. Start from its code, and give yours another name:\n\n"
+)
+"""Follows the wish in the user's message, before the code."""

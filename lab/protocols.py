@@ -1,9 +1,9 @@
 """What the rooms ask of each other: typed seams between pipelines, storage and workflows."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -13,6 +13,8 @@ from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
+from lab.schemas.sandbox_config import SandboxConfig
+from lab.schemas.sandbox_result import SandboxResult
 from lab.schemas.search_provider_kind import SearchProviderKind
 from lab.schemas.tool import Tool
 
@@ -205,4 +207,24 @@ class Pipelines(Protocol):
 
     def embedding(self) -> AbstractAsyncContextManager[EmbeddingPipeline]:
         """Lease the embedding model."""
+        ...
+
+
+class Sandbox(Protocol):
+    """Where Python code runs that nobody trusts."""
+
+    async def run_python(
+        self,
+        code: str,
+        *,
+        function: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        limits: SandboxConfig | None = None,
+    ) -> SandboxResult:
+        """
+        Run code, and return what came of it; cancelling ends it at once.
+
+        With `function` that function of the code is called with the arguments, else the value of
+        the code's last line counts. Raises `ServiceError` where it cannot be run safely.
+        """
         ...

@@ -24,6 +24,7 @@ from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.pipelines.profiles import check_asked
 from lab.profiles import Profiles
 from lab.reading import Limits, Text, read
+from lab.sandbox import PythonSandbox
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.conversation import Conversation
@@ -49,6 +50,7 @@ from lab.workflows import Composer, compose_workflow, execute_workflow, initiali
 from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents, find_passages
+from lab.workflows.dynamic_tools import DynamicTools
 from lab.workflows.facts import find_facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.images import ImageMaker
@@ -107,6 +109,10 @@ class Runtime:
         Who hears and speaks.
     web : Web
         Who reads and searches the web.
+    sandbox : PythonSandbox
+        Where code runs that nobody trusts.
+    dynamic_tools : DynamicTools
+        Tools that are written for users.
     """
 
     def __init__(
@@ -134,6 +140,15 @@ class Runtime:
         self._background: set[asyncio.Task[None]] = set()
         self.models = Models(database, pipelines)
         self.profiles = Profiles(database, cache, pipelines)
+        self.sandbox = PythonSandbox(settings.config.sandbox)
+        self.dynamic_tools = DynamicTools(
+            database,
+            pipelines,
+            self.sandbox,
+            self.settings_of,
+            self.profiles.resolve,
+            _preferred,
+        )
         self._summariser = Summariser(
             database, pipelines, self.settings_of, self.profiles.resolve, _preferred
         )

@@ -65,6 +65,10 @@ export type SummaryStyle = "key_points" | "summary" | "brief" | "master";
  */
 export type DecisionKind = "loaded" | "evicted" | "unloaded" | "waiting" | "refused" | "failed" | "learned";
 /**
+ * Where a tool for a wish came from: it was there, was written from one that was there, or from nothing.
+ */
+export type DynamicToolOrigin = "reused" | "modified" | "written";
+/**
  * How a vector is written.
  */
 export type EncodingFormat = "float" | "base64";
@@ -137,6 +141,10 @@ export type ResidencyState = "loading" | "resident" | "leaving";
  * What a run does.
  */
 export type RunKind = "chat" | "evaluation";
+/**
+ * Why code in the sandbox ended: it was done, it raised an error, its time, memory or room for files was used up, or it was killed.
+ */
+export type SandboxEnd = "done" | "error" | "time" | "memory" | "room" | "killed";
 /**
  * How speech is written; `pcm` = 16 bits, little-endian, without a header.
  */
@@ -1275,6 +1283,7 @@ export interface Config {
   evaluation: EvaluationConfig;
   pages: PagesConfig;
   search: SearchConfig;
+  sandbox: SandboxConfig;
   limits: LimitsConfig;
   logging: LoggingConfig;
   memory: MemoryConfig;
@@ -1283,6 +1292,7 @@ export interface Config {
   context: ContextConfig;
   summaries: SummariesConfig;
   facts: FactsConfig;
+  dynamic_tools: DynamicToolsConfig;
   generation: GenerationConfig;
   guards: GuardsConfig;
   workflow: WorkflowConfig;
@@ -1833,6 +1843,35 @@ export interface SearchConfig {
   duckduckgo_url?: string;
 }
 /**
+ * What Python code that nobody trusts may take; the code of tools runs so.
+ */
+export interface SandboxConfig {
+  /**
+   * Seconds that it may run.
+   */
+  seconds?: number;
+  /**
+   * MiB of memory that it may take, the interpreter included.
+   */
+  memory_mib?: number;
+  /**
+   * MiB of files that it may write; they are gone when it ends.
+   */
+  scratch_mib?: number;
+  /**
+   * KiB that are kept of each of its outputs, and that its result may take.
+   */
+  output_kib?: number;
+  /**
+   * Pieces of code that run at once; others wait.
+   */
+  at_once?: number;
+  /**
+   * Number of the account that it runs as where the lab is root; it needs no name, and nothing may be its.
+   */
+  uid?: number;
+}
+/**
  * Limits that protect the lab.
  */
 export interface LimitsConfig {
@@ -2032,6 +2071,19 @@ export interface FactsConfig {
    * Least similarity of a fact in a window that shares no word with the question.
    */
   min_score?: number;
+}
+/**
+ * Tools that are written for a user.
+ */
+export interface DynamicToolsConfig {
+  /**
+   * A tool whose description is at least so similar to a wish is used for it.
+   */
+  reuse_similarity?: number;
+  /**
+   * A tool whose description is at least so similar to a wish is what the model starts from.
+   */
+  modify_similarity?: number;
 }
 /**
  * Sampling defaults of a user.
@@ -2369,6 +2421,87 @@ export interface DynamicTool {
    * When it was first written.
    */
   created_at: string;
+}
+/**
+ * Lets one version of a tool run.
+ */
+export interface DynamicToolApproval {
+  /**
+   * The version that was read.
+   */
+  version: number;
+}
+/**
+ * A tool for a wish.
+ */
+export interface DynamicToolProposal {
+  tool: DynamicTool;
+  origin: DynamicToolOrigin;
+  /**
+   * Name of the tool that was there whose description is nearest to the wish.
+   */
+  nearest?: string | null;
+  /**
+   * Cosine similarity of that description to the wish.
+   */
+  similarity?: number | null;
+}
+/**
+ * A tool whose code somebody wrote by hand.
+ */
+export interface DynamicToolRequest {
+  /**
+   * What models call it; the function of that name is the tool.
+   */
+  name: string;
+  /**
+   * What it does, for the model; by default the function's docstring.
+   */
+  description?: string | null;
+  /**
+   * JSON Schema of its arguments; by default what the function's annotations say.
+   */
+  parameters?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * Python source.
+   */
+  code: string;
+}
+/**
+ * Calls a tool.
+ */
+export interface DynamicToolRun {
+  /**
+   * Arguments by name.
+   */
+  arguments?: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * Writes a tool anew; it waits for approval again.
+ */
+export interface DynamicToolUpdate {
+  /**
+   * The version that was read and is changed.
+   */
+  version: number;
+  tool: DynamicToolRequest;
+}
+/**
+ * What a tool shall do, in words.
+ */
+export interface DynamicToolWish {
+  /**
+   * What it shall do, and with which arguments.
+   */
+  description: string;
+  /**
+   * Profile that writes it; by default the one with the role `analysis`, else the user's.
+   */
+  model?: string | null;
 }
 /**
  * One embedding, as OpenAI writes it.
@@ -3788,6 +3921,34 @@ export interface Run {
   finished_at?: string | null;
 }
 /**
+ * What came of code that ran in the sandbox.
+ */
+export interface SandboxResult {
+  ended: SandboxEnd;
+  /**
+   * What it returned; null unless it was done.
+   */
+  value?: {
+    [k: string]: unknown;
+  };
+  /**
+   * What went wrong, for people; null when it was done.
+   */
+  error?: string | null;
+  /**
+   * What it printed, cut at the lab's limit.
+   */
+  stdout?: string;
+  /**
+   * What it wrote to standard error, cut at the lab's limit.
+   */
+  stderr?: string;
+  /**
+   * How long it took, with the start of the interpreter.
+   */
+  seconds: number;
+}
+/**
  * An evaluation that runs by the clock.
  */
 export interface Schedule {
@@ -4196,6 +4357,7 @@ export interface UserConfig {
   context: ContextConfig;
   summaries: SummariesConfig;
   facts: FactsConfig;
+  dynamic_tools: DynamicToolsConfig;
   generation: GenerationConfig;
   guards: GuardsConfig;
   workflow: WorkflowConfig;

@@ -25,6 +25,7 @@ from lab.client.requests import checked
 from lab.client.residency import Residents
 from lab.client.settings import Keys, UserSettings
 from lab.client.speech import Audio
+from lab.client.tools import Tools
 from lab.client.web import Web
 from lab.errors import InputError
 from lab.protocols import EmbeddingKind, FloatArray
@@ -63,7 +64,7 @@ class Lab:
 
     Attributes
     ----------
-    conversations, memories, facts, documents, files, images, profiles
+    conversations, memories, facts, documents, files, images, tools, profiles
         What the user owns.
     config, keys, evals, schedules
         And has set up.
@@ -102,6 +103,7 @@ class Lab:
         self.audio = Audio(http)
         self.transcribe = self.audio.transcribe
         self.speak = self.audio.speak
+        self.tools = Tools(http)
         self.config = UserSettings(http)
         self.keys = Keys(http)
         self.evals = Evals(http)

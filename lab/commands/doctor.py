@@ -21,6 +21,7 @@ from lab.errors import LabError, ServiceError
 from lab.pipelines.catalog import MINILM, WEIGHTS_SHA256, minilm_folder, packaged
 from lab.pipelines.devices import torch_device
 from lab.pipelines.files import check_sha256, local_folder
+from lab.sandbox import PythonSandbox
 from lab.supervisor.accounts import notebook_account
 from lab.supervisor.addresses import check_ports
 from lab.supervisor.proxy import node, script
@@ -146,6 +147,11 @@ def memories(settings: Settings) -> str:
     return f"all embedded by {model}"
 
 
+def sandbox(settings: Settings) -> str:
+    """See that code which nobody trusts can be locked in."""
+    return asyncio.run(PythonSandbox(settings.config.sandbox).check())
+
+
 CHECKS: dict[str, Callable[[Settings], str]] = {
     "python": python,
     "node": nodejs,
@@ -157,6 +163,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "device": device,
     "models": models,
     "memories": memories,
+    "sandbox": sandbox,
 }
 
 

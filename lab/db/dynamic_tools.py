@@ -5,15 +5,18 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select, update
 
 from lab.db.owned import free_name
 from lab.db.tables import DynamicToolRow
 from lab.db.vectors import check_vector
 from lab.db.versioned import VersionedStore
-from lab.errors import InputError
+from lab.errors import ConflictError, InputError
 from lab.protocols import FloatArray
 from lab.schemas.dynamic_tool import DynamicTool
+
+MOST_TOOLS = 200
+"""Of one user: a model is shown all that are approved."""
 
 _TOGETHER = frozenset({"description", "embedding", "embedding_model"})
 
@@ -29,6 +32,14 @@ class DynamicToolStore(VersionedStore[DynamicTool]):
     row = DynamicToolRow
     entity = DynamicTool
     changeable = _TOGETHER | {"name", "parameters", "code"}
+
+    async def all(self) -> builtins.list[DynamicTool]:
+        """Return every tool, by name."""
+        return await self._some()
+
+    async def approved(self) -> builtins.list[DynamicTool]:
+        """Return every tool that may run, by name."""
+        return await self._some(DynamicToolRow.approved_at.is_not(None))
 
     async def create(self, embedding: FloatArray, *, model: str, **about: Any) -> DynamicTool:
         """
@@ -46,9 +57,14 @@ class DynamicToolStore(VersionedStore[DynamicTool]):
         Raises
         ------
         ConflictError
-            If the user has a tool of that name.
+            If the user has a tool of that name, or many.
         """
         check_vector("embedding", embedding)
+        mine = select(func.count()).where(DynamicToolRow.owner_id == self._owner_id)
+        if (await self._session.scalar(mine) or 0) >= MOST_TOOLS:
+            raise ConflictError(
+                f"You have {MOST_TOOLS} tools, and that is the most; remove one first."
+            )
         values = self._changes({**about, "embedding": embedding, "embedding_model": model})
         with free_name(self.kind, values.get("name")):
             return await self._insert(**values)
@@ -77,6 +93,19 @@ class DynamicToolStore(VersionedStore[DynamicTool]):
     async def approve(self, id: UUID, version: int) -> DynamicTool:
         """Let the version that the user read run; `ConflictError` when it is another one now."""
         return await self._next(id, version, {"approved_at": datetime.now(UTC)})
+
+    async def waiting(self, model: str) -> builtins.list[DynamicTool]:
+        """Return the tools that another model embedded."""
+        return await self._some(DynamicToolRow.embedding_model != model)
+
+    async def renew(self, tool: DynamicTool, embedding: FloatArray, *, model: str) -> None:
+        """Put the embedding (768,) by another model in a tool's place, if it is as it was."""
+        check_vector("embedding", embedding)
+        await self._session.execute(
+            update(DynamicToolRow)
+            .where(*self._is(tool.id), DynamicToolRow.version == tool.version)
+            .values(embedding=embedding, embedding_model=model)
+        )
 
     async def nearest(
         self, embedding: FloatArray, *, model: str, limit: int
@@ -109,3 +138,8 @@ class DynamicToolStore(VersionedStore[DynamicTool]):
             .limit(limit)
         )
         return [(self._checked(row), similarity) for row, similarity in rows]
+
+    async def _some(self, *conditions: ColumnElement[bool]) -> builtins.list[DynamicTool]:
+        mine = select(DynamicToolRow).where(DynamicToolRow.owner_id == self._owner_id, *conditions)
+        rows = await self._session.scalars(mine.order_by(DynamicToolRow.name))
+        return [self._checked(row) for row in rows]

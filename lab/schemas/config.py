@@ -14,6 +14,7 @@ from . import (
     data_config,
     database_config,
     documents_config,
+    dynamic_tools_config,
     embedding_config,
     evaluation_config,
     facts_config,
@@ -29,6 +30,7 @@ from . import (
     rerank_config,
     residency_config,
     roles_config,
+    sandbox_config,
     search_config,
     server_config,
     speech_config,
@@ -78,6 +80,7 @@ class Config(BaseModel):
     evaluation: Annotated[evaluation_config.EvaluationConfig, Field(description='Evaluations.')]
     pages: Annotated[pages_config.PagesConfig, Field(description='Reading pages of the web.')]
     search: Annotated[search_config.SearchConfig, Field(description='Searching the web.')]
+    sandbox: Annotated[sandbox_config.SandboxConfig, Field(description='Code that nobody trusts.')]
     limits: Annotated[limits_config.LimitsConfig, Field(description='Limits.')]
     logging: Annotated[logging_config.LoggingConfig, Field(description='Logs.')]
     memory: Annotated[memory_config.MemoryConfig, Field(description='Long memory.')]
@@ -86,6 +89,10 @@ class Config(BaseModel):
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
     summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
+    dynamic_tools: Annotated[
+        dynamic_tools_config.DynamicToolsConfig,
+        Field(description='Tools that are written for a user.'),
+    ]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]

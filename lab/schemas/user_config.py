@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from . import (
     context_config,
     documents_config,
+    dynamic_tools_config,
     facts_config,
     generation_config,
     guards_config,
@@ -34,6 +35,10 @@ class UserConfig(BaseModel):
     context: Annotated[context_config.ContextConfig, Field(description='The window.')]
     summaries: Annotated[summaries_config.SummariesConfig, Field(description='Summaries.')]
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
+    dynamic_tools: Annotated[
+        dynamic_tools_config.DynamicToolsConfig,
+        Field(description='Tools that are written for a user.'),
+    ]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.integration
 
 NOBODYS = {"/v1/models/{model_id}", "/v1/config/{key}", "/v1/residency/{model_id}"}
 NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "evaluation": "long_memory"}
+TOOL = {"name": "one", "description": "One.", "code": "def one():\n    return 1\n"}
 BODIES: dict[str, Any] = {
     "/v1/conversations/{conversation_id}": {"title": "Mine"},
     "/v1/conversations/{conversation_id}/messages": {
@@ -31,6 +32,9 @@ BODIES: dict[str, Any] = {
     },
     "/v1/memories/{memory_id}": {"text": "Mine."},
     "/v1/schedules/{schedule_id}": {"enabled": False},
+    "/v1/tools/{tool_id}": {"version": 1, "tool": TOOL},
+    "/v1/tools/{tool_id}/approve": {"version": 1},
+    "/v1/tools/{tool_id}/run": {"arguments": {}},
     "/v1/profiles/{profile_id}": {"version": 1, "profile": {"id": "mine", "model": "lab-tiny"}},
 }
 
@@ -48,6 +52,7 @@ async def rows_of(client: httpx.AsyncClient) -> dict[str, str]:
     key = (await client.post("/v1/keys", json={"name": "mine"})).json()["api_key"]["id"]
     brief = {"id": "brief", "model": "lab-tiny"}
     profile = (await client.post("/v1/profiles", json=brief)).json()["id"]
+    tool = (await client.post("/v1/tools", json=TOOL)).json()["id"]
     return {
         "conversation": f"/v1/conversations/{conversation}",
         "messages": f"/v1/conversations/{conversation}/messages",
@@ -59,6 +64,7 @@ async def rows_of(client: httpx.AsyncClient) -> dict[str, str]:
         "events": f"/v1/runs/{run}/events",
         "key": f"/v1/keys/{key}",
         "profile": f"/v1/profiles/{profile}",
+        "tool": f"/v1/tools/{tool}",
     }
 
 
@@ -103,7 +109,7 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
             page = (await WebPages().create(stores)).id
         ids = {
             name: paths[name].rsplit("/", 1)[1]
-            for name in ("message", "memory", "document", "run", "key", "profile")
+            for name in ("message", "memory", "document", "run", "key", "profile", "tool")
         }
         ids |= {"conversation": paths["conversation"].rsplit("/", 1)[1], "schedule": schedule}
         ids |= {"fact": str(fact), "image": str(image), "file": str(file.id), "page": str(page)}
