@@ -31,6 +31,7 @@ from api.routes import (
     rerank,
     residency,
     runs,
+    tools,
     turns,
     users,
 )
@@ -52,6 +53,7 @@ ROUTERS = (
     facts.router,
     documents.router,
     runs.router,
+    tools.router,
     account.router,
     evals.router,
     users.router,
@@ -108,7 +110,7 @@ def _hub_identity() -> Identity:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_runtime(app.state.settings, on_import=FrozenImports()) as runtime:
         app.state.runtime = runtime
-        app.state.metrics.watch(runtime.pipelines, runtime.cache)
+        app.state.metrics.watch(runtime)
         async with aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations:
             app.state.evaluations = evaluations
             yield

@@ -31,6 +31,7 @@ COMMANDS = {
     "window": Entry("window", "Show what a model would see before it answers, and why."),
     "memories": Entry("memories", "What the lab remembers of you."),
     "documents": Entry("documents", "The documents that the lab reads for you."),
+    "tools": Entry("tools", "The tools that models may call and the lab runs."),
     "image": Entry("image", "Make a picture from words, or change one."),
     "models": Entry("models", "The models of this lab."),
     "profiles": Entry("profiles", "Models with parameters and system prompt, under names."),

@@ -39,11 +39,13 @@ from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.summary import Summary
 from lab.schemas.user import User
 from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
+from lab.workflows.breakers import Breakers
 from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents, find_passages
@@ -57,6 +59,9 @@ from lab.workflows.recording import Recorder
 from lab.workflows.shared_talk import Shared
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
+from lab.workflows.tools import Toolbox
+from lab.workflows.tools.built_in import BuiltIn
+from lab.workflows.tools.offering import wanted_tools
 from lab.workflows.turns import Turns
 from lab.workflows.window import build_window
 
@@ -99,6 +104,10 @@ class Runtime:
         What requests may name as their model.
     images : ImageMaker
         Who makes pictures.
+    breakers : Breakers
+        Where it stands that a model or tool keeps failing.
+    toolbox : Toolbox
+        The tools that the lab runs itself.
     """
 
     def __init__(
@@ -115,6 +124,8 @@ class Runtime:
         self.pipelines = pipelines
         self.composer = composer
         self.images = ImageMaker(database, pipelines.images, settings.config.image)
+        self.breakers = Breakers(settings.config.breaker)
+        self.toolbox = Toolbox([BuiltIn()], cache, self.breakers)
         self._search_given = GivenHistorySearch()
         # One at a time: each holds one of a few connections for long.
         self._exporting = asyncio.Lock()
@@ -328,6 +339,17 @@ class Runtime:
             except NotFoundError:
                 await self.composer.forget(conversation_id)
 
+    async def tools(self, owner: User) -> list[OfferedTool]:
+        """Return the tools that the lab can run for a user, by name."""
+        enabled = (await self.settings_of(owner)).config.tools.enabled
+        found = await self.toolbox.all(owner.id)
+        return [
+            OfferedTool(
+                **tool.tool.model_dump(), enabled=name in enabled, personal=tool.traits.personal
+            )
+            for name, tool in sorted(found.items())
+        ]
+
     async def export(self, owner: User) -> IO[bytes]:
         """Return an archive of what a user owns, as a file that is gone when it is closed."""
         async with self._exporting:
@@ -354,13 +376,20 @@ class Runtime:
         self, owner: User, turn: ChatTurn, settings: Settings, context_length: int | None = None
     ) -> AsyncIterator[ChatContext]:
         """Lease the models of a turn and yield what its run depends on."""
-        profile = await self._profile(owner, turn, settings)
+        asked = await self._profile(owner, turn, settings)
+        profile = await self._stand_in(owner, asked, settings)
         parameters = _parameters(profile, settings, turn)
         self._check_asked(profile, parameters, turn)
-        async with (
-            self.pipelines.embedding() as embedding,
-            self.pipelines.chat(profile.model, owner=owner.id) as chat,
-        ):
+        model = self.pipelines.catalog.chat_model(profile.model)
+        wanted = wanted_tools(turn, profile, settings, parameters, model)
+        tools = await self.toolbox.named(owner.id, wanted.names, strict=wanted.is_asked)
+        breaker = self.breakers.of("model", profile.model)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(breaker.admitted())
+            embedding = await stack.enter_async_context(self.pipelines.embedding())
+            with breaker.counting(is_whole=False):
+                leased = self.pipelines.chat(profile.model, owner=owner.id)
+                chat = await stack.enter_async_context(leased)
             await chat.prepare(turn.messages)
             run_id = new_id()
             turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
@@ -378,8 +407,19 @@ class Runtime:
                 turns=turns,
                 recorder=Recorder(self.database, owner.id, run_id, turns, profile),
                 search_given=self._search_given,
+                breaker=breaker,
+                toolbox=self.toolbox,
+                tools=wanted.offered(tools),
+                stands_in_for=asked.id if profile is not asked else None,
                 context_length=context_length or profile.context_length,
             )
+
+    async def _stand_in(self, owner: User, asked: ModelProfile, settings: Settings) -> ModelProfile:
+        """Return who answers in the place of a profile whose model keeps failing."""
+        fallback = settings.config.roles.fallback
+        if fallback is None or not self.breakers.of("model", asked.model).refuses:
+            return asked
+        return await self.profiles.resolve(owner, fallback)
 
     async def _settings_for(self, owner: User, turn: ChatTurn) -> Settings:
         """Return the settings of a turn: the user's, under what the turn asks for."""

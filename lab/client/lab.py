@@ -34,6 +34,7 @@ from lab.schemas.event import Event
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.message_image import MessageImage
 from lab.schemas.model_card import ModelCard
+from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.receipt import Receipt
 from lab.schemas.rerank_request import RerankRequest
 from lab.schemas.rerank_response import RerankResponse
@@ -139,7 +140,8 @@ class Lab:
         images : sequence of Picture, path or bytes
             Pictures that come with a message in text, for a model that sees.
         tools : sequence of Tool
-            Tools the model may call; the caller runs them.
+            Tools of the caller that the model may call; the caller runs them. Those of the lab are
+            named by a setting: `settings={"tools": {"enabled": ["calculator"]}}`.
         store : bool
             Keep the turn in the conversation.
         memory : bool, optional
@@ -217,6 +219,10 @@ class Lab:
     async def models(self) -> list[ModelCard]:
         """Return what `model` may name; the first is the lab's default."""
         return await self.catalog.list()
+
+    async def tools(self) -> list[OfferedTool]:
+        """Return the tools that the lab runs itself; `tools.enabled` names those in use."""
+        return await self._http.fetch("GET", "/v1/tools", list[OfferedTool])
 
     async def use(self, model: str, *, role: str = "primary") -> ModelCard:
         """

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import (
+    breaker_config,
     cache_config,
     chat_config,
     context_config,
@@ -30,6 +31,7 @@ from . import (
     roles_config,
     server_config,
     summaries_config,
+    tools_config,
     vllm_config,
     workflow_config,
 )
@@ -49,6 +51,9 @@ class Config(BaseModel):
     database: Annotated[database_config.DatabaseConfig, Field(description='The database.')]
     cache: Annotated[
         cache_config.CacheConfig, Field(description='Copies of what every request reads.')
+    ]
+    breaker: Annotated[
+        breaker_config.BreakerConfig, Field(description='Models and tools that keep failing.')
     ]
     chat: Annotated[chat_config.ChatConfig, Field(description='The chat model.')]
     embedding: Annotated[
@@ -75,5 +80,6 @@ class Config(BaseModel):
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
+    tools: Annotated[tools_config.ToolsConfig, Field(description="The lab's own tools.")]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]

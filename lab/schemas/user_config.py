@@ -16,6 +16,7 @@ from . import (
     memory_config,
     roles_config,
     summaries_config,
+    tools_config,
     workflow_config,
 )
 
@@ -36,5 +37,6 @@ class UserConfig(BaseModel):
     facts: Annotated[facts_config.FactsConfig, Field(description='Facts.')]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
+    tools: Annotated[tools_config.ToolsConfig, Field(description="The lab's own tools.")]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]
