@@ -1,9 +1,9 @@
 """
 Whether a model uses the lab's tools: the right one, with the right arguments, and its result.
 
-The requests come from the generator that made the training data of `lab-tiny`, from the half of its
-world that training never sees; the lab runs what the model calls. Between them stand questions about
-what was said before, for which no tool is due.
+The requests come from the generator that made the training data of `lab-tiny`, from the half of
+its world that training never sees; the lab runs what the model calls. Between them stand questions
+about what was said before, for which no tool is due.
 """
 
 import asyncio

@@ -54,6 +54,18 @@ class Reply:
         if event.data.get("index"):  # the page shows the answer that is stored
             return
         match event.type:
+            case EventType.message_stored if event.data["role"] == Role.assistant.value:
+                self.message_id = event.data["message_id"]
+            case EventType.usage:
+                self._guard = event.data.get("guard", "")
+            case EventType.run_failed:
+                self.problem = event.data["message"]
+            case _:
+                self._add_part(event)
+
+    def _add_part(self, event: Event) -> None:
+        """Take an event that brings a part of the answer, or a piece of one."""
+        match event.type:
             case EventType.content:
                 self._join(TextPart(text=event.data["text"]))
             case EventType.thinking:
@@ -64,12 +76,6 @@ class Reply:
             case EventType.tool_finished:
                 told = {key: event.data[key] for key in ("tool_call_id", "text")}
                 self._parts.append(ToolResultPart(**told))
-            case EventType.message_stored if event.data["role"] == Role.assistant.value:
-                self.message_id = event.data["message_id"]
-            case EventType.usage:
-                self._guard = event.data.get("guard", "")
-            case EventType.run_failed:
-                self.problem = event.data["message"]
             case _:
                 pass
 

@@ -1,8 +1,8 @@
 """
 Circuit breakers: what keeps failing is not asked for a while.
 
-A breaker is closed, and everybody is let in; after some failures in a row it is open, and nobody is;
-after a time one is let in to try (half open), whose outcome closes or opens it again.
+A breaker is closed, and everybody is let in; after some failures in a row it is open, and nobody
+is; after a time one is let in to try (half open), whose outcome closes or opens it again.
 """
 
 import time
@@ -125,19 +125,22 @@ class Breakers:
     ----------
     config : BreakerConfig
         When they open, and for how long.
+
+    Attributes
+    ----------
     clock : callable
         Returns seconds that only rise.
     """
 
-    def __init__(self, config: BreakerConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: BreakerConfig) -> None:
+        self.clock: Callable[[], float] = time.monotonic
         self._config = config
-        self._clock = clock
         self._breakers: dict[tuple[Kind, str], Breaker] = {}
 
     def of(self, kind: Kind, name: str) -> Breaker:
         """Return the breaker of a model or tool."""
         if (kind, name) not in self._breakers:
-            self._breakers[kind, name] = Breaker(kind, name, self._config, self._clock)
+            self._breakers[kind, name] = Breaker(kind, name, self._config, lambda: self.clock())
         return self._breakers[kind, name]
 
     def __iter__(self) -> Iterator[Breaker]:
