@@ -7,12 +7,14 @@ from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from starlette.routing import Route
 
 from api.bodies import refuse_half_characters
 from api.errors import RESPONSES, add_error_handlers
 from api.garbage import FrozenImports
 from api.identity import Identity, KeyIdentity
 from api.logs import configure_logs
+from api.mcp import PATH, McpEndpoint
 from api.metrics import Metrics
 from api.middleware import RequestMiddleware
 from api.routes import (
@@ -97,6 +99,8 @@ def create_app(
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router, responses=RESPONSES)
+    app.state.mcp = McpEndpoint()
+    app.router.routes.append(Route(PATH, app.state.mcp, include_in_schema=False))
     return app
 
 
@@ -111,6 +115,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_runtime(app.state.settings, on_import=FrozenImports()) as runtime:
         app.state.runtime = runtime
         app.state.metrics.watch(runtime)
-        async with aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations:
+        async with (
+            aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations,
+            app.state.mcp.running(),
+        ):
             app.state.evaluations = evaluations
             yield

@@ -41,6 +41,7 @@ from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.summary import Summary
+from lab.schemas.tool_call import ToolCall
 from lab.schemas.user import User
 from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
@@ -59,8 +60,9 @@ from lab.workflows.recording import Recorder
 from lab.workflows.shared_talk import Shared
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
-from lab.workflows.tools import Toolbox
+from lab.workflows.tools import LabTool, Outcome, Toolbox, ToolContext
 from lab.workflows.tools.built_in import BuiltIn
+from lab.workflows.tools.mcp_servers import McpServers
 from lab.workflows.tools.offering import wanted_tools
 from lab.workflows.turns import Turns
 from lab.workflows.window import build_window
@@ -125,7 +127,12 @@ class Runtime:
         self.composer = composer
         self.images = ImageMaker(database, pipelines.images, settings.config.image)
         self.breakers = Breakers(settings.config.breaker)
-        self.toolbox = Toolbox([BuiltIn()], cache, self.breakers)
+        self.toolbox = Toolbox(
+            [BuiltIn()],
+            cache,
+            self.breakers,
+            relayed=McpServers(settings.config.mcp.servers),
+        )
         self._search_given = GivenHistorySearch()
         # One at a time: each holds one of a few connections for long.
         self._exporting = asyncio.Lock()
@@ -349,6 +356,29 @@ class Runtime:
             )
             for name, tool in sorted(found.items())
         ]
+
+    async def own_tools(self, owner: User, *, personal: bool) -> dict[str, LabTool]:
+        """Return the lab's own tools, those that work on what is stored only where they may."""
+        found = await self.toolbox.own(owner.id)
+        return {n: tool for n, tool in found.items() if personal or not tool.traits.personal}
+
+    async def call_tool(self, owner: User, call: ToolCall, *, personal: bool) -> Outcome:
+        """Run one of the lab's own tools for a program, outside of a chat."""
+        settings = await self.settings_of(owner)
+        tools = await self.own_tools(owner, personal=personal)
+        profile = await self.profiles.resolve(owner, _preferred(settings))
+        context = ToolContext(
+            owner_id=owner.id,
+            settings=settings,
+            chat=partial(self.pipelines.chat, profile.model, purpose="tool", owner=owner.id),
+            embedding=self.pipelines.embedding,
+            stores=partial(self.database.stores, owner.id),
+        )
+        outcome = await self.toolbox.run(call, tools, context)
+        async with self.database.stores(owner.id) as stores:
+            for usage in context.spent:
+                await stores.usage.add(profile.model, profile.id, usage)
+        return outcome
 
     async def export(self, owner: User) -> IO[bytes]:
         """Return an archive of what a user owns, as a file that is gone when it is closed."""

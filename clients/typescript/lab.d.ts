@@ -1255,6 +1255,7 @@ export interface Config {
   residency: ResidencyConfig;
   remotes: RemotesConfig;
   vllm: VllmConfig;
+  mcp: McpConfig;
   hub: HubConfig;
   evaluation: EvaluationConfig;
   limits: LimitsConfig;
@@ -1627,6 +1628,36 @@ export interface VllmModel {
    * More arguments of `vllm serve`, such as --tool-call-parser.
    */
   arguments?: string[];
+}
+/**
+ * Servers of tools that speak MCP.
+ */
+export interface McpConfig {
+  /**
+   * The servers: tables in a file, a JSON list in the environment (docs/tools.md).
+   */
+  servers?: McpServer[];
+}
+/**
+ * A server of tools that speaks MCP over streamable HTTP; everybody in the lab may use it.
+ */
+export interface McpServer {
+  /**
+   * What its tools are called by here: NAME_TOOL.
+   */
+  name: string;
+  /**
+   * Its address, without a key.
+   */
+  url: string;
+  /**
+   * Key that it asks for, as a bearer token.
+   */
+  key?: string | null;
+  /**
+   * Seconds to wait for a connection and for the list of its tools.
+   */
+  timeout_s?: number;
 }
 /**
  * JupyterHub.

@@ -24,6 +24,7 @@ from . import (
     image_config,
     limits_config,
     logging_config,
+    mcp_config,
     memory_config,
     remotes_config,
     rerank_config,
@@ -69,6 +70,7 @@ class Config(BaseModel):
     ]
     remotes: Annotated[remotes_config.RemotesConfig, Field(description='Models of other servers.')]
     vllm: Annotated[vllm_config.VllmConfig, Field(description='Models under vLLM.')]
+    mcp: Annotated[mcp_config.McpConfig, Field(description='Tools of other servers.')]
     hub: Annotated[hub_config.HubConfig, Field(description='JupyterHub.')]
     evaluation: Annotated[evaluation_config.EvaluationConfig, Field(description='Evaluations.')]
     limits: Annotated[limits_config.LimitsConfig, Field(description='Limits.')]

@@ -19,11 +19,12 @@ class SearchDocuments:
     async def call(self, arguments: Arguments, context: ToolContext) -> str:
         """Return passages under the names of their documents, best first."""
         documents = context.settings.config.documents
-        asked = Question(arguments["query"], context.embedding)
-        await asked.vector()  # so that no transaction waits for it
-        async with context.stores() as stores:
-            hits = await find_passages(
-                stores, asked, top_k=documents.top_k, min_similarity=documents.min_score
-            )
+        async with context.embedding() as embedding:
+            asked = Question(arguments["query"], embedding)
+            await asked.vector()  # so that no transaction waits for it
+            async with context.stores() as stores:
+                hits = await find_passages(
+                    stores, asked, top_k=documents.top_k, min_similarity=documents.min_score
+                )
         passages = [f"{label(hit)}: {' '.join(hit.chunk.text.split())}" for hit in hits]
         return "\n".join(passages) or NOTHING

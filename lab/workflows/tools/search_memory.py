@@ -21,19 +21,20 @@ class SearchMemory:
     async def call(self, arguments: Arguments, context: ToolContext) -> str:
         """Return what was said, a turn a line, best first."""
         memory = context.settings.config.memory
-        asked = Question(arguments["query"], context.embedding)
-        await asked.vector()  # so that no transaction waits for it
         here = memory.scope is Scope.conversation
-        async with context.stores() as stores:
-            found = await recall(
-                stores,
-                asked,
-                top_k=memory.top_k,
-                min_similarity=memory.min_score,
-                neighbours=memory.neighbours,
-                conversation_id=context.conversation_id if here else None,
-                excluded=context.current,
-            )
+        async with context.embedding() as embedding:
+            asked = Question(arguments["query"], embedding)
+            await asked.vector()  # so that no transaction waits for it
+            async with context.stores() as stores:
+                found = await recall(
+                    stores,
+                    asked,
+                    top_k=memory.top_k,
+                    min_similarity=memory.min_score,
+                    neighbours=memory.neighbours,
+                    conversation_id=context.conversation_id if here else None,
+                    excluded=context.current,
+                )
         lines = [
             f"{hit.memory.created_at:%Y-%m-%d} {hit.memory.name or hit.memory.role.value}: "
             f"{' '.join(hit.memory.text.split())}"

@@ -18,9 +18,9 @@ class Summarise:
 
     async def call(self, arguments: Arguments, context: ToolContext) -> str:
         """Return the summary."""
-        written = await summarise(
-            context.chat, arguments["text"].splitlines(), SummaryStyle.summary
-        )
+        lines = arguments["text"].splitlines()
+        async with context.chat() as chat:
+            written = await summarise(chat, lines, SummaryStyle.summary)
         context.spent.extend(written.usage)
         if not written.text:
             raise InputError("The text tells nothing that could be summarised.")

@@ -24,8 +24,10 @@ class ToolContext:
     settings: Settings
     """The owner's."""
 
-    chat: ChatPipeline
-    embedding: EmbeddingPipeline
+    chat: Callable[[], AbstractAsyncContextManager[ChatPipeline]]
+    """Leases the model that answers."""
+
+    embedding: Callable[[], AbstractAsyncContextManager[EmbeddingPipeline]]
     stores: Callable[[], AbstractAsyncContextManager[Stores]]
     """Opens a transaction on what the owner has."""
 

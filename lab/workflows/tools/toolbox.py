@@ -58,6 +58,8 @@ class Toolbox:
         Keeps results that may be used again.
     breakers : Breakers
         Where it stands that a tool keeps failing.
+    relayed : ToolSource, optional
+        Tools of others, which the lab uses and does not offer as its own.
 
     Attributes
     ----------
@@ -67,19 +69,26 @@ class Toolbox:
         What was called.
     """
 
-    def __init__(self, sources: Sequence[ToolSource], cache: Cache, breakers: Breakers) -> None:
+    def __init__(
+        self,
+        sources: Sequence[ToolSource],
+        cache: Cache,
+        breakers: Breakers,
+        relayed: ToolSource | None = None,
+    ) -> None:
         self.stats = ToolStats()
         self.sources = list(sources)
+        self._relayed = [relayed] if relayed else []
         self._cache = cache
         self._breakers = breakers
 
     async def all(self, owner_id: UUID) -> dict[str, LabTool]:
         """Return every tool that a user may have, by name."""
-        found: dict[str, LabTool] = {}
-        for source in self.sources:
-            for tool in await source.tools(owner_id):
-                found.setdefault(tool.tool.name, tool)
-        return found
+        return await _tools([*self.sources, *self._relayed], owner_id)
+
+    async def own(self, owner_id: UUID) -> dict[str, LabTool]:
+        """Return the lab's own tools that a user may have, by name."""
+        return await _tools(self.sources, owner_id)
 
     async def named(
         self, owner_id: UUID, names: Sequence[str], *, strict: bool
@@ -104,7 +113,9 @@ class Toolbox:
         """
         if not names:
             return {}
-        known = await self.all(owner_id)
+        known = await self.own(owner_id)
+        if not known.keys() >= set(names):  # what is asked for may be with a server that is slow
+            known = await self.all(owner_id)
         for name in (name for name in names if name not in known):
             if strict:
                 raise InputError(
@@ -167,6 +178,14 @@ class Toolbox:
                 raise ServiceError(
                     f"`{tool.tool.name}` took more than {timeout_s:g} s and was stopped."
                 ) from None
+
+
+async def _tools(sources: Sequence[ToolSource], owner_id: UUID) -> dict[str, LabTool]:
+    found: dict[str, LabTool] = {}
+    for source in sources:
+        for tool in await source.tools(owner_id):
+            found.setdefault(tool.tool.name, tool)
+    return found
 
 
 def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> None:
