@@ -172,6 +172,10 @@ class Runtime:
             If the model cannot be loaded.
         LockedKeyError
             If the turn overrides a setting that the operator locked.
+        InputError
+            If the turn names tools of the lab that there are not, or that it cannot have.
+        BreakerOpenError
+            If the model keeps failing and nobody stands in.
         """
         settings = await self._settings_for(owner, turn)
         async with self._context(owner, turn, settings) as context:

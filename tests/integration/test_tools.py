@@ -17,6 +17,7 @@ from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.role import Role
+from lab.schemas.run_status import RunStatus
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.tool import Tool
 from lab.workflows.tools import LabTool, ToolContext, Traits
@@ -42,6 +43,7 @@ class Strange:
         self.traits = Traits(**traits)
         self.n_calls = 0
         self.meeting = asyncio.Barrier(2)
+        self.ended = asyncio.Event()
 
     async def call(self, arguments: Arguments, context: ToolContext) -> str:
         self.n_calls += 1
@@ -49,7 +51,10 @@ class Strange:
             case "meets":  # ends only while another call of it is under way
                 await self.meeting.wait()
             case "hangs":
-                await asyncio.sleep(3600)
+                try:
+                    await asyncio.sleep(3600)
+                finally:
+                    self.ended.set()
             case "breaks":
                 raise ZeroDivisionError("secret detail")
             case "floods":
@@ -226,6 +231,23 @@ async def test_calls_of_one_answer_run_at_once(lab: Lab, there: Peer) -> None:
     answer = await lab.chat("Do it.", settings=enabled("meets", timeout_s=10))
 
     assert not any(use.failed for use in answer.tool_uses)
+
+
+async def test_who_leaves_stops_what_runs(lab: Lab, there: Peer, source: Source) -> None:
+    talk = await lab.conversations.create("Left")
+    there.answers[CHAT] = [calling(("hangs", {}))]
+    asking = lab.stream("Go.", conversation=talk.id, settings=enabled("hangs"))
+
+    async with aclosing(asking) as events:
+        async for event in events:
+            if event.type is EventType.tool_started:
+                break
+
+    async with asyncio.timeout(10):
+        await source.strange["hangs"].ended.wait()
+        while (await lab.run(event.run_id)).status is RunStatus.running:
+            await asyncio.sleep(0.02)
+    assert [m.role for m in await lab.conversations.messages(talk.id)] == [Role.user]
 
 
 @pytest.mark.parametrize(
@@ -421,6 +443,8 @@ async def test_a_tool_that_keeps_failing_is_left_alone_until_one_try_succeeds(
         assert breaks.n_calls <= 2
     n_calls = breaks.n_calls
     assert (await is_open()).endswith(" 1.0")
+    async with api_with_tools.client(None) as client:
+        assert "tool breaks" in (await client.get("/readyz")).json()["failing"]
     await use()
     assert breaks.n_calls == n_calls
 
