@@ -12,7 +12,6 @@ stores all of it.
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import Any, Literal, TypedDict
 from uuid import UUID
 
@@ -106,8 +105,8 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     tool_context = ToolContext(
         owner_id=context.owner_id,
         settings=context.settings,
-        chat=partial(nullcontext, context.chat),
-        embedding=partial(nullcontext, context.embedding),
+        chat=lambda: nullcontext(context.chat),
+        embedding=lambda: nullcontext(context.embedding),
         stores=context.stores,
         conversation_id=context.turn.conversation_id,
         current=_current(state),
