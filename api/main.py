@@ -7,12 +7,14 @@ from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from starlette.routing import Route
 
 from api.bodies import refuse_half_characters
 from api.errors import RESPONSES, add_error_handlers
 from api.garbage import FrozenImports
 from api.identity import Identity, KeyIdentity
 from api.logs import configure_logs
+from api.mcp import PATH, McpEndpoint
 from api.metrics import Metrics
 from api.middleware import RequestMiddleware
 from api.routes import (
@@ -21,7 +23,6 @@ from api.routes import (
     chat,
     conversations,
     documents,
-    dynamic_tools,
     embeddings,
     evals,
     facts,
@@ -34,6 +35,7 @@ from api.routes import (
     rerank,
     residency,
     runs,
+    tools,
     turns,
     users,
     web,
@@ -56,7 +58,7 @@ ROUTERS = (
     memories.router,
     facts.router,
     documents.router,
-    dynamic_tools.router,
+    tools.router,
     files.router,
     web.router,
     runs.router,
@@ -103,6 +105,8 @@ def create_app(
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router, responses=RESPONSES)
+    app.state.mcp = McpEndpoint()
+    app.router.routes.append(Route(PATH, app.state.mcp, include_in_schema=False))
     return app
 
 
@@ -116,7 +120,10 @@ def _hub_identity() -> Identity:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_runtime(app.state.settings, on_import=FrozenImports()) as runtime:
         app.state.runtime = runtime
-        app.state.metrics.watch(runtime.pipelines, runtime.cache)
-        async with aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations:
+        app.state.metrics.watch(runtime)
+        async with (
+            aclosing(Evaluations(runtime.settings, runtime.database, app)) as evaluations,
+            app.state.mcp.running(),
+        ):
             app.state.evaluations = evaluations
             yield

@@ -8,8 +8,14 @@ from prometheus_client.registry import Collector
 
 from lab.db.cache import Cache
 from lab.pipelines import PipelineFactory
+from lab.runtime import Runtime
+from lab.workflows.breakers import Breakers
+from lab.workflows.tools import Toolbox
 
 SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+OPEN = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
+"""States of a breaker as numbers."""
 
 
 class Metrics:
@@ -31,10 +37,12 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(self, pipelines: PipelineFactory, cache: Cache) -> None:
-        """Report the load of the models and the use of the cache with every scrape."""
-        self.registry.register(_PipelineCollector(pipelines))
-        self.registry.register(_CacheCollector(cache))
+    def watch(self, runtime: Runtime) -> None:
+        """Report the load of the models, the use of cache and tools, and what keeps failing."""
+        self.registry.register(_PipelineCollector(runtime.pipelines))
+        self.registry.register(_CacheCollector(runtime.cache))
+        self.registry.register(_ToolCollector(runtime.toolbox))
+        self.registry.register(_BreakerCollector(runtime.breakers))
 
 
 class _PipelineCollector(Collector):
@@ -104,3 +112,42 @@ class _CacheCollector(Collector):
             "1 while Redis does not answer and copies lie in the process.",
             value=int(self._cache.is_lost),
         )
+
+
+class _ToolCollector(Collector):
+    def __init__(self, toolbox: Toolbox) -> None:
+        self._toolbox = toolbox
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._toolbox.stats
+        counters = {
+            "lab_tool_calls": ("Calls of the lab's tools.", stats.calls),
+            "lab_tool_failures": ("Calls that had an error as their result.", stats.failures),
+            "lab_tool_cached": ("Calls that a kept result answered.", stats.cached),
+        }
+        for name, (description, counts) in counters.items():
+            family = CounterMetricFamily(name, description, labels=["tool"])
+            for tool, count in counts.items():
+                family.add_metric([tool], count)
+            yield family
+
+
+class _BreakerCollector(Collector):
+    def __init__(self, breakers: Breakers) -> None:
+        self._breakers = breakers
+
+    def collect(self) -> Iterator[Metric]:
+        states = GaugeMetricFamily(
+            "lab_breaker_open",
+            "1 while a model or tool that kept failing is not asked, 0.5 once one may try.",
+            labels=["kind", "name"],
+        )
+        opened = CounterMetricFamily(
+            "lab_breaker_openings", "Times that it kept failing.", labels=["kind", "name"]
+        )
+        for breaker in self._breakers:
+            about = [breaker.kind, breaker.name]
+            states.add_metric(about, OPEN[breaker.state])
+            opened.add_metric(about, breaker.n_opened)
+        yield states
+        yield opened

@@ -414,6 +414,8 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
                 turns=turns,
                 recorder=Recorder(runtime.database, owner.id, run_id, turns, profile),
                 search_given=GivenHistorySearch(),
+                breaker=runtime.breakers.of("model", profile.model),
+                toolbox=runtime.toolbox,
             )
             started = time.perf_counter()
             await build_window(context, [])

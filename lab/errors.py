@@ -25,6 +25,7 @@ LabError
     ├── ModelLoadError                         a model
     │   └── NoRoomError                        its device's memory is taken
     ├── RemoteError                            a server elsewhere that runs a model
+    ├── BreakerOpenError                       a model or tool that kept failing
     ├── SearchError                            who searches the web
     └── ServiceError                           a process of the lab
 
@@ -240,6 +241,18 @@ class SearchError(UnavailableError):
 
     code = "search_failed"
     status = 502
+
+
+class BreakerOpenError(UnavailableError):
+    """A model or tool kept failing, and is not asked for a while."""
+
+    code = "breaker_open"
+
+    def __init__(self, kind: str, name: str, waits_s: float) -> None:
+        super().__init__(
+            f"The {kind} `{name}` kept failing and is not asked for now; try again in "
+            f"{waits_s:.0f} s, or use another."
+        )
 
 
 class ServiceError(UnavailableError):

@@ -40,13 +40,16 @@ from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.summary import Summary
+from lab.schemas.tool_call import ToolCall
 from lab.schemas.user import User
 from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
 from lab.web import Fetcher
 from lab.web.pictures import with_pictures
 from lab.workflows import Composer, compose_workflow, execute_workflow, initialize_composer
+from lab.workflows.breakers import Breakers
 from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents, find_passages
@@ -62,6 +65,10 @@ from lab.workflows.shared_talk import Shared
 from lab.workflows.speech import Speech
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
+from lab.workflows.tools import LabTool, Outcome, Toolbox, ToolContext
+from lab.workflows.tools.built_in import BuiltIn
+from lab.workflows.tools.mcp_servers import McpServers
+from lab.workflows.tools.offering import wanted_tools
 from lab.workflows.turns import Turns
 from lab.workflows.web import Web
 from lab.workflows.window import build_window
@@ -113,6 +120,10 @@ class Runtime:
         Where code runs that nobody trusts.
     dynamic_tools : DynamicTools
         Tools that are written for users.
+    breakers : Breakers
+        Where it stands that a model or tool keeps failing.
+    toolbox : Toolbox
+        The tools that the lab runs itself.
     """
 
     def __init__(
@@ -132,6 +143,13 @@ class Runtime:
         self.images = ImageMaker(database, pipelines.images, config.image)
         self.speech = Speech(pipelines, config.transcription, config.speech)
         self.web = Web(database, pipelines, config)
+        self.breakers = Breakers(config.breaker)
+        self.toolbox = Toolbox(
+            [BuiltIn()],
+            cache,
+            self.breakers,
+            relayed=McpServers(config.mcp.servers),
+        )
         self._search_given = GivenHistorySearch()
         self._fetcher = Fetcher(settings.config.web)
         # One at a time: each holds one of a few connections for long.
@@ -181,6 +199,10 @@ class Runtime:
             If the model cannot be loaded.
         LockedKeyError
             If the turn overrides a setting that the operator locked.
+        InputError
+            If the turn names tools of the lab that there are not, or that it cannot have.
+        BreakerOpenError
+            If the model keeps failing and nobody stands in.
         """
         settings = await self._settings_for(owner, turn)
         async with self._context(owner, turn, settings) as context:
@@ -356,6 +378,40 @@ class Runtime:
             except NotFoundError:
                 await self.composer.forget(conversation_id)
 
+    async def tools(self, owner: User) -> list[OfferedTool]:
+        """Return the tools that the lab can run for a user, by name."""
+        enabled = (await self.settings_of(owner)).config.tools.enabled
+        found = await self.toolbox.all(owner.id)
+        return [
+            OfferedTool(
+                **tool.tool.model_dump(), enabled=name in enabled, personal=tool.traits.personal
+            )
+            for name, tool in sorted(found.items())
+        ]
+
+    async def own_tools(self, owner: User, *, personal: bool) -> dict[str, LabTool]:
+        """Return the lab's own tools, those that work on what is stored only where they may."""
+        found = await self.toolbox.own(owner.id)
+        return {n: tool for n, tool in found.items() if personal or not tool.traits.personal}
+
+    async def call_tool(self, owner: User, call: ToolCall, *, personal: bool) -> Outcome:
+        """Run one of the lab's own tools for a program, outside of a chat."""
+        settings = await self.settings_of(owner)
+        tools = await self.own_tools(owner, personal=personal)
+        profile = await self.profiles.resolve(owner, _preferred(settings))
+        context = ToolContext(
+            owner_id=owner.id,
+            settings=settings,
+            chat=partial(self.pipelines.chat, profile.model, purpose="tool", owner=owner.id),
+            embedding=self.pipelines.embedding,
+            stores=partial(self.database.stores, owner.id),
+        )
+        outcome = await self.toolbox.run(call, tools, context)
+        async with self.database.stores(owner.id) as stores:
+            for usage in context.spent:
+                await stores.usage.add(profile.model, profile.id, usage)
+        return outcome
+
     async def export(self, owner: User) -> IO[bytes]:
         """Return an archive of what a user owns, as a file that is gone when it is closed."""
         async with self._exporting:
@@ -382,14 +438,21 @@ class Runtime:
         self, owner: User, turn: ChatTurn, settings: Settings, context_length: int | None = None
     ) -> AsyncIterator[ChatContext]:
         """Lease the models of a turn and yield what its run depends on."""
-        profile = await self._profile(owner, turn, settings)
+        asked = await self._profile(owner, turn, settings)
+        profile = await self._stand_in(owner, asked, settings)
         parameters = _parameters(profile, settings, turn)
         self._check_asked(profile, parameters, turn)
+        model = self.pipelines.catalog.chat_model(profile.model)
         turn = turn.model_copy(update={"messages": await self._shown(turn.messages)})
-        async with (
-            self.pipelines.embedding() as embedding,
-            self.pipelines.chat(profile.model, owner=owner.id) as chat,
-        ):
+        wanted = wanted_tools(turn, profile, settings, parameters, model)
+        tools = await self.toolbox.named(owner.id, wanted.names, strict=wanted.is_asked)
+        breaker = self.breakers.of("model", profile.model)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(breaker.admitted())
+            embedding = await stack.enter_async_context(self.pipelines.embedding())
+            with breaker.counting(is_whole=False):
+                leased = self.pipelines.chat(profile.model, owner=owner.id)
+                chat = await stack.enter_async_context(leased)
             await chat.prepare(turn.messages)
             run_id = new_id()
             turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
@@ -407,8 +470,19 @@ class Runtime:
                 turns=turns,
                 recorder=Recorder(self.database, owner.id, run_id, turns, profile),
                 search_given=self._search_given,
+                breaker=breaker,
+                toolbox=self.toolbox,
+                tools=wanted.offered(tools),
+                stands_in_for=asked.id if profile is not asked else None,
                 context_length=context_length or profile.context_length,
             )
+
+    async def _stand_in(self, owner: User, asked: ModelProfile, settings: Settings) -> ModelProfile:
+        """Return who answers in the place of a profile whose model keeps failing."""
+        fallback = settings.config.roles.fallback
+        if fallback is None or not self.breakers.of("model", asked.model).refuses:
+            return asked
+        return await self.profiles.resolve(owner, fallback)
 
     async def _settings_for(self, owner: User, turn: ChatTurn) -> Settings:
         """Return the settings of a turn: the user's, under what the turn asks for."""

@@ -23,9 +23,11 @@ async def is_alive() -> dict[str, str]:
 
 @router.get("/readyz")
 async def is_ready(runtime: RuntimeDep) -> dict[str, str]:
-    """Answer when the database does, and say where copies lie; 503 otherwise."""
+    """Answer when the database does, say where copies lie and what keeps failing; 503 otherwise."""
     await runtime.database.check()
-    return {"status": "ready", "cache": runtime.cache.state}
+    failing = [f"{b.kind} {b.name}" for b in runtime.breakers if b.state != "closed"]
+    told = {"failing": ", ".join(failing)} if failing else {}
+    return {"status": "ready", "cache": runtime.cache.state, **told}
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -94,6 +94,8 @@ export type EventType =
   | "thinking"
   | "tool_call_delta"
   | "tool_call"
+  | "tool_started"
+  | "tool_finished"
   | "usage"
   | "message_stored"
   | "run_completed"
@@ -258,6 +260,19 @@ export interface AudioPart {
    * The sound.
    */
   file_id: string;
+}
+/**
+ * When a model or a tool that keeps failing is not asked for a while.
+ */
+export interface BreakerConfig {
+  /**
+   * Failures in a row after which it is not asked; 0 = it always is.
+   */
+  failures?: number;
+  /**
+   * Seconds until one request may try it again; succeeds that, all may.
+   */
+  reset_s?: number;
 }
 /**
  * Copies of what every request reads: whose a token is, and the settings of users.
@@ -888,6 +903,10 @@ export interface ModelProfile {
    * Name of the workflow that answers.
    */
   workflow?: string;
+  /**
+   * Tools of the lab that the model may call; null for the user's setting in stored conversations, and none in others.
+   */
+  tools?: string[] | null;
 }
 /**
  * How to sample an answer.
@@ -1270,6 +1289,7 @@ export interface Config {
   data: DataConfig;
   database: DatabaseConfig;
   cache: CacheConfig;
+  breaker: BreakerConfig;
   chat: ChatConfig;
   embedding: EmbeddingConfig;
   image: ImageConfig;
@@ -1279,6 +1299,7 @@ export interface Config {
   residency: ResidencyConfig;
   remotes: RemotesConfig;
   vllm: VllmConfig;
+  mcp: McpConfig;
   hub: HubConfig;
   evaluation: EvaluationConfig;
   pages: PagesConfig;
@@ -1295,6 +1316,7 @@ export interface Config {
   dynamic_tools: DynamicToolsConfig;
   generation: GenerationConfig;
   guards: GuardsConfig;
+  tools: ToolsConfig;
   workflow: WorkflowConfig;
   roles: RolesConfig;
 }
@@ -1707,6 +1729,36 @@ export interface VllmModel {
   arguments?: string[];
 }
 /**
+ * Servers of tools that speak MCP.
+ */
+export interface McpConfig {
+  /**
+   * The servers: tables in a file, a JSON list in the environment (docs/tools.md).
+   */
+  servers?: McpServer[];
+}
+/**
+ * A server of tools that speaks MCP over streamable HTTP; everybody in the lab may use it.
+ */
+export interface McpServer {
+  /**
+   * What its tools are called by here: NAME_TOOL.
+   */
+  name: string;
+  /**
+   * Its address, without a key.
+   */
+  url: string;
+  /**
+   * Key that it asks for, as a bearer token.
+   */
+  key?: string | null;
+  /**
+   * Seconds to wait for a connection and for the list of its tools.
+   */
+  timeout_s?: number;
+}
+/**
  * JupyterHub.
  */
 export interface HubConfig {
@@ -2103,6 +2155,43 @@ export interface GenerationConfig {
   seed?: number | null;
 }
 /**
+ * The lab's own tools.
+ */
+export interface ToolsConfig {
+  /**
+   * Tools of the lab that the model may call in stored conversations, by name (`lab tools`); a profile or a request may name others.
+   */
+  enabled?: string[];
+  /**
+   * Most times in one turn that the model calls tools and sees their results; then it must answer.
+   */
+  max_rounds?: number;
+  /**
+   * Most calls of the lab's tools in one turn; then the model must answer.
+   */
+  max_calls?: number;
+  /**
+   * Most times that the same call, with the same arguments, is made in one turn; then the model must answer.
+   */
+  max_repeats?: number;
+  /**
+   * Seconds that one call of a tool may take.
+   */
+  timeout_s?: number;
+  /**
+   * Seconds that a result is used again for the same call of the same user, where the tool allows it and at most `cache.ttl_s`; 0 = never.
+   */
+  cache_s?: number;
+  /**
+   * Most tokens of one result; what is longer is cut, and in a small window sooner.
+   */
+  result_tokens?: number;
+  /**
+   * Time zone of the clock that the model looks at, such as `Europe/Berlin`.
+   */
+  time_zone?: string;
+}
+/**
  * What happens around a turn.
  */
 export interface WorkflowConfig {
@@ -2127,6 +2216,10 @@ export interface RolesConfig {
    * Profile that titles conversations and writes down their facts; unset = that of the chat.
    */
   analysis?: string | null;
+  /**
+   * Profile that answers while the model of the one asked for keeps failing (`breaker.failures`); unset = the request is refused.
+   */
+  fallback?: string | null;
 }
 /**
  * A chat with its messages.
@@ -3496,6 +3589,33 @@ export interface ModelRequest {
   description?: string;
 }
 /**
+ * A tool that the lab runs itself when the model calls it.
+ */
+export interface OfferedTool {
+  /**
+   * Name of the tool.
+   */
+  name: string;
+  /**
+   * What the tool does, for the model.
+   */
+  description: string;
+  /**
+   * JSON Schema of the arguments.
+   */
+  parameters: {
+    [k: string]: unknown;
+  };
+  /**
+   * Whether the user's stored conversations have it (`tools.enabled`).
+   */
+  enabled: boolean;
+  /**
+   * Whether it works on what is stored of the user, for which a turn needs a conversation or `memory`.
+   */
+  personal: boolean;
+}
+/**
  * The profiles that the caller may name.
  */
 export interface ProfileList {
@@ -4360,6 +4480,7 @@ export interface UserConfig {
   dynamic_tools: DynamicToolsConfig;
   generation: GenerationConfig;
   guards: GuardsConfig;
+  tools: ToolsConfig;
   workflow: WorkflowConfig;
   roles: RolesConfig;
 }

@@ -1,8 +1,8 @@
 """A whole answer, put together from the events of its run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from lab.errors import rebuild
@@ -11,9 +11,21 @@ from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.guard import Guard
 from lab.schemas.receipt import Receipt
+from lab.schemas.role import Role
 from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.usage import Usage
+
+WRITER: Final = Role.assistant.value
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """A call of one of the lab's tools, and what the model was told of it."""
+
+    call: ToolCall
+    text: str
+    failed: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class Answer:
         The model's reasoning.
     tool_calls : tuple of ToolCall
         Tools the model calls; the caller runs them.
+    tool_uses : tuple of ToolUse
+        Tools of the lab that it ran for the answer, as they ended.
     logprobs : tuple of TokenLogprob
         How likely the model held each token, where the question asked.
     guard : Guard or None
@@ -57,6 +71,7 @@ class Answer:
     receipt: Receipt
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    tool_uses: tuple[ToolUse, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     guard: Guard | None = None
     alternatives: tuple["Answer", ...] = ()
@@ -78,8 +93,11 @@ class Answer:
         return replace(
             first,
             alternatives=tuple(others),
+            tool_uses=tuple(_uses(events)),
+            # The last: those before it call tools.
             message_id=next(
-                (_uuid(e.data["message_id"]) for e in stored if e.data["role"] == "assistant"), None
+                (_uuid(e.data["message_id"]) for e in reversed(stored) if e.data["role"] == WRITER),
+                None,
             ),
         )
 
@@ -121,6 +139,17 @@ def raise_failure(event: Event) -> Event:
 
 def _last(events: Sequence[Event], type_: EventType) -> dict[str, Any]:
     return next(event.data for event in reversed(events) if event.type is type_)
+
+
+def _uses(events: Sequence[Event]) -> Iterator[ToolUse]:
+    calls: dict[str, ToolCall] = {}
+    for event in events:
+        if event.type is EventType.tool_started:
+            call = ToolCall.model_validate(event.data["tool_call"])
+            calls[call.id] = call
+        elif event.type is EventType.tool_finished:
+            call = calls[event.data["tool_call_id"]]
+            yield ToolUse(call, event.data["text"], event.data["failed"])
 
 
 def _joined(events: Sequence[Event], type_: EventType) -> str:

@@ -160,7 +160,8 @@ class Lab:
             Pictures that come with a message in text, for a model that sees. The lab fetches what
             is at an address.
         tools : sequence of Tool
-            Tools the model may call; the caller runs them.
+            Tools of the caller that the model may call; the caller runs them. Those of the lab are
+            named by a setting: `settings={"tools": {"enabled": ["calculator"]}}`.
         store : bool
             Keep the turn in the conversation.
         memory : bool, optional

@@ -1,5 +1,6 @@
-"""Tools that are written for the user: each version runs once the user has approved it."""
+"""Tools: the lab's, and those written for the user, which run once the user has approved them."""
 
+import builtins
 from typing import Any
 from uuid import UUID
 
@@ -13,20 +14,25 @@ from lab.schemas.dynamic_tool_request import DynamicToolRequest
 from lab.schemas.dynamic_tool_run import DynamicToolRun
 from lab.schemas.dynamic_tool_update import DynamicToolUpdate
 from lab.schemas.dynamic_tool_wish import DynamicToolWish
+from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.sandbox_result import SandboxResult
 
 PATH = "/v1/tools"
 
 
 class Tools:
-    """Functions in Python that models may call; they run in the lab's sandbox."""
+    """What models may call: the lab's tools, and functions in Python of the user's own."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    async def own(self) -> list[DynamicTool]:
+    async def list(self) -> builtins.list[OfferedTool]:
+        """Return the tools that the lab runs itself; `tools.enabled` names those in use."""
+        return await self._http.fetch("GET", PATH, builtins.list[OfferedTool])
+
+    async def own(self) -> builtins.list[DynamicTool]:
         """Return the tools that were written for the user, by name."""
-        return await self._http.fetch("GET", f"{PATH}/own", list[DynamicTool])
+        return await self._http.fetch("GET", f"{PATH}/own", builtins.list[DynamicTool])
 
     async def get(self, name: str) -> DynamicTool:
         """Return a tool with its code."""

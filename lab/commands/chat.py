@@ -2,16 +2,18 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from rich.markup import escape
 
 from lab.client import Lab
 from lab.client.answer import raise_failure
 from lab.commands.client import open_client
-from lab.commands.printing import notes
+from lab.commands.printing import notes, one_line
 from lab.errors import LabError
 from lab.schemas.event_type import EventType
 
@@ -63,7 +65,15 @@ async def _answer(
         async for event in events:
             if raise_failure(event).type is EventType.content:
                 typer.echo(event.data["text"], nl=False)
+            elif event.type is EventType.tool_started:
+                notes.print(f"[dim]{escape(_call(event.data['tool_call']))}")
     typer.echo()
+
+
+def _call(call: Mapping[str, Any]) -> str:
+    """Return a call of a tool on one line."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in call["arguments"].items())
+    return one_line(f"{call['name']}({arguments})")
 
 
 async def _read_line() -> str:

@@ -1,4 +1,4 @@
-"""`lab tools`: functions in Python that models may call."""
+"""`lab tools`: what models may call, of the lab and of the user."""
 
 import asyncio
 import json
@@ -9,15 +9,18 @@ import typer
 
 from lab.commands.client import open_client
 from lab.commands.printing import notes, one_line, print_json, print_table
-from lab.errors import CodeError, InputError
+from lab.errors import CodeError, InputError, nearest
 from lab.schemas.dynamic_tool import DynamicTool
 from lab.schemas.dynamic_tool_origin import DynamicToolOrigin
 from lab.schemas.dynamic_tool_proposal import DynamicToolProposal
+from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.sandbox_end import SandboxEnd
 from lab.schemas.sandbox_result import SandboxResult
 
 app = typer.Typer(
-    help="Tools that are written for you.", no_args_is_help=True, add_completion=False
+    help="Tools that models may call: the lab's, and your own.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -32,7 +35,47 @@ Description = Annotated[
 
 @app.callback()
 def tools() -> None:
-    """Tools that are written for you."""
+    """Tools that models may call: the lab's, and your own."""
+
+
+@app.command(name="list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """
+    List the tools, and which of them your conversations have.
+
+    Example: `lab tools list`
+    """
+    found = asyncio.run(_list())
+    if as_json:
+        print_json([tool.model_dump(mode="json") for tool in found])
+        return
+    print_table(
+        ["tool", "on", "what it does", "arguments"],
+        [
+            (
+                tool.name,
+                "yes" if tool.enabled else "no",
+                one_line(tool.description),
+                ", ".join(tool.parameters.get("properties", {})),
+            )
+            for tool in found
+        ],
+    )
+
+
+@app.command()
+def use(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="As `lab tools list` names them; none for none.")
+    ] = None,
+) -> None:
+    """
+    Let your conversations have these tools from now on, and no others.
+
+    Examples: `lab tools use calculator current_time` · `lab tools use`
+    """
+    asyncio.run(_use(names or []))
+    notes.print(f"Your conversations have these tools: {', '.join(names or []) or 'none'}.")
 
 
 @app.command()
@@ -238,3 +281,19 @@ async def _run(name: str, arguments: dict[str, Any]) -> SandboxResult:
 async def _remove(name: str) -> None:
     async with open_client() as lab:
         await lab.tools.remove(name)
+
+
+async def _list() -> list[OfferedTool]:
+    async with open_client() as lab:
+        return await lab.tools.list()
+
+
+async def _use(names: list[str]) -> None:
+    async with open_client() as lab:
+        known = [tool.name for tool in await lab.tools.list()]
+        for name in (name for name in names if name not in known):
+            raise InputError(
+                f"The lab has no tool `{name}`.{nearest(name, known)} "
+                f"There are: {', '.join(known)}."
+            )
+        await lab.config.set("tools.enabled", names)

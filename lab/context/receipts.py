@@ -27,8 +27,14 @@ def receipt_items(
         *(item for one in shares.chosen for item in _found_items(one, shares, costs)),
         *_left_out(n_before, _n_covered(shares)),
         *(_said(SourceKind.recent, turn, costs, "said recently") for turn in turns),
-        *(_said(SourceKind.question, Candidate(m), costs, "what to answer") for m in question),
+        *(_said(SourceKind.question, Candidate(m), costs, _why_asked(m)) for m in question),
     ]
+
+
+def _why_asked(message: ChatMessage) -> str:
+    if message.tool_calls:
+        return "calls " + ", ".join(call.name for call in message.tool_calls)
+    return "what a tool answered" if message.role is Role.tool else "what to answer"
 
 
 def _found_items(chosen: Chosen, shares: Shares, costs: Costs) -> list[ReceiptItem]:

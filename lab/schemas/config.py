@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import (
+    breaker_config,
     cache_config,
     chat_config,
     context_config,
@@ -24,6 +25,7 @@ from . import (
     image_config,
     limits_config,
     logging_config,
+    mcp_config,
     memory_config,
     pages_config,
     remotes_config,
@@ -35,6 +37,7 @@ from . import (
     server_config,
     speech_config,
     summaries_config,
+    tools_config,
     transcription_config,
     vllm_config,
     web_config,
@@ -57,6 +60,9 @@ class Config(BaseModel):
     cache: Annotated[
         cache_config.CacheConfig, Field(description='Copies of what every request reads.')
     ]
+    breaker: Annotated[
+        breaker_config.BreakerConfig, Field(description='Models and tools that keep failing.')
+    ]
     chat: Annotated[chat_config.ChatConfig, Field(description='The chat model.')]
     embedding: Annotated[
         embedding_config.EmbeddingConfig, Field(description='The embedding model.')
@@ -76,6 +82,7 @@ class Config(BaseModel):
     ]
     remotes: Annotated[remotes_config.RemotesConfig, Field(description='Models of other servers.')]
     vllm: Annotated[vllm_config.VllmConfig, Field(description='Models under vLLM.')]
+    mcp: Annotated[mcp_config.McpConfig, Field(description='Tools of other servers.')]
     hub: Annotated[hub_config.HubConfig, Field(description='JupyterHub.')]
     evaluation: Annotated[evaluation_config.EvaluationConfig, Field(description='Evaluations.')]
     pages: Annotated[pages_config.PagesConfig, Field(description='Reading pages of the web.')]
@@ -95,5 +102,6 @@ class Config(BaseModel):
     ]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
+    tools: Annotated[tools_config.ToolsConfig, Field(description="The lab's own tools.")]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]

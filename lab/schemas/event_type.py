@@ -17,6 +17,8 @@ class EventType(StrEnum):
     thinking = 'thinking'
     tool_call_delta = 'tool_call_delta'
     tool_call = 'tool_call'
+    tool_started = 'tool_started'
+    tool_finished = 'tool_finished'
     usage = 'usage'
     message_stored = 'message_stored'
     run_completed = 'run_completed'

@@ -36,3 +36,9 @@ class ModelProfile(BaseModel):
         ),
     ] = None
     workflow: Annotated[str, Field(description='Name of the workflow that answers.')] = 'chat'
+    tools: Annotated[
+        list[str] | None,
+        Field(
+            description="Tools of the lab that the model may call; null for the user's setting in stored conversations, and none in others."
+        ),
+    ] = None

@@ -32,3 +32,9 @@ class RolesConfig(BaseModel):
             description='Profile that titles conversations and writes down their facts; unset = that of the chat.'
         ),
     ] = None
+    fallback: Annotated[
+        str | None,
+        Field(
+            description='Profile that answers while the model of the one asked for keeps failing (`breaker.failures`); unset = the request is refused.'
+        ),
+    ] = None

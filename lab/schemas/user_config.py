@@ -17,6 +17,7 @@ from . import (
     memory_config,
     roles_config,
     summaries_config,
+    tools_config,
     workflow_config,
 )
 
@@ -41,5 +42,6 @@ class UserConfig(BaseModel):
     ]
     generation: Annotated[generation_config.GenerationConfig, Field(description='Sampling.')]
     guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
+    tools: Annotated[tools_config.ToolsConfig, Field(description="The lab's own tools.")]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
     roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]

@@ -14,6 +14,7 @@ from lab.schemas.text_part import TextPart
 from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_part import ToolCallPart
+from lab.schemas.tool_result_part import ToolResultPart
 from lab.widgets.markdown import to_html
 from lab.widgets.parts import guard_html, parts_html
 from lab.widgets.pictures import Attached
@@ -53,9 +54,7 @@ class Reply:
         self.message_id: str | None = None
         self.problem = ""
         self.changed = False
-        self._content = ""
-        self._thinking = ""
-        self._calls: list[ToolCall] = []
+        self._parts: list[Part] = []
         self._guard = ""
 
     def add(self, event: Event) -> None:
@@ -65,12 +64,6 @@ class Reply:
         if event.data.get("index"):  # the page shows the answer that is stored
             return
         match event.type:
-            case EventType.content:
-                self._content += event.data["text"]
-            case EventType.thinking:
-                self._thinking += event.data["text"]
-            case EventType.tool_call:
-                self._calls.append(ToolCall.model_validate(event.data["tool_call"]))
             case EventType.message_stored if event.data["role"] == Role.assistant.value:
                 self.message_id = event.data["message_id"]
             case EventType.usage:
@@ -78,16 +71,37 @@ class Reply:
             case EventType.run_failed:
                 self.problem = event.data["message"]
             case _:
+                self._add_part(event)
+
+    def _add_part(self, event: Event) -> None:
+        """Take an event that brings a part of the answer, or a piece of one."""
+        match event.type:
+            case EventType.content:
+                self._join(TextPart(text=event.data["text"]))
+            case EventType.thinking:
+                self._join(ThinkingPart(text=event.data["text"]))
+            case EventType.tool_call | EventType.tool_started:
+                call = ToolCall.model_validate(event.data["tool_call"])
+                self._parts.append(ToolCallPart(tool_call=call))
+            case EventType.tool_finished:
+                told = {key: event.data[key] for key in ("tool_call_id", "text")}
+                self._parts.append(ToolResultPart(**told))
+            case _:
                 pass
 
     @property
     def html(self) -> str:
         """The answer so far."""
-        parts: list[Part] = [ThinkingPart(text=self._thinking)] if self._thinking else []
-        if self._content:
-            parts.append(TextPart(text=self._content))
-        html = parts_html([*parts, *(ToolCallPart(tool_call=call) for call in self._calls)])
+        html = parts_html(self._parts)
         return html + guard_html(self._guard) if self._guard else html
+
+    def _join(self, piece: TextPart | ThinkingPart) -> None:
+        """Put a piece at the end of the last part, if that is of its kind."""
+        last = self._parts[-1] if self._parts else None
+        if isinstance(last, TextPart | ThinkingPart) and last.type == piece.type:
+            self._parts[-1] = last.model_copy(update={"text": last.text + piece.text})
+        else:
+            self._parts.append(piece)
 
     def left(self, messages: Sequence[Message]) -> list[Message]:
         """Return what this answer, having failed, left among the messages of its conversation."""

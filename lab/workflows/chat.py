@@ -2,25 +2,38 @@
 Answer one chat turn.
 
     START -> remember -> assemble -> generate -> record -> END
+                            ^            |          ^
+                            +-- call_tools ---------+
 
 `remember` stores the caller's messages before anything can fail, `assemble` builds the window,
-`generate` streams the answer, `record` stores it.
+`generate` streams the answer, `call_tools` runs what it calls of the lab's tools, and `record`
+stores all of it.
 """
 
-from typing import Any, TypedDict
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from lab.pipelines.answer import Answer
-from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.event_type import EventType
+from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.message import Message
+from lab.schemas.tool import Tool
+from lab.schemas.usage import Usage
 from lab.workflows.context import ChatContext
+from lab.workflows.rounds import Round, messages_of, run_by_lab, run_round, turns_of, usage_of
+from lab.workflows.telling import Teller, as_text
+from lab.workflows.tools import ToolContext
 from lab.workflows.window import build_window, split_question
+
+NOT_KEPT = {"logprobs", "alternatives"}
+"""What of an answer is told and not stored."""
 
 
 class State(TypedDict, total=False):
@@ -33,25 +46,29 @@ class State(TypedDict, total=False):
     """`ChatMessage` dumps put before the model."""
 
     answer: dict[str, Any]
-    """`ChatResult` dump."""
+    """`ChatResult` dump; empty when it stands in the last round."""
+
+    rounds: list[dict[str, Any]]
+    """`Round` dumps."""
 
 
 async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
     """Store the caller's messages with their embeddings."""
     turn = runtime.context.turn
+    # The state is that of the conversation: what the turn before left there is over.
     if turn.conversation_id is None or not turn.store:
-        return {"turn_ids": []}
+        return {"turn_ids": [], "rounds": []}
     _, history, question = split_question(turn.messages)
     stored = await runtime.context.turns.keep([*history, *question], runtime.context.run_id)
-    for message in stored:
-        _tell_stored(runtime.context, message)
-    return {"turn_ids": [str(message.id) for message in stored]}
+    _tell_stored(runtime.context, stored)
+    return {"turn_ids": [str(message.id) for message in stored], "rounds": []}
 
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
     """Choose what the model sees, and say why."""
-    context = runtime.context
-    window = await build_window(context, [UUID(i) for i in state["turn_ids"]])
+    context, rounds = runtime.context, _rounds(state)
+    tools, _ = _asked(context, rounds)
+    window = await build_window(context, _current(state), messages_of(rounds), tools)
     receipt = window.receipt.model_copy(update={"run_id": context.run_id})
     await context.recorder.keep_receipt(receipt)
     context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
@@ -60,28 +77,66 @@ async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
 
 async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     """Stream the answer."""
-    context = runtime.context
+    context, rounds = runtime.context, _rounds(state)
     messages = [ChatMessage.model_validate(message) for message in state["window"]]
+    tools, parameters = _asked(context, rounds)
+    must_answer = bool(rounds) and rounds[-1].is_last
+    teller = Teller(context, rounds, must_answer=must_answer)
     answer = Answer()
-    async for delta in context.chat.stream(
-        messages, context.parameters, tools=context.turn.tools, owner=context.owner_id
-    ):
-        answer.add(delta)
-        _tell_delta(context, delta)
+    with context.breaker.counting():
+        async for delta in context.chat.stream(
+            messages, parameters, tools=tools, owner=context.owner_id
+        ):
+            context.breaker.succeed()  # so that nobody waits for the end of a first try
+            answer.add(delta)
+            teller.tell(delta)
     result = answer.result()
-    _tell_end(context, result)
-    kept = result.model_dump(mode="json", exclude={"logprobs", "alternatives"})
-    return {"answer": kept}
+    if must_answer:
+        result = as_text(context, result)
+    if not run_by_lab(context, result.tool_calls):
+        _tell_end(context, result, usage_of(rounds, result))
+    return {"answer": result.model_dump(mode="json", exclude=NOT_KEPT)}
+
+
+async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
+    """Run what the answer calls of the lab's tools."""
+    context, rounds = runtime.context, _rounds(state)
+    answer = ChatResult.model_validate(state["answer"])
+    tool_context = ToolContext(
+        owner_id=context.owner_id,
+        settings=context.settings,
+        chat=lambda: nullcontext(context.chat),
+        embedding=lambda: nullcontext(context.embedding),
+        stores=context.stores,
+        conversation_id=context.turn.conversation_id,
+        current=_current(state),
+    )
+    rounds.append(await run_round(context, rounds, answer, tool_context))
+    context.recorder.note(turns_of(rounds))
+    if rounds[-1].waits_for_client:
+        _tell_end(context, answer, usage_of(rounds))
+    return {"answer": {}, "rounds": [one.model_dump(mode="json") for one in rounds]}
 
 
 async def record(state: State, runtime: Runtime[ChatContext]) -> State:
-    """Store the answer with its embedding."""
-    if runtime.context.turn.store:
-        result = ChatResult.model_validate(state["answer"])
-        message = await runtime.context.recorder.keep_answer(result)
-        if message is not None:
-            _tell_stored(runtime.context, message)
+    """Store the answer with its embedding, and before it the rounds."""
+    context, rounds = runtime.context, _rounds(state)
+    if context.turn.store:
+        result = ChatResult.model_validate(state["answer"]) if state["answer"] else None
+        context.recorder.note(turns_of(rounds))
+        _tell_stored(context, await context.recorder.keep_answer(result))
     return {}
+
+
+def calls_the_lab(state: State, runtime: Runtime[ChatContext]) -> Literal["call_tools", "record"]:
+    """Return where an answer leads."""
+    answer = ChatResult.model_validate(state["answer"])
+    return "call_tools" if run_by_lab(runtime.context, answer.tool_calls) else "record"
+
+
+def waits_for_client(state: State) -> Literal["assemble", "record"]:
+    """Return where a round leads: a client whose tools were called, too, has the word."""
+    return "record" if _rounds(state)[-1].waits_for_client else "assemble"
 
 
 def build_graph() -> StateGraph[State, ChatContext]:
@@ -90,41 +145,46 @@ def build_graph() -> StateGraph[State, ChatContext]:
     graph.add_node("remember", remember)
     graph.add_node("assemble", assemble)
     graph.add_node("generate", generate)
+    graph.add_node("call_tools", call_tools)
     graph.add_node("record", record)
     graph.add_edge(START, "remember")
     graph.add_edge("remember", "assemble")
     graph.add_edge("assemble", "generate")
-    graph.add_edge("generate", "record")
+    graph.add_conditional_edges("generate", calls_the_lab)
+    graph.add_conditional_edges("call_tools", waits_for_client)
     graph.add_edge("record", END)
     return graph
 
 
-def _tell_stored(context: ChatContext, message: Message) -> None:
-    context.tell(EventType.message_stored, message_id=str(message.id), role=message.role.value)
+def _rounds(state: State) -> list[Round]:
+    return [Round.model_validate(one) for one in state["rounds"]]
 
 
-def _tell_delta(context: ChatContext, delta: ChatDelta) -> None:
-    about: dict[str, Any] = {"index": delta.index} if delta.index else {}
-    if delta.logprobs:
-        about["logprobs"] = [token.model_dump(mode="json") for token in delta.logprobs]
-    if delta.thinking:
-        context.tell(EventType.thinking, text=delta.thinking, **about)
-    elif delta.tool_call is not None:
-        context.tell(
-            EventType.tool_call, tool_call=delta.tool_call.model_dump(mode="json"), **about
-        )
-    elif delta.tool_call_delta is not None:
-        piece = delta.tool_call_delta.model_dump(mode="json")
-        context.tell(EventType.tool_call_delta, tool_call_delta=piece, **about)
-    elif delta.content or delta.logprobs:
-        context.tell(EventType.content, text=delta.content, **about)
+def _current(state: State) -> list[UUID]:
+    return [UUID(id_) for id_ in state["turn_ids"]]
 
 
-def _tell_end(context: ChatContext, result: ChatResult) -> None:
+def _asked(
+    context: ChatContext, rounds: Sequence[Round]
+) -> tuple[Sequence[Tool], GenerationParameters]:
+    """Return what the model is told of and asked for in a round."""
+    if not rounds:
+        return context.offered, context.parameters
+    # A call that had to be made was made in the first round.
+    parameters = context.parameters.model_copy(update={"tool_choice": None})
+    return context.turn.tools if rounds[-1].is_last else context.offered, parameters
+
+
+def _tell_stored(context: ChatContext, messages: Sequence[Message]) -> None:
+    for message in messages:
+        context.tell(EventType.message_stored, message_id=str(message.id), role=message.role.value)
+
+
+def _tell_end(context: ChatContext, result: ChatResult, usage: Usage) -> None:
     """Tell what the answer cost, why it ended, and why the further ones did."""
     ends = [_end(choice) for choice in [result, *result.alternatives]]
     further = {"alternatives": ends[1:]} if result.alternatives else {}
-    context.tell(EventType.usage, usage=result.usage.model_dump(mode="json"), **ends[0], **further)
+    context.tell(EventType.usage, usage=usage.model_dump(mode="json"), **ends[0], **further)
 
 
 def _end(choice: ChatResult) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a run depends on: typed, never stored in a checkpoint."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +14,12 @@ from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.tool import Tool
+from lab.workflows.breakers import Breaker
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
 from lab.workflows.shared_talk import Shared
+from lab.workflows.tools import LabTool, Toolbox
 from lab.workflows.turns import Turns
 
 Told = tuple[EventType, dict[str, Any]]
@@ -50,11 +53,26 @@ class ChatContext:
     search_given: GivenHistorySearch
     """Finds turns in a history that the caller sent."""
 
+    breaker: Breaker
+    """Of the model."""
+
+    toolbox: Toolbox
+    tools: Mapping[str, LabTool] = field(default_factory=dict)
+    """The lab's own tools that the model may call, by name."""
+
+    stands_in_for: str | None = None
+    """The profile that was asked for, where its model keeps failing."""
+
     context_length: int | None = None
     """Tokens of the window, where it is not the model's own."""
 
     told: asyncio.Queue[Told | None] = field(default_factory=asyncio.Queue)
     """What the nodes told and nobody took yet; None once the graph has ended."""
+
+    @property
+    def offered(self) -> Sequence[Tool]:
+        """All tools that the model is told of: the client's, and the lab's."""
+        return [*self.turn.tools, *(tool.tool for tool in self.tools.values())]
 
     def tell(self, type_: EventType, **data: Any) -> None:
         """Tell what happens, as it happens."""

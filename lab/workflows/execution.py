@@ -59,6 +59,8 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
             model=context.chat.model.id,
             seed=context.parameters.seed,
             conversation_id=_text(context.turn.conversation_id),
+            tools=list(context.tools),
+            stands_in_for=context.stands_in_for,
         )
         thread = context.turn.conversation_id or context.run_id
         config: RunnableConfig = {"configurable": {"thread_id": str(thread)}}
@@ -160,6 +162,8 @@ class _Run:
                 self._answer.add(ChatDelta(content=data["text"]))
             case EventType.thinking:
                 self._answer.add(ChatDelta(thinking=data["text"]))
+            case EventType.tool_started:
+                self._answer = Answer()  # what was said before is kept with its call
             case EventType.usage:
                 self._answer.add(
                     ChatDelta(

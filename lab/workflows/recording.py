@@ -46,6 +46,7 @@ class Recorder:
         self._turns = turns
         self._profile = profile
         self._answered = False
+        self._before: Sequence[Turn] = ()
 
     def guarded(self) -> AbstractContextManager[None]:
         """Raise the lab's errors for what the database reports to the checkpointer."""
@@ -67,14 +68,19 @@ class Recorder:
         async with self._database.stores(self._owner_id) as stores:
             await stores.runs.update(self._run_id, receipt=receipt)
 
-    async def keep_answer(self, result: ChatResult) -> Message | None:
-        """Store the answer, or as much of it as there is, once; None when nothing was stored."""
-        parts = answer_parts(result)
-        if self._answered or not parts:
-            return None
-        stored = await self._turns.keep_turns([Turn(Role.assistant, parts)], self._run_id)
+    def note(self, turns: Sequence[Turn]) -> None:
+        """Take what stands before the answer: calls of tools, and their results."""
+        self._before = turns
+
+    async def keep_answer(self, result: ChatResult | None) -> list[Message]:
+        """Store what was noted and the answer, or as much of it as there is, once."""
+        parts = answer_parts(result) if result else []
+        turns = [*self._before, *([Turn(Role.assistant, parts)] if parts else [])]
+        if self._answered or not turns:
+            return []
+        stored = await self._turns.keep_turns(turns, self._run_id)
         self._answered = True
-        return stored[0] if stored else None
+        return stored
 
     async def finish(
         self,

@@ -39,8 +39,8 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """What is said."""
-        return text_of(self.parts).strip()
+        """What is said, and so remembered: not what a tool answered."""
+        return "" if self.role is Role.tool else text_of(self.parts).strip()
 
 
 class Turns:

@@ -26,6 +26,7 @@ from lab.schemas.memory_config import Scope
 from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.summaries_config import SummariesConfig
+from lab.schemas.tool import Tool
 from lab.schemas.window import Window
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import find_passages, label
@@ -42,7 +43,12 @@ FACT = "fact"
 SEARCH_FACTOR = 2
 
 
-async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
+async def build_window(
+    context: ChatContext,
+    current: Sequence[UUID],
+    said: Sequence[ChatMessage] = (),
+    tools: Sequence[Tool] | None = None,
+) -> Window:
     """
     Return what the model sees for this turn.
 
@@ -52,6 +58,10 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         The run.
     current : sequence of UUID
         Stored messages of the turn itself, which are neither history nor memories.
+    said : sequence of ChatMessage
+        What came after the question: the model's calls of tools, and their results.
+    tools : sequence of Tool, optional
+        What the model is told of; by default all that is offered.
 
     Raises
     ------
@@ -72,6 +82,7 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         unkept = [] if context.turn.store else [Candidate(message) for message in given]
         history = found.history + unkept
     settings = context.settings.config
+    shown = context.offered if tools is None else tools
     sources = [
         documents(
             found.passages, share=settings.context.document_share, most=settings.documents.top_k
@@ -94,13 +105,22 @@ async def build_window(context: ChatContext, current: Sequence[UUID]) -> Window:
         system=asked_system or _system_prompt(context),
         history=history,
         sources=sources,
-        question=question,
+        question=[*question, *said],
         budget=_budget(context),
-        count=lambda messages: context.chat.count_tokens(messages, context.turn.tools),
+        count=lambda messages: context.chat.count_tokens(messages, shown),
         count_text=context.chat.count_text,
     )
     receipt = window.receipt.model_copy(update={"n_waiting": found.n_waiting})
     return window.model_copy(update={"receipt": receipt})
+
+
+def room_beside(context: ChatContext, said: Sequence[ChatMessage]) -> int:
+    """Return the tokens that the window holds beside system prompt, question and what follows."""
+    asked_system, _, question = split_question(context.turn.messages)
+    system = asked_system or _system_prompt(context)
+    head = [ChatMessage(role=Role.system, content=system)] if system else []
+    n_tokens = context.chat.count_tokens([*head, *question, *said], context.offered)
+    return _budget(context).prompt_tokens - n_tokens
 
 
 def split_question(
@@ -361,7 +381,7 @@ def _fits(
     messages = [*(turn.message for turn in history), *question]
     least = len(messages) * LEAST_MESSAGE_TOKENS
     most = _budget(context).prompt_tokens
-    return least <= most and context.chat.count_tokens(messages, context.turn.tools) <= most
+    return least <= most and context.chat.count_tokens(messages, context.offered) <= most
 
 
 def _system_prompt(context: ChatContext) -> str | None:

@@ -46,6 +46,22 @@ def test_thinking_and_tool_calls_are_folded() -> None:
     assert "12 &lt; 30" in reply.html
 
 
+def test_what_tools_told_stands_between_what_was_said() -> None:
+    call = {"id": "1", "name": "calculator", "arguments": {"expression": "12 + 30"}}
+    told = {"tool_call_id": "1", "name": "calculator", "text": "<42>", "failed": False}
+    reply = reply_of(
+        event(EventType.content, text="Let me "),
+        event(EventType.content, text="see."),
+        event(EventType.tool_started, tool_call=call),
+        event(EventType.tool_finished, **told, seconds=0.1),
+        event(EventType.content, text="It is 42."),
+    )
+
+    order = ["<p>Let me see.</p>", "Called <code>calculator", "&lt;42&gt;", "<p>It is 42.</p>"]
+    places = [reply.html.index(piece) for piece in order]
+    assert places == sorted(places)
+
+
 def test_a_stored_answer_keeps_its_ids() -> None:
     reply = reply_of(
         event(EventType.message_stored, message_id="q", role="user"),

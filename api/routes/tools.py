@@ -1,4 +1,4 @@
-"""Tools that are written for the caller: each version runs once the caller has approved it."""
+"""Tools: the lab's, and those written for the caller, which run once the caller has approved them."""
 
 from uuid import UUID
 
@@ -13,9 +13,16 @@ from lab.schemas.dynamic_tool_request import DynamicToolRequest
 from lab.schemas.dynamic_tool_run import DynamicToolRun
 from lab.schemas.dynamic_tool_update import DynamicToolUpdate
 from lab.schemas.dynamic_tool_wish import DynamicToolWish
+from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.sandbox_result import SandboxResult
 
 router = APIRouter(prefix="/v1/tools", tags=["tools"])
+
+
+@router.get("")
+async def list_tools(runtime: RuntimeDep, owner: InferDep) -> list[OfferedTool]:
+    """Return the tools that the lab can run for the caller, by name."""
+    return await runtime.tools(owner)
 
 
 @router.get("/own")
