@@ -67,8 +67,10 @@ from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
 from lab.workflows.tools import LabTool, Outcome, Toolbox, ToolContext
 from lab.workflows.tools.built_in import BuiltIn
+from lab.workflows.tools.code import CodeTools
 from lab.workflows.tools.mcp_servers import McpServers
 from lab.workflows.tools.offering import wanted_tools
+from lab.workflows.tools.web import WebTools
 from lab.workflows.turns import Turns
 from lab.workflows.web import Web
 from lab.workflows.window import build_window
@@ -144,21 +146,15 @@ class Runtime:
         self.speech = Speech(pipelines, config.transcription, config.speech)
         self.web = Web(database, pipelines, config)
         self.breakers = Breakers(config.breaker)
-        self.toolbox = Toolbox(
-            [BuiltIn()],
-            cache,
-            self.breakers,
-            relayed=McpServers(config.mcp.servers),
-        )
         self._search_given = GivenHistorySearch()
-        self._fetcher = Fetcher(settings.config.web)
+        self._fetcher = Fetcher(config.web)
         # One at a time: each holds one of a few connections for long.
         self._exporting = asyncio.Lock()
         self._reading = asyncio.Semaphore(READERS)
         self._background: set[asyncio.Task[None]] = set()
         self.models = Models(database, pipelines)
         self.profiles = Profiles(database, cache, pipelines)
-        self.sandbox = PythonSandbox(settings.config.sandbox)
+        self.sandbox = PythonSandbox(config.sandbox)
         self.dynamic_tools = DynamicTools(
             database,
             pipelines,
@@ -166,6 +162,12 @@ class Runtime:
             self.settings_of,
             self.profiles.resolve,
             _preferred,
+        )
+        self.toolbox = Toolbox(
+            [BuiltIn(), WebTools(self.web), CodeTools(self.dynamic_tools, self.sandbox)],
+            cache,
+            self.breakers,
+            relayed=McpServers(config.mcp.servers),
         )
         self._summariser = Summariser(
             database, pipelines, self.settings_of, self.profiles.resolve, _preferred

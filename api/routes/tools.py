@@ -1,4 +1,4 @@
-"""Tools: the lab's, and those written for the caller, which run once the caller has approved them."""
+"""Tools: the lab's, and those written for the caller, who approves each before it runs."""
 
 from uuid import UUID
 
