@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 import os
+import shutil
 import sys
 import sysconfig
 import time
@@ -18,8 +19,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
 from typing import IO, Any, Final
+
+import psutil
 
 from lab.errors import InputError, ServiceError
 from lab.sandbox.probe import DOORS, PROBE
@@ -31,6 +34,8 @@ from lab.schemas.sandbox_result import SandboxResult
 CHILD: Final = Path(__file__).with_name("child.py")
 LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 """Where shared libraries and the zones of the clock are."""
+PREFIX: Final = "lab-sandbox-"
+"""Of scratch folders; the number of the lab's process follows."""
 NICE: Final = 5
 """Code waits for the lab when both want the processor."""
 MOST_FILES: Final = 1000
@@ -102,6 +107,7 @@ class PythonSandbox:
         """Try every door from inside, once, before any code runs that is not the lab's own."""
         if self._safe:
             return
+        await asyncio.to_thread(_sweep)
         probe = {"code": PROBE, "function": "open_doors", "arguments": {}}
         found = await self._run(probe, self._config)
         if found.ended is not SandboxEnd.done:
@@ -121,7 +127,9 @@ class PythonSandbox:
         filters = await asyncio.to_thread(program)
         started = time.monotonic()
         with ExitStack() as stack:
-            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="lab-sandbox-")))
+            scratch = Path(
+                stack.enter_context(TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-"))
+            )
             asked, answer, out, err = (stack.enter_context(TemporaryFile()) for _ in range(4))
             self._give(scratch)
             whole = {**request, **self._terms(scratch, limits), "filter": filters.hex()}
@@ -186,6 +194,14 @@ class PythonSandbox:
             os.chown(scratch, uid, uid)
         except OSError as error:
             raise _refusal(f"chown to {uid}: {error.strerror}") from error
+
+
+def _sweep() -> None:
+    """Remove the scratch folders that killed labs left."""
+    for folder in Path(gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)  # another account's stays
 
 
 def _written(request: Mapping[str, Any]) -> bytes:

@@ -168,13 +168,16 @@ async def test_cancelling_ends_the_code_at_once_and_leaves_nothing(scratch: Path
     assert list(scratch.iterdir()) == []
 
 
-async def test_code_ends_with_a_lab_that_is_killed() -> None:
+async def test_code_ends_with_a_lab_that_is_killed_and_the_next_removes_its_files(
+    scratch: Path,
+) -> None:
     code = (
         "import asyncio; from lab.sandbox import PythonSandbox; "
         "from lab.schemas.sandbox_config import SandboxConfig; "
         "asyncio.run(PythonSandbox(SandboxConfig(seconds=600)).run_python('while True: pass'))"
     )
-    lab = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    env = {**os.environ, "TMPDIR": str(scratch)}
+    lab = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env)
     async with asyncio.timeout(20):
         child = None
         while child is None or child.cpu_times().user < 0.3:
@@ -184,6 +187,11 @@ async def test_code_ends_with_a_lab_that_is_killed() -> None:
         await asyncio.to_thread(lab.wait)
         while child.is_running():
             await asyncio.sleep(0.02)
+    left = list(scratch.iterdir())
+    await run("1")
+
+    assert len(left) == 1
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize(
