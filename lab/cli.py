@@ -31,7 +31,7 @@ COMMANDS = {
     "window": Entry("window", "Show what a model would see before it answers, and why."),
     "memories": Entry("memories", "What the lab remembers of you."),
     "documents": Entry("documents", "The documents that the lab reads for you."),
-    "tools": Entry("tools", "Tools that models may call: the lab's, and your own."),
+    "tools": Entry("tools", "The tools that models may call and the lab runs."),
     "web": Entry("web", "Search the web, and read pages that are kept for you."),
     "image": Entry("image", "Make a picture from words, or change one."),
     "audio": Entry("audio", "Write down what is said, and speak."),

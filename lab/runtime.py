@@ -67,7 +67,7 @@ from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
 from lab.workflows.tools import LabTool, Outcome, Toolbox, ToolContext
 from lab.workflows.tools.built_in import BuiltIn
-from lab.workflows.tools.code import CodeTools
+from lab.workflows.tools.in_sandbox import InSandbox
 from lab.workflows.tools.mcp_servers import McpServers
 from lab.workflows.tools.offering import wanted_tools
 from lab.workflows.tools.web import WebTools
@@ -164,7 +164,7 @@ class Runtime:
             _preferred,
         )
         self.toolbox = Toolbox(
-            [BuiltIn(), WebTools(self.web), CodeTools(self.dynamic_tools, self.sandbox)],
+            [BuiltIn(), WebTools(self.web), InSandbox(self.sandbox, self.dynamic_tools)],
             cache,
             self.breakers,
             relayed=McpServers(config.mcp.servers),

@@ -1,4 +1,4 @@
-"""Tools: the lab's, and those written for the user, which run once the user has approved them."""
+"""The tools that the lab runs, and those that are written for the user."""
 
 import builtins
 from typing import Any
@@ -21,14 +21,18 @@ PATH = "/v1/tools"
 
 
 class Tools:
-    """What models may call: the lab's tools, and functions in Python of the user's own."""
+    """
+    What models may call and the lab runs.
+
+    Tools that are written for the user run in the lab's sandbox, once the user has approved them.
+    """
 
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    async def list(self) -> builtins.list[OfferedTool]:
+    async def list(self) -> list[OfferedTool]:
         """Return the tools that the lab runs itself; `tools.enabled` names those in use."""
-        return await self._http.fetch("GET", PATH, builtins.list[OfferedTool])
+        return await self._http.fetch("GET", PATH, list[OfferedTool])
 
     async def own(self) -> builtins.list[DynamicTool]:
         """Return the tools that were written for the user, by name."""

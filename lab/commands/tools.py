@@ -1,4 +1,4 @@
-"""`lab tools`: what models may call, of the lab and of the user."""
+"""`lab tools`: what the lab runs when a model calls it, and tools that are written for one."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from lab.schemas.sandbox_end import SandboxEnd
 from lab.schemas.sandbox_result import SandboxResult
 
 app = typer.Typer(
-    help="Tools that models may call: the lab's, and your own.",
+    help="The tools that models may call and the lab runs.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -33,13 +33,8 @@ Description = Annotated[
 ]
 
 
-@app.callback()
-def tools() -> None:
-    """Tools that models may call: the lab's, and your own."""
-
-
 @app.command(name="list")
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """
     List the tools, and which of them your conversations have.
 
@@ -243,6 +238,22 @@ def _tell_waiting(tool: DynamicTool) -> None:
         )
 
 
+async def _list() -> list[OfferedTool]:
+    async with open_client() as lab:
+        return await lab.tools.list()
+
+
+async def _use(names: list[str]) -> None:
+    async with open_client() as lab:
+        known = [tool.name for tool in await lab.tools.list()]
+        for name in (name for name in names if name not in known):
+            raise InputError(
+                f"The lab has no tool `{name}`.{nearest(name, known)} "
+                f"There are: {', '.join(known)}."
+            )
+        await lab.config.set("tools.enabled", names)
+
+
 async def _own() -> list[DynamicTool]:
     async with open_client() as lab:
         return await lab.tools.own()
@@ -281,19 +292,3 @@ async def _run(name: str, arguments: dict[str, Any]) -> SandboxResult:
 async def _remove(name: str) -> None:
     async with open_client() as lab:
         await lab.tools.remove(name)
-
-
-async def _list() -> list[OfferedTool]:
-    async with open_client() as lab:
-        return await lab.tools.list()
-
-
-async def _use(names: list[str]) -> None:
-    async with open_client() as lab:
-        known = [tool.name for tool in await lab.tools.list()]
-        for name in (name for name in names if name not in known):
-            raise InputError(
-                f"The lab has no tool `{name}`.{nearest(name, known)} "
-                f"There are: {', '.join(known)}."
-            )
-        await lab.config.set("tools.enabled", names)

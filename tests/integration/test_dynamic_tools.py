@@ -29,6 +29,7 @@ from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from lab.workflows.dynamic_tools import python_tool
 from tests.api_server import Api, ann, bob, key_of, running_api
+from tests.integration.test_tools import calling
 from tests.peer_server import Peer, Reply, running_peer, said
 
 __all__ = ["ann", "bob"]
@@ -314,6 +315,33 @@ async def test_a_model_is_given_the_approved_tools_and_python(
         CodeError, match=r"ZeroDivisionError: division by zero .line 2.*printed:\n1"
     ):
         await python.call({"code": "print(1)\n1 / 0"})
+
+
+async def test_a_turn_calls_what_was_approved_and_python(
+    api: Api, there: Peer, ann: str, database: Database, owner: User
+) -> None:
+    async with connect(api.url, ann) as lab:
+        await lab.tools.add("word_count", COUNT)
+        settings = {"tools": {"enabled": ["word_count", "python"]}}
+        with pytest.raises(InputError, match="The lab has no tool `word_count`"):
+            await lab.chat("Count.", model="there/coder", memory=True, settings=settings)
+        await lab.tools.approve("word_count", 1)
+        there.answers[CHAT] = [
+            calling(
+                ("word_count", {"text": "One two."}),
+                ("python", {"code": "import socket; socket.socket()"}),
+            ),
+            said("Two."),
+        ]
+        answer = await lab.chat("Count.", model="there/coder", memory=True, settings=settings)
+        listed = {tool.name: tool for tool in await lab.tools.list()}
+
+    assert answer.text == "Two."
+    uses = {use.call.name: use.text for use in answer.tool_uses}
+    assert uses["word_count"] == "2"
+    assert "PermissionError" in uses["python"]
+    assert listed["word_count"].personal
+    assert not listed["python"].personal
 
 
 async def test_the_command_line_adds_shows_approves_and_runs(
