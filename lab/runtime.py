@@ -17,7 +17,6 @@ from lab.config import Settings
 from lab.db import Database, Stores, open_database
 from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
-from lab.db.ids import new_id
 from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError, rebuild
 from lab.messages import text_of
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
@@ -47,6 +46,7 @@ from lab.workflows import Composer, compose_workflow, execute_workflow, initiali
 from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents, find_passages
+from lab.workflows.event_log import EventLog
 from lab.workflows.facts import find_facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.images import ImageMaker
@@ -54,6 +54,7 @@ from lab.workflows.memories import correct
 from lab.workflows.question import Question
 from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
+from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
@@ -74,7 +75,7 @@ RESUMED = timedelta(days=1)
 _STORED = TypeAdapter(dict[str, Any])
 """Settings that a user changed, by section."""
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 class Runtime:
@@ -99,6 +100,8 @@ class Runtime:
         What requests may name as their model.
     images : ImageMaker
         Who makes pictures.
+    running : Running
+        The runs that go on without their client.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Runtime:
         self._exporting = asyncio.Lock()
         self._reading = asyncio.Semaphore(READERS)
         self._background: set[asyncio.Task[None]] = set()
+        self.running = Running(database)
         self.models = Models(database, pipelines)
         self.profiles = Profiles(database, cache, pipelines)
         self._summariser = Summariser(
@@ -138,11 +142,35 @@ class Runtime:
         )
         return self.settings.under_user(values)
 
-    async def chat(self, owner: User, turn: ChatTurn) -> AsyncGenerator[Event, None]:
+    async def begin(self, owner: User, turn: ChatTurn) -> LiveRun:
+        """
+        Begin to answer one turn; it goes on, whoever follows it.
+
+        Raises
+        ------
+        LabError
+            What `chat` raises before its first event.
+        """
+        log = EventLog(owner.id, whole=True)
+        return await self.running.begin(log, self.chat(owner, turn, log))
+
+    async def chat(
+        self, owner: User, turn: ChatTurn, log: EventLog | None = None
+    ) -> AsyncGenerator[Event, None]:
         """
         Answer one turn; yield events as they happen, the last says how it ended.
 
         Closing the generator cancels the turn and frees the model's place at once.
+
+        Parameters
+        ----------
+        owner : User
+            Who asks.
+        turn : ChatTurn
+            What is asked.
+        log : EventLog, optional
+            Where it is told; by default one that stores the answer's stream where the answer is
+            stored too.
 
         Raises
         ------
@@ -156,8 +184,9 @@ class Runtime:
             If the turn overrides a setting that the operator locked.
         """
         settings = await self._settings_for(owner, turn)
-        async with self._context(owner, turn, settings) as context:
-            kept = turn.store and turn.conversation_id is not None
+        kept = turn.store and turn.conversation_id is not None
+        log = log or EventLog(owner.id, whole=kept)
+        async with self._context(log, owner, turn, settings) as context:
             graph = compose_workflow(self.composer, context.profile.workflow, checkpointed=kept)
             completed = False
             try:
@@ -187,7 +216,8 @@ class Runtime:
         if turn.conversation_id is not None:
             async with self.database.stores(owner.id) as stores:
                 await stores.conversations.get(turn.conversation_id)
-        async with self._context(owner, turn, settings, request.context_length) as context:
+        log = EventLog(owner.id, whole=False)
+        async with self._context(log, owner, turn, settings, request.context_length) as context:
             return await build_window(context, current=[])
 
     async def store_messages(
@@ -334,7 +364,8 @@ class Runtime:
             return await open_export(self.database, owner, self.settings.data_folder)
 
     async def aclose(self) -> None:
-        """Wait for what runs in the background; summaries go on when the lab starts again."""
+        """End the runs, and wait for what is in the background; the next start goes on with it."""
+        await self.running.aclose()
         await self._summariser.aclose()
         await asyncio.gather(*self._background, return_exceptions=True)
 
@@ -351,7 +382,12 @@ class Runtime:
 
     @asynccontextmanager
     async def _context(
-        self, owner: User, turn: ChatTurn, settings: Settings, context_length: int | None = None
+        self,
+        log: EventLog,
+        owner: User,
+        turn: ChatTurn,
+        settings: Settings,
+        context_length: int | None = None,
     ) -> AsyncIterator[ChatContext]:
         """Lease the models of a turn and yield what its run depends on."""
         profile = await self._profile(owner, turn, settings)
@@ -362,11 +398,9 @@ class Runtime:
             self.pipelines.chat(profile.model, owner=owner.id) as chat,
         ):
             await chat.prepare(turn.messages)
-            run_id = new_id()
             turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
             yield ChatContext(
-                run_id=run_id,
-                owner_id=owner.id,
+                log=log,
                 turn=turn,
                 profile=profile,
                 parameters=parameters,
@@ -376,7 +410,7 @@ class Runtime:
                 stores=partial(self.database.stores, owner.id),
                 shared=Shared(self.database, owner.id),
                 turns=turns,
-                recorder=Recorder(self.database, owner.id, run_id, turns, profile),
+                recorder=Recorder(self.database, log, turns, profile),
                 search_given=self._search_given,
                 context_length=context_length or profile.context_length,
             )
@@ -436,7 +470,7 @@ class Runtime:
                 if title and current.title == NEW_CHAT:
                     await stores.conversations.update(conversation_id, title=title)
         except LabError as error:
-            log.warning("no title", conversation_id=str(conversation_id), error=str(error))
+            logger.warning("no title", conversation_id=str(conversation_id), error=str(error))
 
 
 @asynccontextmanager

@@ -33,6 +33,10 @@ export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
  */
 export type Role = "system" | "user" | "assistant" | "tool";
 /**
+ * What becomes of an answer whose client is gone.
+ */
+export type Disconnect = "cancel" | "continue";
+/**
  * What computes: `onnx` runs models of BERT's family on a CPU, `torch` any; `auto` = onnx where it can.
  */
 export type EmbeddingEngine = "auto" | "torch" | "onnx";
@@ -90,7 +94,8 @@ export type EventType =
   | "message_stored"
   | "run_completed"
   | "run_failed"
-  | "run_cancelled";
+  | "run_cancelled"
+  | "run_interrupted";
 /**
  * What happened while pictures are made.
  */
@@ -1200,6 +1205,7 @@ export interface ChatTurn {
       [k: string]: unknown;
     };
   };
+  on_disconnect?: Disconnect;
 }
 /**
  * A tool that the model may call.

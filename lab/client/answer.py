@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from lab.errors import rebuild
+from lab.errors import ConflictError, ServiceError, rebuild
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
@@ -14,6 +14,9 @@ from lab.schemas.receipt import Receipt
 from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.usage import Usage
+
+INTERRUPTED = "The lab stopped before the answer was whole; ask again."
+"""What a run says whose lab it outlived."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,16 @@ class Answer:
 
 
 def raise_failure(event: Event) -> Event:
-    """Return the event, or raise the error that it reports."""
-    if event.type is EventType.run_failed:
-        raise rebuild(event.data["code"], event.data["message"])
-    return event
+    """Return the event, or raise why there is no whole answer, if it says so."""
+    match event.type:
+        case EventType.run_failed:
+            raise rebuild(event.data["code"], event.data["message"])
+        case EventType.run_interrupted:
+            raise ServiceError(INTERRUPTED)
+        case EventType.run_cancelled:
+            raise ConflictError("The run was cancelled before the answer was whole.")
+        case _:
+            return event
 
 
 def _last(events: Sequence[Event], type_: EventType) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from lab.db.conversations import ConversationStore
 from lab.db.files import check_attachments
 from lab.db.memories import MemoryStore
 from lab.db.owned import OwnedStore, plain
 from lab.db.summaries import lock
-from lab.db.tables import ConversationRow, MessageRow
+from lab.db.tables import ConversationRow, EventRow, MessageRow
 from lab.errors import NotFoundError
 from lab.messages import Attachment, Part
 from lab.schemas.message import Message
@@ -76,10 +76,16 @@ class MessageStore(OwnedStore[Message]):
         )
 
     async def delete(self, id: UUID) -> None:
-        """Delete a turn with its memory and summaries; the others keep their positions."""
+        """
+        Delete a turn with its memory, its summaries and what its run told.
+
+        The others keep their positions.
+        """
         message = await self.get(id)
         await lock(self._session, self._owner_id, message.conversation_id)
         await super().delete(id)
+        if message.run_id is not None:
+            await self._session.execute(delete(EventRow).where(EventRow.run_id == message.run_id))
         memories = MemoryStore(self._session, self._owner_id)
         await memories.drop_what_tells_of(message.conversation_id, message.position)
         await self._session.execute(

@@ -1,8 +1,12 @@
 """Executions: chat turns and evaluations."""
 
-from collections.abc import Mapping
-from typing import Any
+import builtins
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 from uuid import UUID
+
+from sqlalchemy import ColumnElement, select, update
 
 from lab.db.ids import new_id
 from lab.db.owned import OwnedStore
@@ -10,6 +14,9 @@ from lab.db.tables import RunRow
 from lab.schemas.run import Run
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
+
+OPEN: Final = (RunStatus.queued, RunStatus.running)
+"""Of runs that have not ended."""
 
 
 class RunStore(OwnedStore[Run]):
@@ -45,3 +52,32 @@ class RunStore(OwnedStore[Run]):
         """Change fields of a run: status, usage, receipt, error, finished_at and the like."""
         await self._check_conversation(fields.get("conversation_id"))
         return await self._update(id, fields)
+
+    async def list(
+        self, limit: int = 100, before: UUID | None = None, conversation_id: UUID | None = None
+    ) -> builtins.list[Run]:
+        """Return the newest runs first; `before` is the last id of the page before."""
+        if conversation_id is None:
+            return await self._page(limit, before)
+        await self._check_conversation(conversation_id)
+        return await self._page(limit, before, RunRow.conversation_id == conversation_id)
+
+    async def hold(self, ids: Sequence[UUID]) -> dict[UUID, RunStatus]:
+        """Return where runs stand; nobody deletes them until the transaction ends."""
+        found = await self._session.execute(
+            select(RunRow.id, RunRow.status)
+            .where(RunRow.id.in_(ids), RunRow.owner_id == self._owner_id)
+            .with_for_update(read=True, key_share=True)
+        )
+        return {id: RunStatus(status) for id, status in found}
+
+    async def close(self, ids: Sequence[UUID], status: RunStatus) -> None:
+        """End those of the runs that have not ended."""
+        await self._session.execute(
+            update(RunRow)
+            .where(*self._open(ids))
+            .values(status=status, finished_at=datetime.now(UTC))
+        )
+
+    def _open(self, ids: Sequence[UUID]) -> tuple[ColumnElement[bool], ...]:
+        return RunRow.id.in_(ids), RunRow.owner_id == self._owner_id, RunRow.status.in_(OPEN)

@@ -172,7 +172,7 @@ class RunRow(WorkRow):
 
 
 class EventRow(Base):
-    """Something that happened in a run."""
+    """Something that happened in a run, and what of the same type came right after."""
 
     __tablename__ = "events"
     __table_args__ = {"postgresql_partition_by": "RANGE (run_id)"}  # noqa: RUF012 - SQLAlchemy's
@@ -185,6 +185,8 @@ class EventRow(Base):
     type: Mapped[str]
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    later: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """Of each event after this one: microseconds from `created_at`, and its data."""
 
 
 class UsageRow(Base):

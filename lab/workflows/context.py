@@ -14,6 +14,7 @@ from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
+from lab.workflows.event_log import EventLog
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
 from lab.workflows.shared_talk import Shared
@@ -27,8 +28,9 @@ Told = tuple[EventType, dict[str, Any]]
 class ChatContext:
     """The models, the storage and the decisions of one chat turn."""
 
-    run_id: UUID
-    owner_id: UUID
+    log: EventLog
+    """What happens in the run."""
+
     turn: ChatTurn
     profile: ModelProfile
     parameters: GenerationParameters
@@ -55,6 +57,16 @@ class ChatContext:
 
     told: asyncio.Queue[Told | None] = field(default_factory=asyncio.Queue)
     """What the nodes told and nobody took yet; None once the graph has ended."""
+
+    @property
+    def run_id(self) -> UUID:
+        """The run."""
+        return self.log.run_id
+
+    @property
+    def owner_id(self) -> UUID:
+        """Whose it is."""
+        return self.log.owner_id
 
     def tell(self, type_: EventType, **data: Any) -> None:
         """Tell what happens, as it happens."""

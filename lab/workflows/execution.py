@@ -1,9 +1,8 @@
 """Run a graph and turn what its nodes tell into a stream of events."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -21,13 +20,8 @@ from lab.schemas.usage import Usage
 from lab.workflows.composer import Graph
 from lab.workflows.context import ChatContext, Told
 
-# Kept elsewhere: the answer in its message, the receipt with its run.
-NOT_STORED = {
-    EventType.content,
-    EventType.thinking,
-    EventType.tool_call_delta,
-    EventType.receipt,
-}
+INTERRUPTED = "The lab stopped before the answer was whole; ask again."
+"""Why a run ended that its lab did not outlive."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +32,7 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
 
     The last event says how the run ended. An error ends it with `run_failed` instead of being
     raised; one that nobody foresaw is logged, and the caller gets the run's id to name. Closing the
-    generator cancels the run: the model's place is free at once, and what was answered so far is
+    generator stops the run: the model's place is free at once, and what was answered so far is
     stored.
 
     Parameters
@@ -74,7 +68,7 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
         message = f"The lab failed to answer; give the operator this run id: {context.run_id}."
         yield await run.fail(LabError(message))
     except (asyncio.CancelledError, GeneratorExit):
-        await asyncio.shield(run.cancel())
+        await asyncio.shield(run.stop())
         raise
 
 
@@ -103,30 +97,18 @@ class _Run:
 
     def __init__(self, context: ChatContext) -> None:
         self._context = context
-        self._events: list[Event] = []
-        self._n_told = 0
         self._answer = Answer()
 
     def tell(self, type_: EventType, **data: Any) -> Event:
-        event = Event(
-            run_id=self._context.run_id,
-            position=self._n_told,
-            type=type_,
-            data=data,
-            created_at=datetime.now(UTC),
-        )
-        self._n_told += 1
-        if type_ not in NOT_STORED:
-            self._events.append(event)
         self._follow(type_, data)
-        return event
+        return self._context.log.tell(type_, data)
 
     async def complete(self) -> Event:
         result = self._answer.result()
         stopped = {"guard": result.guard.value} if result.guard else {}
         reason = result.finish_reason.value
         event = self.tell(EventType.run_completed, finish_reason=reason, **stopped)
-        await self._context.recorder.finish(RunStatus.completed, self._events, result=result)
+        await self._end(event, self._context.recorder.finish(RunStatus.completed, result=result))
         return event
 
     async def fail(self, error: LabError) -> Event:
@@ -134,12 +116,28 @@ class _Run:
         event = self.tell(
             EventType.run_failed, code=error.code, status=error.status, message=message
         )
-        await self._close(RunStatus.failed, message)
+        await self._end(event, self._close(RunStatus.failed, message))
         return event
 
-    async def cancel(self) -> None:
-        self.tell(EventType.run_cancelled)
-        await self._close(RunStatus.cancelled, None)
+    async def stop(self) -> None:
+        """Close a run that is stopped from outside; one that has ended stays as it is."""
+        if self._context.log.has_ended:
+            return
+        match self._context.log.if_stopped:
+            case RunStatus.interrupted:
+                self.tell(EventType.run_interrupted)
+                await self._close(RunStatus.interrupted, INTERRUPTED)
+            case status:
+                self.tell(EventType.run_cancelled)
+                await self._close(status, None)
+
+    async def _end(self, event: Event, closing: Awaitable[None]) -> None:
+        """Close the run; an end that is not stored, and was not heard of, is none."""
+        try:
+            await closing
+        except BaseException:
+            self._context.log.take_back(event)
+            raise
 
     async def _close(self, status: RunStatus, error: str | None) -> None:
         """Store what there is; a database that is away cannot be told, but the caller can."""
@@ -147,7 +145,7 @@ class _Run:
         try:
             if self._context.turn.store:
                 await recorder.keep_answer(self._answer.result())
-            await recorder.finish(status, self._events, error=error)
+            await recorder.finish(status, error=error)
         except LabError as failure:
             log.warning("run not closed", run_id=_text(self._context.run_id), error=str(failure))
 

@@ -1,6 +1,6 @@
 """What is stored of a run, and when: each method is one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -9,13 +9,13 @@ from uuid import UUID
 from lab.db import Database
 from lab.messages import answer_parts
 from lab.schemas.chat_result import ChatResult
-from lab.schemas.event import Event
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
+from lab.workflows.event_log import EventLog
 from lab.workflows.turns import Turn, Turns
 
 
@@ -27,10 +27,8 @@ class Recorder:
     ----------
     database : Database
         Where to store.
-    owner_id : UUID
-        Whose rows they are.
-    run_id : UUID
-        The run.
+    log : EventLog
+        What happens in the run.
     turns : Turns
         Where the answer belongs.
     profile : ModelProfile
@@ -38,11 +36,12 @@ class Recorder:
     """
 
     def __init__(
-        self, database: Database, owner_id: UUID, run_id: UUID, turns: Turns, profile: ModelProfile
+        self, database: Database, log: EventLog, turns: Turns, profile: ModelProfile
     ) -> None:
         self._database = database
-        self._owner_id = owner_id
-        self._run_id = run_id
+        self._log = log
+        self._owner_id = log.owner_id
+        self._run_id = log.run_id
         self._turns = turns
         self._profile = profile
         self._answered = False
@@ -79,13 +78,15 @@ class Recorder:
     async def finish(
         self,
         status: RunStatus,
-        events: Sequence[Event],
         *,
         result: ChatResult | None = None,
         error: str | None = None,
     ) -> None:
         """Close the run and store what happened in it."""
-        async with self._database.stores(self._owner_id) as stores:
+        async with (
+            self._log.storing(end=True) as events,
+            self._database.stores(self._owner_id) as stores,
+        ):
             await stores.runs.update(
                 self._run_id,
                 status=status,
@@ -97,4 +98,4 @@ class Recorder:
                 await stores.usage.add(
                     self._profile.model, self._profile.id, result.usage, run_id=self._run_id
                 )
-            await stores.events.extend(self._run_id, events)
+            await stores.events.extend({self._run_id: events})
