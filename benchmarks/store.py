@@ -413,6 +413,7 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
                 shared=Shared(runtime.database, owner.id),
                 turns=turns,
                 recorder=Recorder(runtime.database, log, turns, profile),
+                resumed=None,
                 search_given=GivenHistorySearch(),
             )
             started = time.perf_counter()

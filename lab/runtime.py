@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,7 +17,14 @@ from lab.config import Settings
 from lab.db import Database, Stores, open_database
 from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
-from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError, rebuild
+from lab.errors import (
+    ConflictError,
+    DatabaseError,
+    LabError,
+    NotFoundError,
+    PermissionDeniedError,
+    rebuild,
+)
 from lab.messages import text_of
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.pipelines.profiles import check_asked
@@ -38,6 +45,8 @@ from lab.schemas.memory import Memory
 from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.run import Run
+from lab.schemas.run_status import RunStatus
 from lab.schemas.summary import Summary
 from lab.schemas.user import User
 from lab.schemas.window import Window
@@ -54,6 +63,7 @@ from lab.workflows.memories import correct
 from lab.workflows.question import Question
 from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
+from lab.workflows.resuming import Resumed, left_turn, resumed_turn
 from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
 from lab.workflows.summaries import Job, Summariser
@@ -154,8 +164,42 @@ class Runtime:
         log = EventLog(owner.id, whole=True)
         return await self.running.begin(log, self.chat(owner, turn, log))
 
+    async def resume_run(self, owner: User, run_id: UUID, reply: Any = None) -> LiveRun:
+        """
+        Go on with an interrupted turn after its last finished step; none runs a second time.
+
+        Parameters
+        ----------
+        owner : User
+            Whose it is.
+        run_id : UUID
+            The run, which stays as it is: a new one goes on.
+        reply : object, optional
+            The answer to what the turn asks.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not the owner's.
+        ConflictError
+            If it cannot be gone on with: it ended otherwise, its question was not stored, the
+            conversation went on, or it waits for an answer.
+        """
+        async with self.database.stores(owner.id) as stores:
+            left = await left_turn(stores, run_id)
+        profile = await self._profile(owner, left.turn, await self.settings_of(owner))
+        graph = compose_workflow(self.composer, profile.workflow)
+        with self.database.guarded():
+            resumed = await resumed_turn(graph, left, reply)
+        log = EventLog(owner.id, whole=True)
+        return await self.running.begin(log, self.chat(owner, left.turn, log, resumed))
+
     async def chat(
-        self, owner: User, turn: ChatTurn, log: EventLog | None = None
+        self,
+        owner: User,
+        turn: ChatTurn,
+        log: EventLog | None = None,
+        resumed: Resumed | None = None,
     ) -> AsyncGenerator[Event, None]:
         """
         Answer one turn; yield events as they happen, the last says how it ended.
@@ -171,6 +215,8 @@ class Runtime:
         log : EventLog, optional
             Where it is told; by default one that stores the answer's stream where the answer is
             stored too.
+        resumed : Resumed, optional
+            What the turn goes on with.
 
         Raises
         ------
@@ -186,7 +232,7 @@ class Runtime:
         settings = await self._settings_for(owner, turn)
         kept = turn.store and turn.conversation_id is not None
         log = log or EventLog(owner.id, whole=kept)
-        async with self._context(log, owner, turn, settings) as context:
+        async with self._context(log, owner, turn, settings, resumed=resumed) as context:
             graph = compose_workflow(self.composer, context.profile.workflow, checkpointed=kept)
             completed = False
             try:
@@ -199,6 +245,26 @@ class Runtime:
                     await asyncio.shield(self._forget_if_gone(owner, turn.conversation_id))
         if completed:
             self._after(owner, turn, settings, context.profile)
+
+    async def pause_run(self, owner: User, run_id: UUID) -> Run:
+        """
+        Interrupt a turn that goes on by itself, to go on with it later.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not the owner's.
+        ConflictError
+            If its question is not stored, and so nobody could.
+        """
+        async with self.database.stores(owner.id) as stores:
+            run = await stores.runs.get(run_id)
+        if run.asked is None:
+            raise ConflictError(
+                f"The run {run_id} is no turn of a stored conversation, which alone can be gone on "
+                "with; cancel it."
+            )
+        return await self.running.stop(owner.id, run_id, RunStatus.interrupted)
 
     async def window(self, owner: User, request: WindowRequest) -> Window:
         """
@@ -388,6 +454,7 @@ class Runtime:
         turn: ChatTurn,
         settings: Settings,
         context_length: int | None = None,
+        resumed: Resumed | None = None,
     ) -> AsyncIterator[ChatContext]:
         """Lease the models of a turn and yield what its run depends on."""
         profile = await self._profile(owner, turn, settings)
@@ -411,6 +478,7 @@ class Runtime:
                 shared=Shared(self.database, owner.id),
                 turns=turns,
                 recorder=Recorder(self.database, log, turns, profile),
+                resumed=resumed,
                 search_given=self._search_given,
                 context_length=context_length or profile.context_length,
             )
@@ -444,12 +512,23 @@ class Runtime:
             return
         if turn.store:
             self._summariser.wake(Job(owner, turn.conversation_id, profile.id))
+            keep = settings.config.workflow.keep_turns
+            self._in_background(self._prune(turn.conversation_id, keep))
         if not settings.config.workflow.auto_title:
             return
         wanted = settings.config.roles.analysis or profile.id
-        task = asyncio.create_task(self._name(owner, turn.conversation_id, wanted))
+        self._in_background(self._name(owner, turn.conversation_id, wanted))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    async def _prune(self, conversation_id: UUID, keep_turns: int) -> None:
+        try:
+            await self.composer.prune(conversation_id, keep_turns)
+        except LabError as error:  # the next turn does it
+            logger.warning("steps stay", conversation_id=str(conversation_id), error=str(error))
 
     async def _name(self, owner: User, conversation_id: UUID, wanted: str) -> None:
         """Give a new conversation a title by a profile; it keeps its old one when that fails."""

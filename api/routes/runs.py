@@ -6,12 +6,15 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from api.deps import MemoryDep, RuntimeDep
+from api.deps import CallerDep, MemoryDep, RuntimeDep, require
 from api.sse import event_stream
 from lab.errors import NotFoundError
 from lab.schemas.event import Event
 from lab.schemas.receipt import Receipt
+from lab.schemas.resume_request import ResumeRequest
 from lab.schemas.run import Run
+from lab.schemas.run_status import RunStatus
+from lab.schemas.scope import Scope
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -74,7 +77,29 @@ async def follow_run(
 @router.post("/{run_id}/cancel")
 async def cancel_run(run_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Run:
     """Cancel a run that goes on without its client; one that has ended stays as it is."""
-    return await runtime.running.cancel(owner.id, run_id)
+    return await runtime.running.stop(owner.id, run_id, RunStatus.cancelled)
+
+
+@router.post("/{run_id}/pause")
+async def pause_run(run_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Run:
+    """Interrupt a run that goes on without its client, to resume it later."""
+    return await runtime.pause_run(owner, run_id)
+
+
+@router.post("/{run_id}/resume", status_code=201)
+async def resume_run(
+    run_id: UUID, runtime: RuntimeDep, caller: CallerDep, request: ResumeRequest | None = None
+) -> Run:
+    """
+    Go on with an interrupted turn of a conversation, in a run of its own, which is returned.
+
+    Finished steps do not run again. A turn that asks something is given the `reply`.
+    """
+    owner = require(Scope.custom_lab_infer, caller)
+    require(Scope.custom_lab_memory, caller)
+    live = await runtime.resume_run(owner, run_id, request.reply if request else None)
+    async with runtime.database.stores(owner.id) as stores:
+        return await stores.runs.get(live.log.run_id)
 
 
 @router.get("/{run_id}/receipt")

@@ -1852,6 +1852,10 @@ export interface WorkflowConfig {
    * Name a new conversation by its first exchange.
    */
   auto_title?: boolean;
+  /**
+   * Turns of a conversation whose steps are kept, to go on with or to return to.
+   */
+  keep_turns?: number;
 }
 /**
  * Which profile does what.
@@ -3523,6 +3527,17 @@ export interface ResidencyUpdate {
   relearn?: boolean;
 }
 /**
+ * How to go on with an interrupted run.
+ */
+export interface ResumeRequest {
+  /**
+   * The answer to what the run asks; any JSON, null where it asks nothing.
+   */
+  reply?: {
+    [k: string]: unknown;
+  };
+}
+/**
  * One execution: a chat turn or an evaluation.
  */
 export interface Run {
@@ -3550,6 +3565,16 @@ export interface Run {
   parameters?: {
     [k: string]: unknown;
   };
+  /**
+   * Of a turn that is kept, to go on with it: the turn without what was said, its system messages, and how many messages were stored.
+   */
+  asked?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * The run that began the turn, of one that goes on with it.
+   */
+  resumes?: string | null;
   /**
    * What it cost.
    */

@@ -15,8 +15,8 @@ from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.usage import Usage
 
-INTERRUPTED = "The lab stopped before the answer was whole; ask again."
-"""What a run says whose lab it outlived."""
+INTERRUPTED = "The run was interrupted before its answer was whole; resume it, or ask again."
+"""What a run says that was paused, or whose lab was stopped."""
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,17 @@ import builtins
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 from uuid import UUID
 
 from lab.backoff import Backoff
 from lab.client.http import Http
+from lab.client.requests import checked
 from lab.errors import UnavailableError
 from lab.protocols import ENDS
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
+from lab.schemas.resume_request import ResumeRequest
 from lab.schemas.run import Run
 
 PATH = "/v1/runs"
@@ -79,6 +82,29 @@ class Runs:
     async def cancel(self, run_id: UUID) -> Run:
         """Cancel a run that goes on without its client; one that has ended stays as it is."""
         return await self._http.fetch("POST", f"{PATH}/{run_id}/cancel", Run)
+
+    async def pause(self, run_id: UUID) -> Run:
+        """Interrupt a run that goes on without its client, to `resume` it later."""
+        return await self._http.fetch("POST", f"{PATH}/{run_id}/pause", Run)
+
+    async def resume(self, run_id: UUID, reply: Any = None) -> Run:
+        """
+        Go on with an interrupted run after its last finished step; return the run that does.
+
+        Parameters
+        ----------
+        run_id : UUID
+            A turn of a stored conversation, which was paused or whose lab was killed.
+        reply : object, optional
+            The answer to what it asks (`asks` of its `run_interrupted`).
+
+        Raises
+        ------
+        ConflictError
+            If there is nothing to go on with.
+        """
+        request = checked(ResumeRequest, reply=reply)
+        return await self._http.fetch("POST", f"{PATH}/{run_id}/resume", Run, request)
 
     async def answer(self, turn: ChatTurn) -> AsyncGenerator[Event, None]:
         """Yield the events of a turn that goes on by itself, through lost connections."""

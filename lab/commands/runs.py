@@ -82,6 +82,26 @@ def cancel(run_id: RunId) -> None:
     typer.echo(asyncio.run(_cancel(run_id)).status)
 
 
+@app.command()
+def pause(run_id: RunId) -> None:
+    """
+    Interrupt a run that goes on without its client, to resume it later.
+
+    Example: `lab runs pause 0198f0c2-…`
+    """
+    typer.echo(asyncio.run(_pause(run_id)).status)
+
+
+@app.command()
+def resume(run_id: RunId) -> None:
+    """
+    Go on with an interrupted run of a conversation, and print the run that does.
+
+    Example: `lab runs resume 0198f0c2-…`
+    """
+    typer.echo(asyncio.run(_resume(run_id)).id)
+
+
 async def _list(conversation: UUID | None, limit: int) -> list[Run]:
     async with open_client() as lab:
         return await lab.runs.list(limit, conversation=conversation)
@@ -107,3 +127,13 @@ async def _follow(run_id: UUID, after: int, *, as_json: bool) -> None:
 async def _cancel(run_id: UUID) -> Run:
     async with open_client() as lab:
         return await lab.runs.cancel(run_id)
+
+
+async def _pause(run_id: UUID) -> Run:
+    async with open_client() as lab:
+        return await lab.runs.pause(run_id)
+
+
+async def _resume(run_id: UUID) -> Run:
+    async with open_client() as lab:
+        return await lab.runs.resume(run_id)

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 
 from lab.db.ids import new_id
 from lab.db.owned import OwnedStore
 from lab.db.tables import RunRow
+from lab.schemas.receipt import Receipt
 from lab.schemas.run import Run
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
@@ -36,6 +37,8 @@ class RunStore(OwnedStore[Run]):
         parameters: Mapping[str, Any],
         conversation_id: UUID | None = None,
         id: UUID | None = None,
+        asked: Mapping[str, Any] | None = None,
+        resumes: UUID | None = None,
     ) -> Run:
         """Open a run, of a chat or not, which is running from now on."""
         await self._check_conversation(conversation_id)
@@ -46,6 +49,8 @@ class RunStore(OwnedStore[Run]):
             profile=profile,
             parameters=dict(parameters),
             conversation_id=conversation_id,
+            asked=asked,
+            resumes=resumes,
         )
 
     async def update(self, id: UUID, **fields: Any) -> Run:
@@ -70,6 +75,32 @@ class RunStore(OwnedStore[Run]):
             .with_for_update(read=True, key_share=True)
         )
         return {id: RunStatus(status) for id, status in found}
+
+    async def going_on(self, run_id: UUID) -> UUID | None:
+        """Return the run that goes on with a turn just now, by the run that began it."""
+        return await self._session.scalar(
+            select(RunRow.id)
+            .where(
+                RunRow.owner_id == self._owner_id,
+                RunRow.resumes == run_id,
+                RunRow.status.in_(OPEN),
+            )
+            .limit(1)
+        )
+
+    async def receipt_of(self, run_id: UUID) -> Receipt | None:
+        """Return what was put before the model last in a turn, by the run that began it."""
+        found = await self._session.scalar(
+            select(RunRow.receipt)
+            .where(
+                RunRow.owner_id == self._owner_id,
+                or_(RunRow.id == run_id, RunRow.resumes == run_id),
+                RunRow.receipt.is_not(None),
+            )
+            .order_by(RunRow.id.desc())
+            .limit(1)
+        )
+        return None if found is None else Receipt.model_validate(found)
 
     async def close(self, ids: Sequence[UUID], status: RunStatus) -> None:
         """End those of the runs that have not ended."""

@@ -165,6 +165,9 @@ class RunRow(WorkRow):
     )
     profile: Mapped[str | None]
     parameters: Mapped[dict[str, Any]]
+    asked: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    resumes: Mapped[UUID | None] = mapped_column(index=True)
+    """The run that began the turn which this one goes on with; it may be gone."""
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     receipt: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[str | None]

@@ -34,6 +34,15 @@ class Run(BaseModel):
     parameters: Annotated[
         dict[str, Any], Field(description='Parameters as used, seed included.')
     ] = {}
+    asked: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description='Of a turn that is kept, to go on with it: the turn without what was said, its system messages, and how many messages were stored.'
+        ),
+    ] = None
+    resumes: Annotated[
+        UUID | None, Field(description='The run that began the turn, of one that goes on with it.')
+    ] = None
     usage: Annotated[usage_1.Usage | None, Field(description='What it cost.')] = None
     receipt: Annotated[receipt_1.Receipt | None, Field(description='What was in the window.')] = (
         None

@@ -7,6 +7,7 @@ Answer one chat turn.
 `generate` streams the answer, `record` stores it.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.event_type import EventType
 from lab.schemas.message import Message
+from lab.schemas.role import Role
 from lab.workflows.context import ChatContext
 from lab.workflows.window import build_window, split_question
 
@@ -40,12 +42,20 @@ async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
     """Store the caller's messages with their embeddings."""
     turn = runtime.context.turn
     if turn.conversation_id is None or not turn.store:
-        return {"turn_ids": []}
+        return _begun([])
+    resumed = runtime.context.resumed
+    if resumed is not None:  # killed between this step and its checkpoint
+        return _begun(resumed.turn_ids)
     _, history, question = split_question(turn.messages)
     stored = await runtime.context.turns.keep([*history, *question], runtime.context.run_id)
     for message in stored:
         _tell_stored(runtime.context, message)
-    return {"turn_ids": [str(message.id) for message in stored]}
+    return _begun([message.id for message in stored])
+
+
+def _begun(turn_ids: Sequence[UUID]) -> State:
+    """Return the state after the first step; what the turn before left is gone."""
+    return {"turn_ids": [str(id) for id in turn_ids], "window": [], "answer": {}}
 
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -76,6 +86,13 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
 
 async def record(state: State, runtime: Runtime[ChatContext]) -> State:
     """Store the answer with its embedding."""
+    resumed = runtime.context.resumed
+    if resumed is not None and resumed.answer_id is not None:
+        context = runtime.context
+        context.tell(
+            EventType.message_stored, message_id=str(resumed.answer_id), role=Role.assistant.value
+        )
+        return {}
     if runtime.context.turn.store:
         result = ChatResult.model_validate(state["answer"])
         message = await runtime.context.recorder.keep_answer(result)
@@ -97,6 +114,39 @@ def build_graph() -> StateGraph[State, ChatContext]:
     graph.add_edge("generate", "record")
     graph.add_edge("record", END)
     return graph
+
+
+async def retell(context: ChatContext, state: Mapping[str, Any]) -> None:
+    """
+    Tell what the finished steps of a resumed turn told, so that its stream is whole.
+
+    Parameters
+    ----------
+    context : ChatContext
+        Of the run that goes on.
+    state : mapping
+        What those steps returned; empty where none was finished.
+    """
+    resumed = context.resumed
+    if state.get("window") and resumed is not None and resumed.receipt is not None:
+        receipt = resumed.receipt.model_copy(update={"run_id": context.run_id})
+        await context.recorder.keep_receipt(receipt)
+        context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
+    if state.get("answer"):
+        result = ChatResult.model_validate(state["answer"])
+        for delta in _deltas(result):
+            _tell_delta(context, delta)
+        _tell_end(context, result)
+
+
+def _deltas(result: ChatResult) -> Iterator[ChatDelta]:
+    """Yield an answer as a stream that comes in one piece."""
+    if result.thinking:
+        yield ChatDelta(thinking=result.thinking)
+    for call in result.tool_calls:
+        yield ChatDelta(tool_call=call)
+    if result.content:
+        yield ChatDelta(content=result.content)
 
 
 def _tell_stored(context: ChatContext, message: Message) -> None:

@@ -17,6 +17,7 @@ from lab.schemas.model_profile import ModelProfile
 from lab.workflows.event_log import EventLog
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
+from lab.workflows.resuming import Resumed
 from lab.workflows.shared_talk import Shared
 from lab.workflows.turns import Turns
 
@@ -49,6 +50,9 @@ class ChatContext:
 
     turns: Turns
     recorder: Recorder
+    resumed: Resumed | None
+    """What the turn goes on with; None for one that begins."""
+
     search_given: GivenHistorySearch
     """Finds turns in a history that the caller sent."""
 

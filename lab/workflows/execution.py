@@ -1,12 +1,13 @@
 """Run a graph and turn what its nodes tell into a stream of events."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import structlog
 from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command, Durability
 
 from lab.errors import LabError
 from lab.pipelines.answer import Answer
@@ -17,11 +18,13 @@ from lab.schemas.finish_reason import FinishReason
 from lab.schemas.guard import Guard
 from lab.schemas.run_status import RunStatus
 from lab.schemas.usage import Usage
+from lab.workflows.chat import retell
 from lab.workflows.composer import Graph
 from lab.workflows.context import ChatContext, Told
+from lab.workflows.resuming import TURN
 
-INTERRUPTED = "The lab stopped before the answer was whole; ask again."
-"""Why a run ended that its lab did not outlive."""
+INTERRUPTED = "The run was interrupted before its answer was whole; resume it, or ask again."
+"""Why a run ended that was paused, or that its lab did not outlive."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +48,9 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     run = _Run(context)
     try:
         await context.recorder.start(
-            context.parameters.model_dump(mode="json"), context.turn.conversation_id
+            context.parameters.model_dump(mode="json"),
+            context.turn,
+            context.resumed.run_id if context.resumed else None,
         )
         yield run.tell(
             EventType.run_started,
@@ -55,12 +60,17 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
             conversation_id=_text(context.turn.conversation_id),
         )
         thread = context.turn.conversation_id or context.run_id
-        config: RunnableConfig = {"configurable": {"thread_id": str(thread)}}
+        config: RunnableConfig = {
+            "configurable": {"thread_id": str(thread)},
+            "metadata": {TURN: str(context.resumed.run_id if context.resumed else context.run_id)},
+        }
         with context.recorder.guarded():
             async with aclosing(_told(graph, config, context)) as told:
                 async for type_, data in told:
                     yield run.tell(type_, **data)
         yield await run.complete()
+    except _AsksError as asks:
+        yield await run.interrupt(asks.questions)
     except LabError as error:
         yield await run.fail(error)
     except Exception as error:
@@ -81,15 +91,37 @@ async def _told(
     A queue of our own: LangGraph's custom stream takes a task and four turns of the event loop for
     each token, which a single stream would wait for.
     """
-    running = asyncio.create_task(graph.ainvoke({}, config, context=context))
+    running = asyncio.create_task(_invoke(graph, config, context))
     running.add_done_callback(lambda _: context.told.put_nowait(None))
     try:
         while (told := await context.told.get()) is not None:
             yield told
-        await running
+        state = await running
+        if asks := state.get("__interrupt__"):
+            raise _AsksError([{"id": ask.id, "value": ask.value} for ask in asks])
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def _invoke(graph: Graph, config: RunnableConfig, context: ChatContext) -> Mapping[str, Any]:
+    """Run a graph from its beginning, or on from where a resumed turn stood."""
+    durability: Durability | None = "sync" if graph.checkpointer else None
+    if (resumed := context.resumed) is None:
+        begin: Any = {}
+    else:
+        await retell(context, resumed.state)
+        begin = Command(resume=resumed.reply) if resumed.asks else None
+    found = await graph.ainvoke(begin, config, context=context, durability=durability)
+    return found or {}
+
+
+class _AsksError(Exception):
+    """A step asks somebody something, and the graph waits."""
+
+    def __init__(self, questions: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.questions = questions
 
 
 class _Run:
@@ -125,11 +157,17 @@ class _Run:
             return
         match self._context.log.if_stopped:
             case RunStatus.interrupted:
-                self.tell(EventType.run_interrupted)
-                await self._close(RunStatus.interrupted, INTERRUPTED)
+                await self.interrupt([])
             case status:
                 self.tell(EventType.run_cancelled)
                 await self._close(status, None)
+
+    async def interrupt(self, asks: Sequence[Mapping[str, Any]]) -> Event:
+        """Close a run that can be gone on with; its answer so far is none yet."""
+        event = self.tell(EventType.run_interrupted, **({"asks": asks} if asks else {}))
+        error = None if asks else INTERRUPTED
+        await self._end(event, self._close(RunStatus.interrupted, error, keep=False))
+        return event
 
     async def _end(self, event: Event, closing: Awaitable[None]) -> None:
         """Close the run; an end that is not stored, and was not heard of, is none."""
@@ -139,11 +177,11 @@ class _Run:
             self._context.log.take_back(event)
             raise
 
-    async def _close(self, status: RunStatus, error: str | None) -> None:
+    async def _close(self, status: RunStatus, error: str | None, *, keep: bool = True) -> None:
         """Store what there is; a database that is away cannot be told, but the caller can."""
         recorder = self._context.recorder
         try:
-            if self._context.turn.store:
+            if keep and self._context.turn.store:
                 await recorder.keep_answer(self._answer.result())
             await recorder.finish(status, error=error)
         except LabError as failure:

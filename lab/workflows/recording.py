@@ -9,6 +9,7 @@ from uuid import UUID
 from lab.db import Database
 from lab.messages import answer_parts
 from lab.schemas.chat_result import ChatResult
+from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.receipt import Receipt
@@ -16,6 +17,7 @@ from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.workflows.event_log import EventLog
+from lab.workflows.resuming import asked_of
 from lab.workflows.turns import Turn, Turns
 
 
@@ -50,15 +52,20 @@ class Recorder:
         """Raise the lab's errors for what the database reports to the checkpointer."""
         return self._database.guarded()
 
-    async def start(self, parameters: Mapping[str, Any], conversation_id: UUID | None) -> None:
+    async def start(
+        self, parameters: Mapping[str, Any], turn: ChatTurn, resumes: UUID | None
+    ) -> None:
         """Store the run as running; raise `NotFoundError` when the conversation is not there."""
+        kept = turn.conversation_id is not None and turn.store
         async with self._database.stores(self._owner_id) as stores:
             await stores.runs.create(
                 id=self._run_id,
                 kind=RunKind.chat,
                 profile=self._profile.id,
                 parameters=dict(parameters),
-                conversation_id=conversation_id,
+                conversation_id=turn.conversation_id,
+                asked=asked_of(turn) if kept else None,
+                resumes=resumes,
             )
 
     async def keep_receipt(self, receipt: Receipt) -> None:

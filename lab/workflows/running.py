@@ -182,9 +182,18 @@ class Running:
             async for event in events:
                 yield event
 
-    async def cancel(self, owner_id: UUID, run_id: UUID) -> Run:
+    async def stop(self, owner_id: UUID, run_id: UUID, status: RunStatus) -> Run:
         """
-        Cancel a run, of whichever process, and return it; one that has ended stays as it is.
+        End a run, of whichever process, and return it; one that has ended stays as it is.
+
+        Parameters
+        ----------
+        owner_id : UUID
+            Whose it is.
+        run_id : UUID
+            The run.
+        status : RunStatus
+            `cancelled`, or `interrupted` to go on with it later.
 
         Raises
         ------
@@ -192,11 +201,11 @@ class Running:
             If the run is not the owner's.
         """
         if (live := self._of(owner_id, run_id)) is not None:
-            await live.stop(RunStatus.cancelled)
+            await live.stop(status)
         await self._database.close_left_runs()
         async with self._database.stores(owner_id) as stores:
             # Its process sees that when it stores next.
-            await stores.runs.close([run_id], RunStatus.cancelled)
+            await stores.runs.close([run_id], status)
             return await stores.runs.get(run_id)
 
     async def aclose(self) -> None:

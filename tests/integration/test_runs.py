@@ -21,6 +21,7 @@ from lab.errors import ConflictError
 from lab.runtime import Runtime
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+from lab.schemas.role import Role
 from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
 from tests.api_server import Api, ann, api, api_app, bob, endless_api, endless_api_app, hello
@@ -75,6 +76,12 @@ async def begin(client: httpx.AsyncClient, **options: Any) -> UUID:
             if line.startswith("data: "):
                 return UUID(json.loads(line.removeprefix("data: "))["run_id"])
     raise AssertionError("no event came")
+
+
+def told_of(events: Sequence[Event]) -> list[str]:
+    """Return the types of events before the last, those that follow each other once."""
+    types = [event.type.value for event in events[:-1]]
+    return [type_ for i, type_ in enumerate(types) if types[i - 1 : i] != [type_]]
 
 
 def text_of(events: Sequence[Event]) -> str:
@@ -252,23 +259,17 @@ from lab.config import load_settings
 from lab.runtime import open_runtime
 from lab.schemas.chat_turn import ChatTurn
 
-TALK = ChatTurn(
-    messages=[{"role": "user", "content": "Talk."}],
-    parameters={"max_new_tokens": 8000},
-    on_disconnect="continue",
-)
-
 async def run(environ):
     async with open_runtime(load_settings(None, environ)) as runtime:
         async with runtime.database.accounts() as accounts:
             owner = await accounts.get("ann")
-        while await asyncio.to_thread(sys.stdin.readline):
-            live = await runtime.begin(owner, TALK)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            live = await runtime.begin(owner, ChatTurn.model_validate_json(line))
             print(live.log.run_id, flush=True)
 
 asyncio.run(run(json.loads(sys.stdin.readline())))
 """
-"""A lab that begins a run for each line that it is sent."""
+"""A lab that begins a run for each turn that it is sent."""
 
 
 class OtherLab:
@@ -277,11 +278,11 @@ class OtherLab:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def begin(self) -> UUID:
-        """Begin a run that never ends."""
+    async def begin(self, turn: dict[str, Any]) -> UUID:
+        """Begin a run."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(b"go\n")
+        self._process.stdin.write(f"{json.dumps(turn)}\n".encode())
         return UUID((await self._process.stdout.readline()).decode().strip())
 
     async def kill(self, _: UUID) -> None:
@@ -306,24 +307,31 @@ async def other_lab(environ: dict[str, str]) -> AsyncIterator[OtherLab]:
         await process.communicate()
 
 
-async def test_a_run_of_another_process_is_followed_and_cancelled_and_found_interrupted(
-    api: Api, owner: User, database_url: str, tmp_path: Path
+async def test_a_run_of_another_process_is_followed_cancelled_and_resumed_when_that_is_killed(
+    endless_api: Api, owner: User, database: Database, database_url: str, tmp_path: Path
 ) -> None:
-    runtime: Runtime = api.app.state.runtime
+    runtime: Runtime = endless_api.app.state.runtime
+    async with database.stores(owner.id) as stores:
+        conversation = (await stores.conversations.create("Named")).id
     model = save_tiny_llama(tmp_path / "model", 16_384)
     environ = {"LAB_DATABASE_URL": database_url, "LAB_DATA_FOLDER": str(tmp_path / "data")}
     environ |= {"LAB_CHAT_MODEL": str(model), "LAB_CHAT_THREADS": "1", **UNGUARDED}
     told: list[list[Event]] = []
     async with other_lab(environ) as lab:
-        for stop in (partial(runtime.running.cancel, owner.id), lab.kill):
-            run_id, events = await lab.begin(), list[Event]()
+        cancel = partial(runtime.running.stop, owner.id, status=RunStatus.cancelled)
+        for stop, chat in ((cancel, {}), (lab.kill, {"conversation_id": str(conversation)})):
+            asked = turn(parameters={"max_new_tokens": 4000}, **chat)
+            run_id, events = await lab.begin(asked), list[Event]()
             async with aclosing(runtime.running.follow(owner.id, run_id)) as following:
                 async for event in following:
                     events.append(event)
                     if event.type is EventType.content and text_of(events) == event.data["text"]:
                         await stop(run_id)
             told.append(events)
+        resumed = await runtime.resume_run(owner, run_id)
+        again = [event async for event in resumed.follow()]
     async with runtime.database.stores(owner.id) as stores:
+        messages = await stores.messages.list(conversation)
         statuses = [(await stores.runs.get(events[0].run_id)).status for events in told]
 
     for events in told:
@@ -333,3 +341,6 @@ async def test_a_run_of_another_process_is_followed_and_cancelled_and_found_inte
         EventType.run_interrupted,
     ]
     assert statuses == [RunStatus.cancelled, RunStatus.interrupted]
+    assert [message.role for message in messages] == [Role.user, Role.assistant]
+    assert told_of(again) == ["run_started", "receipt", "content", "usage", "message_stored"]
+    assert again[-1].type is EventType.run_completed
