@@ -31,6 +31,7 @@ from api.routes import (
     rerank,
     residency,
     runs,
+    store,
     turns,
     users,
 )
@@ -52,6 +53,7 @@ ROUTERS = (
     facts.router,
     documents.router,
     runs.router,
+    store.router,
     account.router,
     evals.router,
     users.router,

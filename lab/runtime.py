@@ -161,7 +161,7 @@ class Runtime:
         LabError
             What `chat` raises before its first event.
         """
-        log = EventLog(owner.id, whole=True)
+        log = EventLog(owner.id, whole=True, goes_on=True)
         return await self.running.begin(log, self.chat(owner, turn, log))
 
     async def resume_run(self, owner: User, run_id: UUID, reply: Any = None) -> LiveRun:
@@ -191,7 +191,7 @@ class Runtime:
         graph = compose_workflow(self.composer, profile.workflow)
         with self.database.guarded():
             resumed = await resumed_turn(graph, left, reply)
-        log = EventLog(owner.id, whole=True)
+        log = EventLog(owner.id, whole=True, goes_on=True)
         return await self.running.begin(log, self.chat(owner, left.turn, log, resumed))
 
     async def chat(

@@ -3571,6 +3571,7 @@ export interface Run {
   asked?: {
     [k: string]: unknown;
   } | null;
+  on_disconnect?: Disconnect;
   /**
    * The run that began the turn, of one that goes on with it.
    */
@@ -3741,6 +3742,189 @@ export interface SearchResult {
    * When it was found.
    */
   created_at: string;
+}
+/**
+ * A document to delete.
+ */
+export interface StoreDeleteRequest {
+  /**
+   * Where it lies, as a path.
+   *
+   * @maxItems 8
+   */
+  namespace?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * Its name in the namespace.
+   */
+  key: string;
+}
+/**
+ * A document that a program keeps for a user, across conversations.
+ */
+export interface StoreItem {
+  /**
+   * Where it lies, as a path.
+   *
+   * @maxItems 8
+   */
+  namespace:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * Its name in the namespace.
+   */
+  key: string;
+  /**
+   * The document.
+   */
+  value: {
+    [k: string]: unknown;
+  };
+  /**
+   * When it was stored first.
+   */
+  created_at: string;
+  /**
+   * When it was stored last.
+   */
+  updated_at: string;
+}
+/**
+ * Which namespaces to list.
+ */
+export interface StoreNamespacesRequest {
+  /**
+   * How they begin.
+   *
+   * @maxItems 8
+   */
+  prefix?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * How they end.
+   *
+   * @maxItems 8
+   */
+  suffix?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * Parts that are shown of each.
+   */
+  max_depth?: number | null;
+  /**
+   * Most namespaces.
+   */
+  limit?: number;
+  /**
+   * Namespaces to leave out first.
+   */
+  offset?: number;
+}
+/**
+ * A document to store, in the place of the one that is there.
+ */
+export interface StorePutRequest {
+  /**
+   * Where it lies, as a path.
+   *
+   * @maxItems 8
+   */
+  namespace:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * Its name in the namespace.
+   */
+  key: string;
+  /**
+   * The document.
+   */
+  value: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * Which documents to list, the one stored last first.
+ */
+export interface StoreSearchRequest {
+  /**
+   * How their namespaces begin.
+   *
+   * @maxItems 8
+   */
+  namespace_prefix?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string]
+    | null;
+  /**
+   * What they hold, keys with values.
+   */
+  filter?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * Most documents.
+   */
+  limit?: number;
+  /**
+   * Documents to leave out first.
+   */
+  offset?: number;
+}
+/**
+ * The documents that were found.
+ */
+export interface StoreSearchResponse {
+  /**
+   * The documents.
+   */
+  items: StoreItem[];
 }
 /**
  * What a stretch of a conversation told.

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, or_, select, update
 from lab.db.ids import new_id
 from lab.db.owned import OwnedStore
 from lab.db.tables import RunRow
+from lab.schemas.disconnect import Disconnect
 from lab.schemas.receipt import Receipt
 from lab.schemas.run import Run
 from lab.schemas.run_kind import RunKind
@@ -38,6 +39,7 @@ class RunStore(OwnedStore[Run]):
         conversation_id: UUID | None = None,
         id: UUID | None = None,
         asked: Mapping[str, Any] | None = None,
+        on_disconnect: Disconnect = Disconnect.cancel,
         resumes: UUID | None = None,
     ) -> Run:
         """Open a run, of a chat or not, which is running from now on."""
@@ -50,6 +52,7 @@ class RunStore(OwnedStore[Run]):
             parameters=dict(parameters),
             conversation_id=conversation_id,
             asked=asked,
+            on_disconnect=on_disconnect,
             resumes=resumes,
         )
 
@@ -103,7 +106,7 @@ class RunStore(OwnedStore[Run]):
         return None if found is None else Receipt.model_validate(found)
 
     async def close(self, ids: Sequence[UUID], status: RunStatus) -> None:
-        """End those of the runs that have not ended."""
+        """End those of the runs that have not ended, for their processes to see."""
         await self._session.execute(
             update(RunRow)
             .where(*self._open(ids))

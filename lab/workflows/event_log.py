@@ -9,6 +9,7 @@ from uuid import UUID
 
 from lab.db.ids import new_id
 from lab.protocols import ENDS
+from lab.schemas.disconnect import Disconnect
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.run_status import RunStatus
@@ -29,21 +30,26 @@ class EventLog:
         Whose run it is.
     whole : bool
         Store every event, so that the stream can be followed; else only what is kept nowhere else.
+    goes_on : bool
+        The run outlives its connection.
 
     Attributes
     ----------
     run_id : UUID
         The run.
+    on_disconnect : Disconnect
+        What becomes of the run when its client is gone.
     last : Event or None
         What was told last.
     if_stopped : RunStatus
         What becomes of the run when it is stopped from outside: `cancelled` or `interrupted`.
     """
 
-    def __init__(self, owner_id: UUID, *, whole: bool) -> None:
+    def __init__(self, owner_id: UUID, *, whole: bool, goes_on: bool = False) -> None:
         self.run_id = new_id()
         self.owner_id = owner_id
         self.last: Event | None = None
+        self.on_disconnect = Disconnect.continue_ if goes_on else Disconnect.cancel
         self.if_stopped = RunStatus.cancelled
         self._whole = whole
         self._n_told = 0

@@ -65,6 +65,7 @@ class Recorder:
                 parameters=dict(parameters),
                 conversation_id=turn.conversation_id,
                 asked=asked_of(turn) if kept else None,
+                on_disconnect=self._log.on_disconnect,
                 resumes=resumes,
             )
 

@@ -18,8 +18,9 @@ import structlog
 
 from lab.db import Database
 from lab.db.runs import OPEN
-from lab.errors import LabError
+from lab.errors import ConflictError, LabError
 from lab.protocols import ENDS
+from lab.schemas.disconnect import Disconnect
 from lab.schemas.event import Event
 from lab.schemas.run import Run
 from lab.schemas.run_status import RunStatus
@@ -199,12 +200,19 @@ class Running:
         ------
         NotFoundError
             If the run is not the owner's.
+        ConflictError
+            If the run ends with its connection.
         """
         if (live := self._of(owner_id, run_id)) is not None:
             await live.stop(status)
         await self._database.close_left_runs()
         async with self._database.stores(owner_id) as stores:
             # Its process sees that when it stores next.
+            run = await stores.runs.get(run_id)
+            if run.finished_at is None and run.on_disconnect is Disconnect.cancel:
+                raise ConflictError(
+                    f"The run {run_id} ends with the connection that asked for it; close that."
+                )
             await stores.runs.close([run_id], status)
             return await stores.runs.get(run_id)
 

@@ -157,6 +157,22 @@ async def test_a_client_that_leaves_before_an_answer_begins_leaves_nothing_runni
     assert statuses <= {"cancelled"}
 
 
+async def test_a_run_that_ends_with_its_connection_is_cancelled_by_closing_it_alone(
+    endless_api: Api, ann: str
+) -> None:
+    async with endless_api.client(ann) as client:
+        body = hello(model="default", max_tokens=8000, stream=True)
+        asking = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+        async with asyncio.timeout(20):
+            while not (runs := (await client.get("/v1/runs")).json()):
+                await asyncio.sleep(0.02)
+        refused = await client.post(f"/v1/runs/{runs[0]['id']}/cancel")
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    assert (refused.status_code, "close that" in refused.text) == (409, True)
+
+
 async def test_what_is_refused_has_its_own_status(api: Api, ann: str) -> None:
     async with api.client(ann) as client:
         unknown = await client.post("/v1/turns", json=turn(profile="nobody"))
