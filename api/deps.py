@@ -10,6 +10,7 @@ from lab.errors import PermissionDeniedError
 from lab.runtime import Runtime
 from lab.schemas.caller import Caller
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.disconnect import Disconnect
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 
@@ -54,8 +55,9 @@ def require(scope: Scope, caller: Caller) -> User:
 
 
 def require_for(turn: ChatTurn, caller: Caller) -> User:
-    """Return who asks for the turn; what reads or writes memory needs the scope for it."""
-    if turn.conversation_id is not None or turn.memory:
+    """Return who asks for the turn; what reads or writes what is stored needs the scope for it."""
+    kept = turn.conversation_id is not None or turn.on_disconnect is Disconnect.continue_
+    if kept or turn.memory:
         require(Scope.custom_lab_memory, caller)
     return require(Scope.custom_lab_infer, caller)
 

@@ -53,6 +53,7 @@ from lab.schemas.model import Model
 from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
 from lab.workflows.context import ChatContext
+from lab.workflows.event_log import EventLog
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
 from lab.workflows.shared_talk import Shared
@@ -399,10 +400,9 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
             known.vector = vector
             message = ChatMessage(role=Role.user, content=text)
             turns = Turns(runtime.database, owner.id, owner.conversation_id, known)
-            run_id = new_id()
+            log = EventLog(owner.id, whole=False)
             context = ChatContext(
-                run_id=run_id,
-                owner_id=owner.id,
+                log=log,
                 turn=ChatTurn(conversation_id=owner.conversation_id, messages=[message]),
                 profile=profile,
                 parameters=GenerationParameters(seed=0),
@@ -412,7 +412,8 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
                 stores=partial(runtime.database.stores, owner.id),
                 shared=Shared(runtime.database, owner.id),
                 turns=turns,
-                recorder=Recorder(runtime.database, owner.id, run_id, turns, profile),
+                recorder=Recorder(runtime.database, log, turns, profile),
+                resumed=None,
                 search_given=GivenHistorySearch(),
                 breaker=runtime.breakers.of("model", profile.model),
                 toolbox=runtime.toolbox,

@@ -30,6 +30,7 @@ COMMANDS = {
     "chat": Entry("chat", "Talk to a model in the terminal."),
     "window": Entry("window", "Show what a model would see before it answers, and why."),
     "memories": Entry("memories", "What the lab remembers of you."),
+    "runs": Entry("runs", "What was asked, and what happens in it."),
     "documents": Entry("documents", "The documents that the lab reads for you."),
     "tools": Entry("tools", "The tools that models may call and the lab runs."),
     "web": Entry("web", "Search the web, and read pages that are kept for you."),

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
 from lab.schemas.sandbox_config import SandboxConfig
@@ -25,6 +26,16 @@ EMBEDDING_DIM = 768
 
 CONTEXT_TURNS = 2
 """How many turns before one are embedded together with it; it stands in as many after it."""
+
+ENDS: Final = frozenset(
+    {
+        EventType.run_completed,
+        EventType.run_failed,
+        EventType.run_cancelled,
+        EventType.run_interrupted,
+    }
+)
+"""The events that end a run: nothing comes after."""
 
 EmbeddingKind = Literal["query", "document"]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,8 +17,14 @@ from lab.config import Settings
 from lab.db import Database, Stores, open_database
 from lab.db.cache import Cache, open_cache
 from lab.db.export import open_export
-from lab.db.ids import new_id
-from lab.errors import DatabaseError, LabError, NotFoundError, PermissionDeniedError, rebuild
+from lab.errors import (
+    ConflictError,
+    DatabaseError,
+    LabError,
+    NotFoundError,
+    PermissionDeniedError,
+    rebuild,
+)
 from lab.messages import n_pictures, text_of
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.pipelines.profiles import check_asked
@@ -41,6 +47,8 @@ from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.offered_tool import OfferedTool
+from lab.schemas.run import Run
+from lab.schemas.run_status import RunStatus
 from lab.schemas.summary import Summary
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.user import User
@@ -54,6 +62,7 @@ from lab.workflows.composer import GRAPHS
 from lab.workflows.context import ChatContext
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.dynamic_tools import DynamicTools
+from lab.workflows.event_log import EventLog
 from lab.workflows.facts import find_facts
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.images import ImageMaker
@@ -61,6 +70,8 @@ from lab.workflows.memories import correct
 from lab.workflows.question import Question
 from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
+from lab.workflows.resuming import Resumed, left_turn, resumed_turn
+from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
 from lab.workflows.speech import Speech
 from lab.workflows.summaries import Job, Summariser
@@ -89,7 +100,7 @@ RESUMED = timedelta(days=1)
 _STORED = TypeAdapter(dict[str, Any])
 """Settings that a user changed, by section."""
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 class Runtime:
@@ -126,6 +137,8 @@ class Runtime:
         Where it stands that a model or tool keeps failing.
     toolbox : Toolbox
         The tools that the lab runs itself.
+    running : Running
+        The runs that go on without their client.
     """
 
     def __init__(
@@ -152,6 +165,7 @@ class Runtime:
         self._exporting = asyncio.Lock()
         self._reading = asyncio.Semaphore(READERS)
         self._background: set[asyncio.Task[None]] = set()
+        self.running = Running(database)
         self.models = Models(database, pipelines)
         self.profiles = Profiles(database, cache, pipelines)
         self.sandbox = PythonSandbox(config.sandbox)
@@ -185,11 +199,71 @@ class Runtime:
         )
         return self.settings.under_user(values)
 
-    async def chat(self, owner: User, turn: ChatTurn) -> AsyncGenerator[Event, None]:
+    async def begin(self, owner: User, turn: ChatTurn) -> LiveRun:
+        """
+        Begin to answer one turn; it goes on, whoever follows it.
+
+        Raises
+        ------
+        LabError
+            What `chat` raises before its first event.
+        """
+        log = EventLog(owner.id, whole=True, goes_on=True)
+        return await self.running.begin(log, self.chat(owner, turn, log))
+
+    async def resume_run(self, owner: User, run_id: UUID, reply: Any = None) -> LiveRun:
+        """
+        Go on with an interrupted turn after its last finished step; none runs a second time.
+
+        Parameters
+        ----------
+        owner : User
+            Whose it is.
+        run_id : UUID
+            The run, which stays as it is: a new one goes on.
+        reply : object, optional
+            The answer to what the turn asks.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not the owner's.
+        ConflictError
+            If it cannot be gone on with: it ended otherwise, its question was not stored, the
+            conversation went on, or it waits for an answer.
+        """
+        async with self.database.stores(owner.id) as stores:
+            left = await left_turn(stores, run_id)
+        profile = await self._profile(owner, left.turn, await self.settings_of(owner))
+        graph = compose_workflow(self.composer, profile.workflow)
+        with self.database.guarded():
+            resumed = await resumed_turn(graph, left, reply)
+        log = EventLog(owner.id, whole=True, goes_on=True)
+        return await self.running.begin(log, self.chat(owner, left.turn, log, resumed))
+
+    async def chat(
+        self,
+        owner: User,
+        turn: ChatTurn,
+        log: EventLog | None = None,
+        resumed: Resumed | None = None,
+    ) -> AsyncGenerator[Event, None]:
         """
         Answer one turn; yield events as they happen, the last says how it ended.
 
         Closing the generator cancels the turn and frees the model's place at once.
+
+        Parameters
+        ----------
+        owner : User
+            Who asks.
+        turn : ChatTurn
+            What is asked.
+        log : EventLog, optional
+            Where it is told; by default one that stores the answer's stream where the answer is
+            stored too.
+        resumed : Resumed, optional
+            What the turn goes on with.
 
         Raises
         ------
@@ -207,8 +281,9 @@ class Runtime:
             If the model keeps failing and nobody stands in.
         """
         settings = await self._settings_for(owner, turn)
-        async with self._context(owner, turn, settings) as context:
-            kept = turn.store and turn.conversation_id is not None
+        kept = turn.store and turn.conversation_id is not None
+        log = log or EventLog(owner.id, whole=kept)
+        async with self._context(log, owner, turn, settings, resumed=resumed) as context:
             graph = compose_workflow(self.composer, context.profile.workflow, checkpointed=kept)
             completed = False
             try:
@@ -221,6 +296,26 @@ class Runtime:
                     await asyncio.shield(self._forget_if_gone(owner, turn.conversation_id))
         if completed:
             self._after(owner, turn, settings, context.profile)
+
+    async def pause_run(self, owner: User, run_id: UUID) -> Run:
+        """
+        Interrupt a turn that goes on by itself, to go on with it later.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not the owner's.
+        ConflictError
+            If its question is not stored, and so nobody could.
+        """
+        async with self.database.stores(owner.id) as stores:
+            run = await stores.runs.get(run_id)
+        if run.asked is None:
+            raise ConflictError(
+                f"The run {run_id} is no turn of a stored conversation, which alone can be gone on "
+                "with; cancel it."
+            )
+        return await self.running.stop(owner.id, run_id, RunStatus.interrupted)
 
     async def window(self, owner: User, request: WindowRequest) -> Window:
         """
@@ -238,7 +333,8 @@ class Runtime:
         if turn.conversation_id is not None:
             async with self.database.stores(owner.id) as stores:
                 await stores.conversations.get(turn.conversation_id)
-        async with self._context(owner, turn, settings, request.context_length) as context:
+        log = EventLog(owner.id, whole=False)
+        async with self._context(log, owner, turn, settings, request.context_length) as context:
             return await build_window(context, current=[])
 
     async def store_messages(
@@ -420,7 +516,8 @@ class Runtime:
             return await open_export(self.database, owner, self.settings.data_folder)
 
     async def aclose(self) -> None:
-        """Wait for what runs in the background; summaries go on when the lab starts again."""
+        """End the runs, and wait for what is in the background; the next start goes on with it."""
+        await self.running.aclose()
         await self._summariser.aclose()
         await asyncio.gather(*self._background, return_exceptions=True)
 
@@ -437,7 +534,13 @@ class Runtime:
 
     @asynccontextmanager
     async def _context(
-        self, owner: User, turn: ChatTurn, settings: Settings, context_length: int | None = None
+        self,
+        log: EventLog,
+        owner: User,
+        turn: ChatTurn,
+        settings: Settings,
+        context_length: int | None = None,
+        resumed: Resumed | None = None,
     ) -> AsyncIterator[ChatContext]:
         """Lease the models of a turn and yield what its run depends on."""
         asked = await self._profile(owner, turn, settings)
@@ -456,11 +559,9 @@ class Runtime:
                 leased = self.pipelines.chat(profile.model, owner=owner.id)
                 chat = await stack.enter_async_context(leased)
             await chat.prepare(turn.messages)
-            run_id = new_id()
             turns = Turns(self.database, owner.id, turn.conversation_id, embedding)
             yield ChatContext(
-                run_id=run_id,
-                owner_id=owner.id,
+                log=log,
                 turn=turn,
                 profile=profile,
                 parameters=parameters,
@@ -470,7 +571,8 @@ class Runtime:
                 stores=partial(self.database.stores, owner.id),
                 shared=Shared(self.database, owner.id),
                 turns=turns,
-                recorder=Recorder(self.database, owner.id, run_id, turns, profile),
+                recorder=Recorder(self.database, log, turns, profile),
+                resumed=resumed,
                 search_given=self._search_given,
                 breaker=breaker,
                 toolbox=self.toolbox,
@@ -521,12 +623,23 @@ class Runtime:
             return
         if turn.store:
             self._summariser.wake(Job(owner, turn.conversation_id, profile.id))
+            keep = settings.config.workflow.keep_turns
+            self._in_background(self._prune(turn.conversation_id, keep))
         if not settings.config.workflow.auto_title:
             return
         wanted = settings.config.roles.analysis or profile.id
-        task = asyncio.create_task(self._name(owner, turn.conversation_id, wanted))
+        self._in_background(self._name(owner, turn.conversation_id, wanted))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    async def _prune(self, conversation_id: UUID, keep_turns: int) -> None:
+        try:
+            await self.composer.prune(conversation_id, keep_turns)
+        except LabError as error:  # the next turn does it
+            logger.warning("steps stay", conversation_id=str(conversation_id), error=str(error))
 
     async def _name(self, owner: User, conversation_id: UUID, wanted: str) -> None:
         """Give a new conversation a title by a profile; it keeps its old one when that fails."""
@@ -547,7 +660,7 @@ class Runtime:
                 if title and current.title == NEW_CHAT:
                     await stores.conversations.update(conversation_id, title=title)
         except LabError as error:
-            log.warning("no title", conversation_id=str(conversation_id), error=str(error))
+            logger.warning("no title", conversation_id=str(conversation_id), error=str(error))
 
 
 @asynccontextmanager

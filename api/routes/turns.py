@@ -1,16 +1,15 @@
 """Chat turns with everything that happens in them, for the lab's own clients."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from api.deps import CallerDep, RuntimeDep, require_for
 from api.disconnect import unless_gone
 from api.opening import opening
+from api.sse import event_stream
 from lab.schemas.chat_turn import ChatTurn
-from lab.schemas.event import Event
+from lab.schemas.disconnect import Disconnect
+from lab.schemas.run_status import RunStatus
 from lab.schemas.window import Window
 from lab.schemas.window_request import WindowRequest
 
@@ -25,10 +24,23 @@ router = APIRouter(prefix="/v1/turns", tags=["chat"])
 async def create_turn(
     turn: ChatTurn, http: Request, runtime: RuntimeDep, caller: CallerDep
 ) -> StreamingResponse:
-    """Answer one turn; its events come as Server-Sent Events from the first of the answer on."""
-    events = runtime.chat(require_for(turn, caller), turn)
-    begun = await opening(http, events)
-    return StreamingResponse(_stream(begun, events), media_type="text/event-stream")
+    """
+    Answer one turn; its events come as Server-Sent Events from the first of the answer on.
+
+    A turn that goes on when its client is gone does so from there on, too: before, nobody knows
+    which run to follow.
+    """
+    owner = require_for(turn, caller)
+    if turn.on_disconnect is Disconnect.cancel:
+        events = runtime.chat(owner, turn)
+        return event_stream(events, await opening(http, events))
+    run = await unless_gone(http, runtime.begin(owner, turn))
+    events = run.follow()
+    try:
+        return event_stream(events, await opening(http, events))
+    except BaseException:
+        await run.stop(RunStatus.cancelled)
+        raise
 
 
 @router.post("/window")
@@ -38,16 +50,3 @@ async def create_window(
     """Return what the model would see for a turn; nothing is generated, and nothing stored."""
     owner = require_for(request.turn, caller)
     return await unless_gone(http, runtime.window(owner, request))
-
-
-async def _stream(begun: list[Event], events: AsyncGenerator[Event, None]) -> AsyncIterator[str]:
-    """Yield events; a client that goes away closes this, and with it the run."""
-    async with aclosing(events):
-        for event in begun:
-            yield _sse(event)
-        async for event in events:
-            yield _sse(event)
-
-
-def _sse(event: Event) -> str:
-    return f"data: {event.model_dump_json()}\n\n"

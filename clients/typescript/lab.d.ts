@@ -33,6 +33,10 @@ export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
  */
 export type Role = "system" | "user" | "assistant" | "tool";
 /**
+ * What becomes of an answer whose client is gone.
+ */
+export type Disconnect = "cancel" | "continue";
+/**
  * What computes: `onnx` runs models of BERT's family on a CPU, `torch` any; `auto` = onnx where it can.
  */
 export type EmbeddingEngine = "auto" | "torch" | "onnx";
@@ -100,7 +104,8 @@ export type EventType =
   | "message_stored"
   | "run_completed"
   | "run_failed"
-  | "run_cancelled";
+  | "run_cancelled"
+  | "run_interrupted";
 /**
  * What happened while pictures are made.
  */
@@ -1261,6 +1266,7 @@ export interface ChatTurn {
       [k: string]: unknown;
     };
   };
+  on_disconnect?: Disconnect;
 }
 /**
  * A tool that the model may call.
@@ -2199,6 +2205,10 @@ export interface WorkflowConfig {
    * Name a new conversation by its first exchange.
    */
   auto_title?: boolean;
+  /**
+   * Turns of a conversation whose steps are kept, to go on with or to return to.
+   */
+  keep_turns?: number;
 }
 /**
  * Which profile does what.
@@ -3992,6 +4002,17 @@ export interface ResidencyUpdate {
   relearn?: boolean;
 }
 /**
+ * How to go on with an interrupted run.
+ */
+export interface ResumeRequest {
+  /**
+   * The answer to what the run asks; any JSON, null where it asks nothing.
+   */
+  reply?: {
+    [k: string]: unknown;
+  };
+}
+/**
  * One execution: a chat turn or an evaluation.
  */
 export interface Run {
@@ -4019,6 +4040,17 @@ export interface Run {
   parameters?: {
     [k: string]: unknown;
   };
+  /**
+   * Of a turn that is kept, to go on with it: the turn without what was said, its system messages, and how many messages were stored.
+   */
+  asked?: {
+    [k: string]: unknown;
+  } | null;
+  on_disconnect?: Disconnect;
+  /**
+   * The run that began the turn, of one that goes on with it.
+   */
+  resumes?: string | null;
   /**
    * What it cost.
    */
@@ -4239,6 +4271,189 @@ export interface SpeechRequest {
    * The same seed gives the same speech.
    */
   seed?: number;
+}
+/**
+ * A document to delete.
+ */
+export interface StoreDeleteRequest {
+  /**
+   * Where it lies, as a path.
+   *
+   * @maxItems 8
+   */
+  namespace?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * Its name in the namespace.
+   */
+  key: string;
+}
+/**
+ * A document that a program keeps for a user, across conversations.
+ */
+export interface StoreItem {
+  /**
+   * Where it lies, as a path.
+   *
+   * @maxItems 8
+   */
+  namespace:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * Its name in the namespace.
+   */
+  key: string;
+  /**
+   * The document.
+   */
+  value: {
+    [k: string]: unknown;
+  };
+  /**
+   * When it was stored first.
+   */
+  created_at: string;
+  /**
+   * When it was stored last.
+   */
+  updated_at: string;
+}
+/**
+ * Which namespaces to list.
+ */
+export interface StoreNamespacesRequest {
+  /**
+   * How they begin.
+   *
+   * @maxItems 8
+   */
+  prefix?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * How they end.
+   *
+   * @maxItems 8
+   */
+  suffix?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * Parts that are shown of each.
+   */
+  max_depth?: number | null;
+  /**
+   * Most namespaces.
+   */
+  limit?: number;
+  /**
+   * Namespaces to leave out first.
+   */
+  offset?: number;
+}
+/**
+ * A document to store, in the place of the one that is there.
+ */
+export interface StorePutRequest {
+  /**
+   * Where it lies, as a path.
+   *
+   * @maxItems 8
+   */
+  namespace:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string];
+  /**
+   * Its name in the namespace.
+   */
+  key: string;
+  /**
+   * The document.
+   */
+  value: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * Which documents to list, the one stored last first.
+ */
+export interface StoreSearchRequest {
+  /**
+   * How their namespaces begin.
+   *
+   * @maxItems 8
+   */
+  namespace_prefix?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string]
+    | null;
+  /**
+   * What they hold, keys with values.
+   */
+  filter?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * Most documents.
+   */
+  limit?: number;
+  /**
+   * Documents to leave out first.
+   */
+  offset?: number;
+}
+/**
+ * The documents that were found.
+ */
+export interface StoreSearchResponse {
+  /**
+   * The documents.
+   */
+  items: StoreItem[];
 }
 /**
  * What a stretch of a conversation told.

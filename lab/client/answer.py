@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from lab.errors import rebuild
+from lab.errors import ConflictError, ServiceError, rebuild
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
@@ -15,6 +15,9 @@ from lab.schemas.role import Role
 from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.usage import Usage
+
+INTERRUPTED = "The run was interrupted before its answer was whole; resume it, or ask again."
+"""What a run says that was paused, or whose lab was stopped."""
 
 WRITER: Final = Role.assistant.value
 
@@ -131,10 +134,16 @@ class Answer:
 
 
 def raise_failure(event: Event) -> Event:
-    """Return the event, or raise the error that it reports."""
-    if event.type is EventType.run_failed:
-        raise rebuild(event.data["code"], event.data["message"])
-    return event
+    """Return the event, or raise why there is no whole answer, if it says so."""
+    match event.type:
+        case EventType.run_failed:
+            raise rebuild(event.data["code"], event.data["message"])
+        case EventType.run_interrupted:
+            raise ServiceError(INTERRUPTED)
+        case EventType.run_cancelled:
+            raise ConflictError("The run was cancelled before the answer was whole.")
+        case _:
+            return event
 
 
 def _last(events: Sequence[Event], type_: EventType) -> dict[str, Any]:

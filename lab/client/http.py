@@ -76,7 +76,7 @@ class Http:
             return await response.aread()
 
     def events(self, path: str, body: BaseModel) -> AsyncGenerator[Event, None]:
-        """Yield the events of a run as they happen; closing the generator cancels the run."""
+        """Yield the events of a turn as they happen; closing the generator stops to listen."""
         return self.stream(path, Event, body)
 
     async def stream(
@@ -85,8 +85,10 @@ class Http:
         kind: type[ModelT],
         body: Body = None,
         *,
+        method: str = "POST",
         form: Mapping[str, Any] | None = None,
         files: Files | None = None,
+        **query: Any,
     ) -> AsyncGenerator[ModelT, None]:
         """
         Yield what a stream sends, one by one; closing the generator stops it.
@@ -96,7 +98,7 @@ class Http:
         LabError
             The error that ends the stream.
         """
-        async with self._answer("POST", path, body, form=form, files=files) as response:
+        async with self._answer(method, path, body, query, form=form, files=files) as response:
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
                     sent = line.removeprefix("data: ")

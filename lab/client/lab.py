@@ -23,6 +23,7 @@ from lab.client.memories import Memories
 from lab.client.profiles import Profiles
 from lab.client.requests import checked
 from lab.client.residency import Residents
+from lab.client.runs import Runs
 from lab.client.settings import Keys, UserSettings
 from lab.client.speech import Audio
 from lab.client.tools import Tools
@@ -32,6 +33,7 @@ from lab.protocols import EmbeddingKind, FloatArray
 from lab.schemas.caller import Caller
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.disconnect import Disconnect
 from lab.schemas.embedding_list import EmbeddingList
 from lab.schemas.embeddings_request import EmbeddingsRequest
 from lab.schemas.event import Event
@@ -43,7 +45,6 @@ from lab.schemas.rerank_request import RerankRequest
 from lab.schemas.rerank_response import RerankResponse
 from lab.schemas.rerank_result import RerankResult
 from lab.schemas.role import Role
-from lab.schemas.run import Run
 from lab.schemas.task import Task
 from lab.schemas.tool import Tool
 from lab.schemas.usage_day import UsageDay
@@ -68,6 +69,8 @@ class Lab:
         What the user owns.
     config, keys, evals, schedules
         And has set up.
+    runs
+        What was asked: followed, paused, cancelled.
     catalog
         The models of the lab.
     residents
@@ -108,6 +111,7 @@ class Lab:
         self.keys = Keys(http)
         self.evals = Evals(http)
         self.schedules = Schedules(http)
+        self.runs = Runs(http)
         self.profiles = Profiles(http)
         self.catalog = Catalog(http)
         self.residents = Residents(http)
@@ -141,12 +145,13 @@ class Lab:
         store: bool = True,
         memory: bool | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        on_disconnect: str = "cancel",
         **parameters: Any,
     ) -> AsyncGenerator[Event, None]:
         """
         Yield the events of an answer as they happen; the last says how it ended.
 
-        Closing the generator stops the answer.
+        Closing the generator stops the answer, unless it shall go on.
 
         Parameters
         ----------
@@ -168,6 +173,9 @@ class Lab:
             Put memories before the model; by default the user's setting.
         settings : mapping, optional
             Settings to try instead of the user's, by section.
+        on_disconnect : {"cancel", "continue"}
+            What becomes of the answer when nobody listens. One that goes on is followed through
+            lost connections, and by others with `runs.follow`; `runs.cancel` stops it.
         **parameters
             Of `GenerationParameters`, e.g. `seed`, `temperature`, `max_new_tokens`.
 
@@ -186,8 +194,11 @@ class Lab:
             store=store,
             memory=memory,
             settings=settings or {},
+            on_disconnect=on_disconnect,
         )
-        async with aclosing(self._http.events("/v1/turns", turn)) as events:
+        goes_on = turn.on_disconnect is Disconnect.continue_
+        events = self.runs.answer(turn) if goes_on else self._http.events("/v1/turns", turn)
+        async with aclosing(events):
             async for event in events:
                 yield event
 
@@ -312,10 +323,6 @@ class Lab:
         request = checked(RerankRequest, query=query, documents=list(documents), top_n=top_n)
         found = await self._http.fetch("POST", "/v1/rerank", RerankResponse, request)
         return found.results
-
-    async def run(self, run_id: UUID) -> Run:
-        """Return a run: what was asked, and what it cost."""
-        return await self._http.fetch("GET", f"/v1/runs/{run_id}", Run)
 
     async def receipt(self, run_id: UUID) -> Receipt:
         """Return what was put before the model in a run, and why."""

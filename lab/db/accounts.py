@@ -20,6 +20,7 @@ from lab.db.lost import LOST
 from lab.db.passwords import hash_password, password_fits
 from lab.db.presence import at_work
 from lab.db.recall import Commonness, commonness
+from lab.db.runs import OPEN
 from lab.db.shared import erase_shared
 from lab.db.tables import ApiKeyRow, ConversationRow, EvalRunRow, RunRow, ScheduleRow, UserRow
 from lab.db.usage import days_of_all
@@ -34,8 +35,18 @@ from lab.schemas.user import User
 USE_RESOLUTION = timedelta(minutes=1)
 """How exactly the last use of a key is kept, beside the age of its copy: more writes would cost."""
 
-OPEN = (RunStatus.queued, RunStatus.running)
-"""Of runs that have not ended."""
+
+_TELL_INTERRUPTED = text(
+    """
+    INSERT INTO events (run_id, position, owner_id, type, data)
+    SELECT r.id, coalesce((
+        SELECT e.position + 1 + coalesce(jsonb_array_length(e.later), 0)
+        FROM events e WHERE e.run_id = r.id ORDER BY e.position DESC LIMIT 1
+    ), 0), r.owner_id, 'run_interrupted', '{}'
+    FROM runs r WHERE r.id = ANY(:runs)
+    """
+)
+"""The last event of runs whose lab could not tell it any more."""
 
 
 class Accounts:
@@ -186,7 +197,9 @@ class Accounts:
 
     async def mark_interrupted(self) -> int:
         """Close the open runs of labs that are no more at work; return how many."""
-        return await self._interrupt(RunRow) + await self._interrupt(EvalRunRow)
+        runs = await self._interrupt(RunRow)
+        await self._session.execute(_TELL_INTERRUPTED, {"runs": runs})
+        return len(runs) + len(await self._interrupt(EvalRunRow))
 
     async def schedules(self) -> builtins.list[Schedule]:
         """Return the schedules of every user, paused ones too, oldest first."""
@@ -239,7 +252,7 @@ class Accounts:
                 "Those of a lab that was killed end when it starts again."
             )
 
-    async def _interrupt(self, row: type[RunRow] | type[EvalRunRow]) -> int:
+    async def _interrupt(self, row: type[RunRow] | type[EvalRunRow]) -> builtins.list[UUID]:
         closed = await self._session.scalars(
             update(row)
             .where(row.status.in_(OPEN), ~at_work(row.lab_number))
@@ -250,7 +263,7 @@ class Accounts:
             )
             .returning(row.id)
         )
-        return len(closed.all())
+        return list(closed)
 
     async def _row(self, name: str) -> UserRow | None:
         return await self._session.scalar(select(UserRow).where(UserRow.name == name))

@@ -128,9 +128,14 @@ class Database:
             self._url,
             self._number,
             timeout_s=self._timeout_s,
-            first=self._close_left_runs,
+            first=self.close_left_runs,
             meanwhile=self.changes.listen,
         )
+
+    async def close_left_runs(self) -> None:
+        """Close the open runs of labs that are no more at work on this database."""
+        async with self.accounts() as accounts:
+            await accounts.mark_interrupted()
 
     @asynccontextmanager
     async def locked(self, name: str) -> AsyncIterator[bool]:
@@ -175,10 +180,6 @@ class Database:
         """Raise the lab's errors for what the database reports to a user of `pool`."""
         with translated(self._place), heeded_cancellation():
             yield
-
-    async def _close_left_runs(self) -> None:
-        async with self.accounts() as accounts:
-            await accounts.mark_interrupted()
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncSession]:

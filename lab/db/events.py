@@ -1,17 +1,27 @@
-"""What happened in runs."""
+"""
+What happened in runs.
+
+Events of one type that follow each other share a row, as the tokens of an answer do. A receipt is
+kept with its run alone, where it is corrected when somebody is forgotten.
+"""
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 
 from lab.db.owned import Store
 from lab.db.runs import RunStore
 from lab.db.tables import EventRow
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+
+TICK = timedelta(microseconds=1)
+"""How exactly it is kept when something happened."""
 
 
 class EventStore(Store):
@@ -33,33 +43,70 @@ class EventStore(Store):
             )
             .returning(EventRow)
         )
-        return _event(row)
+        return Event.model_validate(row, from_attributes=True)
 
-    async def extend(self, run_id: UUID, events: Sequence[Event]) -> None:
-        """Store many events of a run at once, as they are."""
-        await RunStore(self._session, self._owner_id).get(run_id)
-        if events:
-            rows = [event.model_dump(mode="python") for event in events]
-            await self._session.execute(
-                insert(EventRow), [{**row, "owner_id": self._owner_id} for row in rows]
-            )
+    async def extend(self, runs: Mapping[UUID, Sequence[Event]]) -> None:
+        """
+        Store what happened in runs; what is stored again, with more after it, is replaced.
+
+        The runs are the owner's: whoever writes looked them up in this transaction.
+        """
+        rows = [row for events in runs.values() for row in _rows(events)]
+        if not rows:
+            return
+        new = insert(EventRow)
+        told = {name: new.excluded[name] for name in ("type", "data", "created_at", "later")}
+        await self._session.execute(
+            new.on_conflict_do_update(index_elements=["run_id", "position"], set_=told),
+            [{**row, "owner_id": self._owner_id} for row in rows],
+        )
 
     async def list(self, run_id: UUID, after: int = -1) -> builtins.list[Event]:
         """Return the events of a run after a position, oldest first."""
+        mine = EventRow.run_id == run_id, EventRow.owner_id == self._owner_id
+        last_begun = select(func.max(EventRow.position)).where(*mine, EventRow.position <= after)
         rows = await self._session.scalars(
             select(EventRow)
-            .where(
-                EventRow.run_id == run_id,
-                EventRow.owner_id == self._owner_id,
-                EventRow.position > after,
-            )
+            .where(*mine, EventRow.position >= func.coalesce(last_begun.scalar_subquery(), 0))
             .order_by(EventRow.position)
         )
-        found = [_event(row) for row in rows]
+        found = [event for row in rows for event in _events(row) if event.position > after]
         if not found:
             await RunStore(self._session, self._owner_id).get(run_id)
-        return found
+        return [await self._with_receipt(event) for event in found]
+
+    async def _with_receipt(self, event: Event) -> Event:
+        if event.type is not EventType.receipt:
+            return event
+        run = await RunStore(self._session, self._owner_id).get(event.run_id)
+        receipt = run.receipt and run.receipt.model_dump(mode="json")
+        return event.model_copy(update={"data": {"receipt": receipt}})
 
 
-def _event(row: EventRow | None) -> Event:
-    return Event.model_validate(row, from_attributes=True)
+def _rows(events: Sequence[Event]) -> builtins.list[dict[str, Any]]:
+    """Return events as rows; those of one type without another between them are one."""
+    rows: builtins.list[dict[str, Any]] = []
+    for event in events:
+        data = {} if event.type is EventType.receipt else event.data
+        row = rows[-1] if rows else None
+        if row and row["type"] is event.type and event.position == _next_position(row):
+            row["later"].append([(event.created_at - row["created_at"]) // TICK, data])
+        else:
+            values = event.model_dump(include={"run_id", "position", "created_at"})
+            rows.append({**values, "type": event.type, "data": data, "later": []})
+    return [{**row, "later": row["later"] or None} for row in rows]
+
+
+def _next_position(row: Mapping[str, Any]) -> int:
+    position: int = row["position"] + 1 + len(row["later"])
+    return position
+
+
+def _events(row: EventRow) -> Iterator[Event]:
+    first = Event.model_validate(row, from_attributes=True)
+    yield first
+    for n_before, (ticks, data) in enumerate(row.later or [], 1):
+        position, created_at = first.position + n_before, first.created_at + ticks * TICK
+        yield first.model_copy(
+            update={"position": position, "data": data, "created_at": created_at}
+        )

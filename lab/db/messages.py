@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from lab.db.conversations import ConversationStore
 from lab.db.files import check_attachments
 from lab.db.memories import MemoryStore
 from lab.db.owned import OwnedStore, plain
 from lab.db.summaries import lock
-from lab.db.tables import ConversationRow, MessageRow
+from lab.db.tables import ConversationRow, EventRow, MessageRow, RunRow
 from lab.errors import NotFoundError
 from lab.messages import Attachment, Part
 from lab.schemas.message import Message
@@ -76,10 +76,16 @@ class MessageStore(OwnedStore[Message]):
         )
 
     async def delete(self, id: UUID) -> None:
-        """Delete a turn with its memory and summaries; the others keep their positions."""
+        """
+        Delete a turn with its memory, its summaries and what its run told.
+
+        The others keep their positions.
+        """
         message = await self.get(id)
         await lock(self._session, self._owner_id, message.conversation_id)
         await super().delete(id)
+        if message.run_id is not None:
+            await self._session.execute(delete(EventRow).where(EventRow.run_id == message.run_id))
         memories = MemoryStore(self._session, self._owner_id)
         await memories.drop_what_tells_of(message.conversation_id, message.position)
         await self._session.execute(
@@ -87,6 +93,18 @@ class MessageStore(OwnedStore[Message]):
             .where(ConversationRow.id == message.conversation_id)
             .values(n_messages=ConversationRow.n_messages - 1)
         )
+
+    async def of_run(self, run_id: UUID) -> builtins.list[Message]:
+        """Return the turns that a run stored, and those that went on with it, oldest first."""
+        runs = select(RunRow.id).where(
+            RunRow.owner_id == self._owner_id, or_(RunRow.id == run_id, RunRow.resumes == run_id)
+        )
+        rows = await self._session.scalars(
+            select(MessageRow)
+            .where(MessageRow.owner_id == self._owner_id, MessageRow.run_id.in_(runs))
+            .order_by(MessageRow.position)
+        )
+        return [Message.model_validate(row, from_attributes=True) for row in rows]
 
     async def list(  # type: ignore[override]  # turns are listed by chat
         self, conversation_id: UUID, limit: int | None = None, before_position: int | None = None

@@ -19,6 +19,7 @@ from lab.db.model_profiles import ModelProfileStore
 from lab.db.research import ResearchStepStore, ResearchTaskStore, SearchResultStore
 from lab.db.runs import RunStore
 from lab.db.schedules import ScheduleStore
+from lab.db.store_items import StoreItemStore
 from lab.db.summaries import SummaryStore
 from lab.db.todos import TodoStore
 from lab.db.usage import UsageStore
@@ -58,6 +59,7 @@ class Stores:
         self.images = ImageStore(session, owner_id)
         self.model_profiles = ModelProfileStore(session, owner_id)
         self.dynamic_tools = DynamicToolStore(session, owner_id)
+        self.items = StoreItemStore(session, owner_id)
         self.todos = TodoStore(session, owner_id)
         self.research_tasks = ResearchTaskStore(session, owner_id)
         self.research_steps = ResearchStepStore(session, owner_id)

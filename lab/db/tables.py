@@ -13,13 +13,14 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     MetaData,
+    String,
     UniqueConstraint,
     false,
     func,
     literal_column,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from lab.db.ids import new_id
@@ -165,6 +166,10 @@ class RunRow(WorkRow):
     )
     profile: Mapped[str | None]
     parameters: Mapped[dict[str, Any]]
+    asked: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    on_disconnect: Mapped[str] = mapped_column(server_default="cancel")
+    resumes: Mapped[UUID | None] = mapped_column(index=True)
+    """The run that began the turn which this one goes on with; it may be gone."""
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     receipt: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[str | None]
@@ -172,7 +177,7 @@ class RunRow(WorkRow):
 
 
 class EventRow(Base):
-    """Something that happened in a run."""
+    """Something that happened in a run, and what of the same type came right after."""
 
     __tablename__ = "events"
     __table_args__ = {"postgresql_partition_by": "RANGE (run_id)"}  # noqa: RUF012 - SQLAlchemy's
@@ -185,6 +190,8 @@ class EventRow(Base):
     type: Mapped[str]
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    later: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """Of each event after this one: microseconds from `created_at`, and its data."""
 
 
 class UsageRow(Base):
@@ -519,6 +526,18 @@ class DynamicToolRow(VersionedRow):
     embedding: Mapped[FloatArray] = mapped_column(VECTOR(EMBEDDING_DIM), deferred=True)
     embedding_model: Mapped[str]
     approved_at: Mapped[datetime | None]
+
+
+class StoreItemRow(OwnedRow):
+    """A document that a program keeps for a user."""
+
+    __tablename__ = "store_items"
+    __table_args__ = (UniqueConstraint("owner_id", "namespace", "key"),)
+
+    namespace: Mapped[list[str]] = mapped_column(ARRAY(String))
+    key: Mapped[str]
+    value: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class TodoRow(VersionedRow):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import chat_message, generation_parameters, tool
+from . import chat_message, disconnect, generation_parameters, tool
 
 
 class ChatTurn(BaseModel):
@@ -55,3 +55,9 @@ class ChatTurn(BaseModel):
             description='Settings to try instead of the user\'s, by section, e.g. {"memory": {"top_k": 30}}.'
         ),
     ] = {}
+    on_disconnect: Annotated[
+        disconnect.Disconnect,
+        Field(
+            description="Whether the answer stops when its client is gone, which frees the model's place, or goes on to be followed from another connection; then its whole stream is stored."
+        ),
+    ] = disconnect.Disconnect.cancel

@@ -24,3 +24,4 @@ class EventType(StrEnum):
     run_completed = 'run_completed'
     run_failed = 'run_failed'
     run_cancelled = 'run_cancelled'
+    run_interrupted = 'run_interrupted'

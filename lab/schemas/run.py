@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from . import disconnect
 from . import receipt as receipt_1
 from . import run_kind, run_status
 from . import usage as usage_1
@@ -34,6 +35,18 @@ class Run(BaseModel):
     parameters: Annotated[
         dict[str, Any], Field(description='Parameters as used, seed included.')
     ] = {}
+    asked: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description='Of a turn that is kept, to go on with it: the turn without what was said, its system messages, and how many messages were stored.'
+        ),
+    ] = None
+    on_disconnect: Annotated[
+        disconnect.Disconnect, Field(description='What becomes of it when its client is gone.')
+    ] = disconnect.Disconnect.cancel
+    resumes: Annotated[
+        UUID | None, Field(description='The run that began the turn, of one that goes on with it.')
+    ] = None
     usage: Annotated[usage_1.Usage | None, Field(description='What it cost.')] = None
     receipt: Annotated[receipt_1.Receipt | None, Field(description='What was in the window.')] = (
         None

@@ -20,3 +20,11 @@ class WorkflowConfig(BaseModel):
     auto_title: Annotated[
         bool, Field(description='Name a new conversation by its first exchange.')
     ] = True
+    keep_turns: Annotated[
+        int,
+        Field(
+            description='Turns of a conversation whose steps are kept, to go on with or to return to.',
+            ge=1,
+            le=1000,
+        ),
+    ] = 20

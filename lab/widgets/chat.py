@@ -9,8 +9,10 @@ from uuid import UUID
 
 from lab.client import Lab
 from lab.errors import LabError, NotFoundError
+from lab.messages import text_of
 from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
+from lab.schemas.role import Role
 from lab.schemas.task import Task
 from lab.widgets.parts import parts_html
 from lab.widgets.pictures import Attached, Pictures
@@ -80,6 +82,7 @@ class ChatDashboard(ChatView):
             "delete": self._delete,
             "choose": self._choose,
             "receipt": self._fetch_receipt,
+            "rejoin": self._rejoin,
         }
         self.on_msg(self._told)
 
@@ -149,9 +152,29 @@ class ChatDashboard(ChatView):
 
     async def _open(self, id: str) -> None:
         self._wanted = wanted = object()
+        running = await self._running_in(UUID(id))
         messages = await self._lab.conversations.messages(UUID(id), limit=PAGE)
-        if self._wanted is wanted:
-            self._show(id, messages)
+        if self._wanted is not wanted:
+            return
+        self._show(id, messages)
+        answered = {m.run_id for m in messages if m.role is Role.assistant}
+        if running is not None and running not in answered:
+            asked = next((m for m in messages if m.run_id == running), None)
+            question = text_of(asked.parts) if asked else ""
+            found = {"conversation": id, "run_id": str(running), "question": question}
+            self._told(self, {"action": "rejoin", **found}, ())
+
+    async def _running_in(self, id_: UUID) -> UUID | None:
+        """Return the run that answers in a conversation, begun by a page that is gone."""
+        if id_ in self._replies:
+            return None
+        runs = await self._lab.runs.list(1, conversation=id_)
+        return next((run.id for run in runs if run.finished_at is None), None)
+
+    async def _rejoin(self, conversation: str, run_id: str, question: str) -> None:
+        """Draw an answer that streams already, while its conversation is open."""
+        if conversation == self.conversation:
+            await self._answer(Reply(UUID(conversation), question, run_id=UUID(run_id)))
 
     def _show(self, id_: str, messages: list[Message]) -> None:
         self._wanted = object()
@@ -210,7 +233,8 @@ class ChatDashboard(ChatView):
             self._replies[reply.conversation_id] = reply
         with self.hold_sync():
             self.problem = {}
-            self.messages = [*self.messages, reply.asked]
+            if not reply.run_id:
+                self.messages = [*self.messages, reply.asked]
             self._draw()
         reply.task = asyncio.create_task(self._follow(reply))
         drawing = asyncio.create_task(self._draw_regularly(reply))
@@ -249,10 +273,16 @@ class ChatDashboard(ChatView):
                 await self._withdraw(reply.instead_of)
                 reply.instead_of = None
             id_ = reply.conversation_id or await self._begin(reply)
-            pictures = [picture.content for picture in reply.pictures]
-            events = self._lab.stream(
-                reply.question, conversation=id_, model=profile, images=pictures
-            )
+            if reply.run_id:
+                events = self._lab.runs.follow(reply.run_id)
+            else:
+                events = self._lab.stream(
+                    reply.question,
+                    conversation=id_,
+                    model=profile,
+                    images=[picture.content for picture in reply.pictures],
+                    on_disconnect="continue",
+                )
             async with aclosing(events):
                 async for event in events:
                     reply.add(event)
@@ -299,7 +329,11 @@ class ChatDashboard(ChatView):
         return next((c["title"] for c in self.conversations if c["id"] == id_), None)
 
     async def _stop(self) -> None:
-        if self._reply is not None and self._reply.task is not None:
+        if self._reply is None or self._reply.task is None:
+            return
+        if self._reply.run_id is not None:
+            await self._lab.runs.cancel(self._reply.run_id)
+        else:
             self._reply.task.cancel()
 
     async def _retry(self) -> None:
@@ -335,7 +369,7 @@ class ChatDashboard(ChatView):
         self.profile = profile
 
     async def _fetch_receipt(self, run_id: str) -> None:
-        run = await self._lab.run(UUID(run_id))
+        run = await self._lab.runs.get(UUID(run_id))
         self.show_receipt(run_id, receipt_html(run))
 
 

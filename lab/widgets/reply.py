@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+from lab.client.answer import INTERRUPTED
 from lab.messages import Part, text_of
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
@@ -34,6 +35,8 @@ class Reply:
         What came with it.
     instead_of : Reply, optional
         The failed answer whose place this one takes.
+    run_id : UUID, optional
+        The run, of an answer that streams already.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Reply:
         pictures: Sequence[Attached] = (),
         *,
         instead_of: "Reply | None" = None,
+        run_id: UUID | None = None,
     ) -> None:
         self.conversation_id = conversation_id
         self.question = question
@@ -50,7 +54,7 @@ class Reply:
         self.instead_of = instead_of
         self.asked = _said(question, pictures)
         self.task: asyncio.Task[None] | None = None
-        self.run_id: UUID | None = None
+        self.run_id = run_id
         self.message_id: str | None = None
         self.problem = ""
         self.changed = False
@@ -68,8 +72,8 @@ class Reply:
                 self.message_id = event.data["message_id"]
             case EventType.usage:
                 self._guard = event.data.get("guard", "")
-            case EventType.run_failed:
-                self.problem = event.data["message"]
+            case EventType.run_failed | EventType.run_interrupted:
+                self.problem = event.data.get("message", INTERRUPTED)
             case _:
                 self._add_part(event)
 

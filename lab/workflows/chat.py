@@ -25,10 +25,17 @@ from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.message import Message
 from lab.schemas.tool import Tool
-from lab.schemas.usage import Usage
 from lab.workflows.context import ChatContext
-from lab.workflows.rounds import Round, messages_of, run_by_lab, run_round, turns_of, usage_of
-from lab.workflows.telling import Teller, as_text
+from lab.workflows.rounds import (
+    Round,
+    messages_of,
+    rounds_of,
+    run_by_lab,
+    run_round,
+    turns_of,
+    usage_of,
+)
+from lab.workflows.telling import Teller, as_text, tell_end
 from lab.workflows.tools import ToolContext
 from lab.workflows.window import build_window, split_question
 
@@ -57,16 +64,24 @@ async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
     turn = runtime.context.turn
     # The state is that of the conversation: what the turn before left there is over.
     if turn.conversation_id is None or not turn.store:
-        return {"turn_ids": [], "rounds": []}
+        return _begun([])
+    resumed = runtime.context.resumed
+    if resumed is not None:  # killed between this step and its checkpoint
+        return _begun(resumed.turn_ids)
     _, history, question = split_question(turn.messages)
     stored = await runtime.context.turns.keep([*history, *question], runtime.context.run_id)
     _tell_stored(runtime.context, stored)
-    return {"turn_ids": [str(message.id) for message in stored], "rounds": []}
+    return _begun([message.id for message in stored])
+
+
+def _begun(turn_ids: Sequence[UUID]) -> State:
+    """Return the state after the first step; what the turn before left is gone."""
+    return {"turn_ids": [str(id) for id in turn_ids], "window": [], "answer": {}, "rounds": []}
 
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
     """Choose what the model sees, and say why."""
-    context, rounds = runtime.context, _rounds(state)
+    context, rounds = runtime.context, rounds_of(state)
     tools, _ = _asked(context, rounds)
     window = await build_window(context, _current(state), messages_of(rounds), tools)
     receipt = window.receipt.model_copy(update={"run_id": context.run_id})
@@ -77,7 +92,7 @@ async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
 
 async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     """Stream the answer."""
-    context, rounds = runtime.context, _rounds(state)
+    context, rounds = runtime.context, rounds_of(state)
     messages = [ChatMessage.model_validate(message) for message in state["window"]]
     tools, parameters = _asked(context, rounds)
     must_answer = bool(rounds) and rounds[-1].is_last
@@ -94,13 +109,13 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     if must_answer:
         result = as_text(context, result)
     if not run_by_lab(context, result.tool_calls):
-        _tell_end(context, result, usage_of(rounds, result))
+        tell_end(context, result, usage_of(rounds, result))
     return {"answer": result.model_dump(mode="json", exclude=NOT_KEPT)}
 
 
 async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     """Run what the answer calls of the lab's tools."""
-    context, rounds = runtime.context, _rounds(state)
+    context, rounds = runtime.context, rounds_of(state)
     answer = ChatResult.model_validate(state["answer"])
     tool_context = ToolContext(
         owner_id=context.owner_id,
@@ -114,13 +129,16 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     rounds.append(await run_round(context, rounds, answer, tool_context))
     context.recorder.note(turns_of(rounds))
     if rounds[-1].waits_for_client:
-        _tell_end(context, answer, usage_of(rounds))
+        tell_end(context, answer, usage_of(rounds))
     return {"answer": {}, "rounds": [one.model_dump(mode="json") for one in rounds]}
 
 
 async def record(state: State, runtime: Runtime[ChatContext]) -> State:
     """Store the answer with its embedding, and before it the rounds."""
-    context, rounds = runtime.context, _rounds(state)
+    context, rounds = runtime.context, rounds_of(state)
+    if context.resumed is not None and context.resumed.answered:  # killed before its checkpoint
+        _tell_stored(context, context.resumed.answered)
+        return {}
     if context.turn.store:
         result = ChatResult.model_validate(state["answer"]) if state["answer"] else None
         context.recorder.note(turns_of(rounds))
@@ -136,7 +154,7 @@ def calls_the_lab(state: State, runtime: Runtime[ChatContext]) -> Literal["call_
 
 def waits_for_client(state: State) -> Literal["assemble", "record"]:
     """Return where a round leads: a client whose tools were called, too, has the word."""
-    return "record" if _rounds(state)[-1].waits_for_client else "assemble"
+    return "record" if rounds_of(state)[-1].waits_for_client else "assemble"
 
 
 def build_graph() -> StateGraph[State, ChatContext]:
@@ -154,10 +172,6 @@ def build_graph() -> StateGraph[State, ChatContext]:
     graph.add_conditional_edges("call_tools", waits_for_client)
     graph.add_edge("record", END)
     return graph
-
-
-def _rounds(state: State) -> list[Round]:
-    return [Round.model_validate(one) for one in state["rounds"]]
 
 
 def _current(state: State) -> list[UUID]:
@@ -178,15 +192,3 @@ def _asked(
 def _tell_stored(context: ChatContext, messages: Sequence[Message]) -> None:
     for message in messages:
         context.tell(EventType.message_stored, message_id=str(message.id), role=message.role.value)
-
-
-def _tell_end(context: ChatContext, result: ChatResult, usage: Usage) -> None:
-    """Tell what the answer cost, why it ended, and why the further ones did."""
-    ends = [_end(choice) for choice in [result, *result.alternatives]]
-    further = {"alternatives": ends[1:]} if result.alternatives else {}
-    context.tell(EventType.usage, usage=usage.model_dump(mode="json"), **ends[0], **further)
-
-
-def _end(choice: ChatResult) -> dict[str, str]:
-    end = {"finish_reason": choice.finish_reason.value}
-    return end if choice.guard is None else {**end, "guard": choice.guard.value}

@@ -1,10 +1,11 @@
 """Compile graphs once and keep them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
@@ -17,6 +18,29 @@ Graph = CompiledStateGraph[Any, ChatContext]
 
 GRAPHS: Mapping[str, Callable[[], StateGraph[Any, ChatContext]]] = {"chat": chat.build_graph}
 """Every workflow by name: a new graph file is entered here."""
+
+_OLD = """
+    thread_id = %(thread)s AND checkpoint_id < (
+        SELECT checkpoint_id FROM checkpoints
+        WHERE thread_id = %(thread)s AND checkpoint_ns = '' AND metadata ->> 'source' = 'input'
+        ORDER BY checkpoint_id DESC OFFSET %(before)s LIMIT 1
+    )
+    """
+PRUNE: Final[tuple[LiteralString, ...]] = (
+    f"DELETE FROM checkpoint_writes WHERE {_OLD}",
+    f"DELETE FROM checkpoints WHERE {_OLD}",
+    """
+    DELETE FROM checkpoint_blobs b WHERE thread_id = %(thread)s AND NOT EXISTS (
+        SELECT FROM checkpoints c
+        WHERE c.thread_id = b.thread_id AND c.checkpoint_ns = b.checkpoint_ns
+            AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version
+    )
+    """,
+)
+"""
+What the saver keeps of turns before the last ones. Its own `aprune` keeps one state alone, of which
+nobody could go back to an earlier turn. Ids of checkpoints rise with time, those of subgraphs too.
+"""
 
 
 class Composer:
@@ -31,7 +55,9 @@ class Composer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._checkpointer = AsyncPostgresSaver(database.pool)
+        # Nothing but plain data comes out of the database, whatever was written there.
+        strict = JsonPlusSerializer(allowed_msgpack_modules=None, allowed_json_modules=None)
+        self._checkpointer = AsyncPostgresSaver(database.pool, serde=strict)
         self._graphs: dict[tuple[str, bool], Graph] = {}
 
     def compose(self, name: str, *, checkpointed: bool) -> Graph:
@@ -48,6 +74,15 @@ class Composer:
         """Delete the checkpoints of a conversation."""
         with self._database.guarded():
             await self._checkpointer.adelete_thread(str(thread_id))
+
+    async def prune(self, thread_id: UUID, keep_turns: int) -> None:
+        """Delete the steps of a conversation but for those of its last turns."""
+        with self._database.guarded():
+            async with self._database.pool.connection() as connection:
+                for statement in PRUNE:
+                    await connection.execute(
+                        statement, {"thread": str(thread_id), "before": keep_turns - 1}
+                    )
 
 
 async def initialize_composer(database: Database) -> Composer:

@@ -16,8 +16,10 @@ from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.tool import Tool
 from lab.workflows.breakers import Breaker
+from lab.workflows.event_log import EventLog
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.recording import Recorder
+from lab.workflows.resuming import Resumed
 from lab.workflows.shared_talk import Shared
 from lab.workflows.tools import LabTool, Toolbox
 from lab.workflows.turns import Turns
@@ -30,8 +32,9 @@ Told = tuple[EventType, dict[str, Any]]
 class ChatContext:
     """The models, the storage and the decisions of one chat turn."""
 
-    run_id: UUID
-    owner_id: UUID
+    log: EventLog
+    """What happens in the run."""
+
     turn: ChatTurn
     profile: ModelProfile
     parameters: GenerationParameters
@@ -50,6 +53,9 @@ class ChatContext:
 
     turns: Turns
     recorder: Recorder
+    resumed: Resumed | None
+    """What the turn goes on with; None for one that begins."""
+
     search_given: GivenHistorySearch
     """Finds turns in a history that the caller sent."""
 
@@ -68,6 +74,16 @@ class ChatContext:
 
     told: asyncio.Queue[Told | None] = field(default_factory=asyncio.Queue)
     """What the nodes told and nobody took yet; None once the graph has ended."""
+
+    @property
+    def run_id(self) -> UUID:
+        """The run."""
+        return self.log.run_id
+
+    @property
+    def owner_id(self) -> UUID:
+        """Whose it is."""
+        return self.log.owner_id
 
     @property
     def offered(self) -> Sequence[Tool]:

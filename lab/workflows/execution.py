@@ -1,13 +1,13 @@
 """Run a graph and turn what its nodes tell into a stream of events."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command, Durability
 
 from lab.errors import LabError
 from lab.pipelines.answer import Answer
@@ -20,14 +20,11 @@ from lab.schemas.run_status import RunStatus
 from lab.schemas.usage import Usage
 from lab.workflows.composer import Graph
 from lab.workflows.context import ChatContext, Told
+from lab.workflows.resuming import TURN
+from lab.workflows.retelling import retell
 
-# Kept elsewhere: the answer in its message, the receipt with its run.
-NOT_STORED = {
-    EventType.content,
-    EventType.thinking,
-    EventType.tool_call_delta,
-    EventType.receipt,
-}
+INTERRUPTED = "The run was interrupted before its answer was whole; resume it, or ask again."
+"""Why a run ended that was paused, or that its lab did not outlive."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +35,7 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
 
     The last event says how the run ended. An error ends it with `run_failed` instead of being
     raised; one that nobody foresaw is logged, and the caller gets the run's id to name. Closing the
-    generator cancels the run: the model's place is free at once, and what was answered so far is
+    generator stops the run: the model's place is free at once, and what was answered so far is
     stored.
 
     Parameters
@@ -51,7 +48,9 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     run = _Run(context)
     try:
         await context.recorder.start(
-            context.parameters.model_dump(mode="json"), context.turn.conversation_id
+            context.parameters.model_dump(mode="json"),
+            context.turn,
+            context.resumed.run_id if context.resumed else None,
         )
         yield run.tell(
             EventType.run_started,
@@ -63,12 +62,17 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
             stands_in_for=context.stands_in_for,
         )
         thread = context.turn.conversation_id or context.run_id
-        config: RunnableConfig = {"configurable": {"thread_id": str(thread)}}
+        config: RunnableConfig = {
+            "configurable": {"thread_id": str(thread)},
+            "metadata": {TURN: str(context.resumed.run_id if context.resumed else context.run_id)},
+        }
         with context.recorder.guarded():
             async with aclosing(_told(graph, config, context)) as told:
                 async for type_, data in told:
                     yield run.tell(type_, **data)
         yield await run.complete()
+    except _AsksError as asks:
+        yield await run.interrupt(asks.questions)
     except LabError as error:
         yield await run.fail(error)
     except Exception as error:
@@ -76,7 +80,7 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
         message = f"The lab failed to answer; give the operator this run id: {context.run_id}."
         yield await run.fail(LabError(message))
     except (asyncio.CancelledError, GeneratorExit):
-        await asyncio.shield(run.cancel())
+        await asyncio.shield(run.stop())
         raise
 
 
@@ -89,15 +93,37 @@ async def _told(
     A queue of our own: LangGraph's custom stream takes a task and four turns of the event loop for
     each token, which a single stream would wait for.
     """
-    running = asyncio.create_task(graph.ainvoke({}, config, context=context))
+    running = asyncio.create_task(_invoke(graph, config, context))
     running.add_done_callback(lambda _: context.told.put_nowait(None))
     try:
         while (told := await context.told.get()) is not None:
             yield told
-        await running
+        state = await running
+        if asks := state.get("__interrupt__"):
+            raise _AsksError([{"id": ask.id, "value": ask.value} for ask in asks])
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def _invoke(graph: Graph, config: RunnableConfig, context: ChatContext) -> Mapping[str, Any]:
+    """Run a graph from its beginning, or on from where a resumed turn stood."""
+    durability: Durability | None = "sync" if graph.checkpointer else None
+    if (resumed := context.resumed) is None:
+        begin: Any = {}
+    else:
+        await retell(context, resumed.state)
+        begin = Command(resume=resumed.reply) if resumed.asks else None
+    found = await graph.ainvoke(begin, config, context=context, durability=durability)
+    return found or {}
+
+
+class _AsksError(Exception):
+    """A step asks somebody something, and the graph waits."""
+
+    def __init__(self, questions: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.questions = questions
 
 
 class _Run:
@@ -105,30 +131,18 @@ class _Run:
 
     def __init__(self, context: ChatContext) -> None:
         self._context = context
-        self._events: list[Event] = []
-        self._n_told = 0
         self._answer = Answer()
 
     def tell(self, type_: EventType, **data: Any) -> Event:
-        event = Event(
-            run_id=self._context.run_id,
-            position=self._n_told,
-            type=type_,
-            data=data,
-            created_at=datetime.now(UTC),
-        )
-        self._n_told += 1
-        if type_ not in NOT_STORED:
-            self._events.append(event)
         self._follow(type_, data)
-        return event
+        return self._context.log.tell(type_, data)
 
     async def complete(self) -> Event:
         result = self._answer.result()
         stopped = {"guard": result.guard.value} if result.guard else {}
         reason = result.finish_reason.value
         event = self.tell(EventType.run_completed, finish_reason=reason, **stopped)
-        await self._context.recorder.finish(RunStatus.completed, self._events, result=result)
+        await self._end(event, self._context.recorder.finish(RunStatus.completed, result=result))
         return event
 
     async def fail(self, error: LabError) -> Event:
@@ -136,20 +150,42 @@ class _Run:
         event = self.tell(
             EventType.run_failed, code=error.code, status=error.status, message=message
         )
-        await self._close(RunStatus.failed, message)
+        await self._end(event, self._close(RunStatus.failed, message))
         return event
 
-    async def cancel(self) -> None:
-        self.tell(EventType.run_cancelled)
-        await self._close(RunStatus.cancelled, None)
+    async def stop(self) -> None:
+        """Close a run that is stopped from outside; one that has ended stays as it is."""
+        if self._context.log.has_ended:
+            return
+        match self._context.log.if_stopped:
+            case RunStatus.interrupted:
+                await self.interrupt([])
+            case status:
+                self.tell(EventType.run_cancelled)
+                await self._close(status, None)
 
-    async def _close(self, status: RunStatus, error: str | None) -> None:
+    async def interrupt(self, asks: Sequence[Mapping[str, Any]]) -> Event:
+        """Close a run that can be gone on with; its answer so far is none yet."""
+        event = self.tell(EventType.run_interrupted, **({"asks": asks} if asks else {}))
+        error = None if asks else INTERRUPTED
+        await self._end(event, self._close(RunStatus.interrupted, error, keep=False))
+        return event
+
+    async def _end(self, event: Event, closing: Awaitable[None]) -> None:
+        """Close the run; an end that is not stored, and was not heard of, is none."""
+        try:
+            await closing
+        except BaseException:
+            self._context.log.take_back(event)
+            raise
+
+    async def _close(self, status: RunStatus, error: str | None, *, keep: bool = True) -> None:
         """Store what there is; a database that is away cannot be told, but the caller can."""
         recorder = self._context.recorder
         try:
-            if self._context.turn.store:
+            if keep and self._context.turn.store:
                 await recorder.keep_answer(self._answer.result())
-            await recorder.finish(status, self._events, error=error)
+            await recorder.finish(status, error=error)
         except LabError as failure:
             log.warning("run not closed", run_id=_text(self._context.run_id), error=str(failure))
 

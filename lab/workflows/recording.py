@@ -9,13 +9,15 @@ from uuid import UUID
 from lab.db import Database
 from lab.messages import answer_parts
 from lab.schemas.chat_result import ChatResult
-from lab.schemas.event import Event
+from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
+from lab.workflows.event_log import EventLog
+from lab.workflows.resuming import asked_of
 from lab.workflows.turns import Turn, Turns
 
 
@@ -27,10 +29,8 @@ class Recorder:
     ----------
     database : Database
         Where to store.
-    owner_id : UUID
-        Whose rows they are.
-    run_id : UUID
-        The run.
+    log : EventLog
+        What happens in the run.
     turns : Turns
         Where the answer belongs.
     profile : ModelProfile
@@ -38,11 +38,12 @@ class Recorder:
     """
 
     def __init__(
-        self, database: Database, owner_id: UUID, run_id: UUID, turns: Turns, profile: ModelProfile
+        self, database: Database, log: EventLog, turns: Turns, profile: ModelProfile
     ) -> None:
         self._database = database
-        self._owner_id = owner_id
-        self._run_id = run_id
+        self._log = log
+        self._owner_id = log.owner_id
+        self._run_id = log.run_id
         self._turns = turns
         self._profile = profile
         self._answered = False
@@ -52,15 +53,21 @@ class Recorder:
         """Raise the lab's errors for what the database reports to the checkpointer."""
         return self._database.guarded()
 
-    async def start(self, parameters: Mapping[str, Any], conversation_id: UUID | None) -> None:
+    async def start(
+        self, parameters: Mapping[str, Any], turn: ChatTurn, resumes: UUID | None
+    ) -> None:
         """Store the run as running; raise `NotFoundError` when the conversation is not there."""
+        kept = turn.conversation_id is not None and turn.store
         async with self._database.stores(self._owner_id) as stores:
             await stores.runs.create(
                 id=self._run_id,
                 kind=RunKind.chat,
                 profile=self._profile.id,
                 parameters=dict(parameters),
-                conversation_id=conversation_id,
+                conversation_id=turn.conversation_id,
+                asked=asked_of(turn) if kept else None,
+                on_disconnect=self._log.on_disconnect,
+                resumes=resumes,
             )
 
     async def keep_receipt(self, receipt: Receipt) -> None:
@@ -85,13 +92,15 @@ class Recorder:
     async def finish(
         self,
         status: RunStatus,
-        events: Sequence[Event],
         *,
         result: ChatResult | None = None,
         error: str | None = None,
     ) -> None:
         """Close the run and store what happened in it."""
-        async with self._database.stores(self._owner_id) as stores:
+        async with (
+            self._log.storing(end=True) as events,
+            self._database.stores(self._owner_id) as stores,
+        ):
             await stores.runs.update(
                 self._run_id,
                 status=status,
@@ -103,4 +112,4 @@ class Recorder:
                 await stores.usage.add(
                     self._profile.model, self._profile.id, result.usage, run_id=self._run_id
                 )
-            await stores.events.extend(self._run_id, events)
+            await stores.events.extend({self._run_id: events})

@@ -7,8 +7,8 @@ What a round was is plain data in the state of the graph; its limits follow from
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -23,7 +23,7 @@ from lab.schemas.tool_result_part import ToolResultPart
 from lab.schemas.tools_config import ToolsConfig
 from lab.schemas.usage import Usage
 from lab.workflows.context import ChatContext
-from lab.workflows.tools import Outcome, ToolContext
+from lab.workflows.tools import ERROR, Outcome, ToolContext
 from lab.workflows.turns import Turn
 from lab.workflows.window import room_beside
 
@@ -70,6 +70,11 @@ class Round(BaseModel):
             Turn(Role.assistant, answer_parts(self.answer)),
             *(Turn(Role.tool, [result]) for result in self.results),
         ]
+
+
+def rounds_of(state: Mapping[str, Any]) -> list[Round]:
+    """Return the rounds that a state of the graph holds."""
+    return [Round.model_validate(one) for one in state.get("rounds", [])]
 
 
 def said(answer: ChatResult) -> ChatMessage:
@@ -130,7 +135,7 @@ async def run_round(
     async def run(place: int, call: ToolCall) -> ToolResultPart:
         context.tell(EventType.tool_started, tool_call=call.model_dump(mode="json"))
         if place in refused:
-            outcome = Outcome(f"Error: {refused[place]}", failed=True)
+            outcome = Outcome(f"{ERROR}{refused[place]}", failed=True)
         else:
             outcome = await context.toolbox.run(call, context.tools, tool_context)
         text = shortened(context, outcome.text, max(n_tokens, LEAST_RESULT_TOKENS))

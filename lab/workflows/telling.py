@@ -10,6 +10,7 @@ from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_delta import ToolCallDelta
+from lab.schemas.usage import Usage
 from lab.workflows.context import ChatContext
 from lab.workflows.rounds import Round, run_by_lab
 
@@ -93,3 +94,15 @@ def as_text(context: ChatContext, answer: ChatResult) -> ChatResult:
 def written(call: ToolCall) -> str:
     """Return a call as text."""
     return json.dumps({"name": call.name, "arguments": call.arguments}, ensure_ascii=False)
+
+
+def tell_end(context: ChatContext, result: ChatResult, usage: Usage) -> None:
+    """Tell what the answer cost, why it ended, and why the further ones did."""
+    ends = [_end(choice) for choice in [result, *result.alternatives]]
+    further = {"alternatives": ends[1:]} if result.alternatives else {}
+    context.tell(EventType.usage, usage=usage.model_dump(mode="json"), **ends[0], **further)
+
+
+def _end(choice: ChatResult) -> dict[str, str]:
+    end = {"finish_reason": choice.finish_reason.value}
+    return end if choice.guard is None else {**end, "guard": choice.guard.value}

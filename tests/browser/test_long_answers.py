@@ -47,7 +47,7 @@ async def test_a_stopped_answer_keeps_what_was_said(chat: Chat, person: Person) 
         (conversation, *_) = await lab.conversations.list(limit=1)
         (_, answer) = await lab.conversations.messages(conversation.id)
         assert answer.run_id
-        assert (await lab.run(answer.run_id)).status is RunStatus.cancelled
+        assert (await lab.runs.get(answer.run_id)).status is RunStatus.cancelled
 
 
 async def test_an_answer_goes_on_while_its_reader_looks_elsewhere(chat: Chat) -> None:

@@ -29,7 +29,7 @@ from tests.redis_server import redis_server
 
 __all__ = ["redis_server"]
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest step of the schema."""
 OS_USER = DatabaseConfig().os_user
 TABLES = "users, checkpoints, checkpoint_blobs, checkpoint_writes"

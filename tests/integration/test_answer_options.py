@@ -56,7 +56,7 @@ async def test_several_answers_with_their_probabilities(lab: Lab) -> None:
     assert answer.alternatives[0].logprobs
     stored = await lab.conversations.messages(conversation.id)
     assert [message.parts[0].text for message in stored[1:]] == [answer.text]  # type: ignore[union-attr]
-    assert (await lab.run(answer.run_id)).parameters["n"] == 2
+    assert (await lab.runs.get(answer.run_id)).parameters["n"] == 2
 
 
 async def test_an_answer_has_the_form_that_was_asked_for(lab: Lab) -> None:
@@ -107,7 +107,7 @@ async def test_a_guard_is_named_in_the_answer_and_in_the_run(lab: Lab, database:
     assert stopped.guard in {Guard.repetition, Guard.stutter}
     assert (free.guard, free.finish_reason) == (None, FinishReason.length)
     assert asked.guard is Guard.repetition
-    run = await lab.run(stopped.run_id)
+    run = await lab.runs.get(stopped.run_id)
     assert run.parameters["guards"]["repetition"] == 6
     ends = [event async for event in lab.stream("Hello.", **looping, settings=STRICT)][-1]
     assert (ends.type, ends.data["guard"]) == (EventType.run_completed, "repetition")

@@ -65,10 +65,14 @@ async def test_a_turn_tells_its_events(api: Api, ann: str) -> None:
     async with api.client(ann) as client:
         response = await client.post("/v1/turns", json=turn)
 
-    events = [json.loads(line[6:]) for line in response.text.splitlines() if line]
+    lines = response.text.splitlines()
+    events = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
     types = [event["type"] for event in events]
     assert (types[0], types[-1]) == ("run_started", "run_completed")
     assert "receipt" in types
+    assert [line for line in lines if line.startswith("id: ")] == [
+        f"id: {n}" for n in range(len(events))
+    ]
 
 
 async def test_many_streams_at_once_all_end(api: Api, ann: str) -> None:

@@ -400,8 +400,8 @@ async def test_events_come_back_in_order_after_a_position(database: Database, ow
         more = [
             first.model_copy(update={"position": n, "type": EventType.content}) for n in (3, 1, 2)
         ]
-        await stores.events.extend(run.id, more)
-        await stores.events.extend(run.id, [])
+        await stores.events.extend({run.id: more})
+        await stores.events.extend({run.id: []})
 
         assert [e.position for e in await stores.events.list(run.id)] == [0, 1, 2, 3]
         assert [e.position for e in await stores.events.list(run.id, after=1)] == [2, 3]

@@ -84,7 +84,7 @@ async def test_a_model_answers_from_what_is_uploaded_and_the_receipt_cites_it(
     async with connect(api.url, ann) as lab:
         document = (await lab.documents.add(content, name)).document
         answer, items, run_id = await asked(lab)
-        page = receipt_html(await lab.run(run_id))
+        page = receipt_html(await lab.runs.get(run_id))
         item = next(item for item in items if FACT in item.text)
         cited = await lab.documents.text(document.id, item.start or 0, item.end)
 

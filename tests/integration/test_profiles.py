@@ -94,7 +94,7 @@ async def test_a_request_names_ones_own_profile_and_gets_what_it_says(api: Api, 
 
         answer = await lab.chat("Hello.", model="brief")
         window = await lab.window("Hello.", model="brief")
-        run = await lab.run(answer.run_id)
+        run = await lab.runs.get(answer.run_id)
 
     assert answer.usage.completion_tokens == 2
     assert window.messages[0].content == "Be brief."

@@ -57,9 +57,12 @@ async def test_the_primary_profile_answers_who_names_none(api: Api, ann: str, bo
         await hers.use("brief")
 
         answer = await hers.chat("Hello.")
-        run, other = await hers.run(answer.run_id), await his.run((await his.chat("Hello.")).run_id)
+        run, other = (
+            await hers.runs.get(answer.run_id),
+            await his.runs.get((await his.chat("Hello.")).run_id),
+        )
         await hers.config.reset("roles.primary")
-        after = await hers.run((await hers.chat("Hello.")).run_id)
+        after = await hers.runs.get((await hers.chat("Hello.")).run_id)
 
     assert (run.profile, answer.usage.completion_tokens) == ("brief", 2)
     assert (other.profile, after.profile) == ("default", "default")

@@ -189,7 +189,7 @@ async def test_calls_run_and_the_answer_comes_from_their_results(
     assert [m["content"] for m in second["messages"][-2:]] == ["42", "1.41421356237"]
     results = [i for i in answer.receipt.items if i.reason == "what a tool answered"]
     assert next((i.kind, i.text) for i in results) == (SourceKind.question, "42")
-    assert (await lab.run(answer.run_id)).usage == answer.usage
+    assert (await lab.runs.get(answer.run_id)).usage == answer.usage
     # What a tool answered is no memory: only what was said is.
     assert {m.role for m in await lab.memories.list()} == {Role.user, Role.assistant}
 
@@ -245,7 +245,7 @@ async def test_who_leaves_stops_what_runs(lab: Lab, there: Peer, source: Source)
 
     async with asyncio.timeout(10):
         await source.strange["hangs"].ended.wait()
-        while (await lab.run(event.run_id)).status is RunStatus.running:
+        while (await lab.runs.get(event.run_id)).status is RunStatus.running:
             await asyncio.sleep(0.02)
     assert [m.role for m in await lab.conversations.messages(talk.id)] == [Role.user]
 

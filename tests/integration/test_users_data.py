@@ -119,6 +119,7 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
         file = await stores.files.add(PNG + word.encode(), "image/png", name=word)
         await stores.images.add(file.id, word, word, {"style": word})
         await stores.model_profiles.create(ModelProfile(id=word, model=word))
+        await stores.items.put([word], word, {"word": word})
         await stores.dynamic_tools.create(
             vector, model=word, name=word, description=word, parameters={}, code=word
         )

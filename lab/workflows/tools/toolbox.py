@@ -21,6 +21,8 @@ from lab.schemas.tool_call import ToolCall
 from lab.workflows.breakers import Breakers
 from lab.workflows.tools.tool import LabTool, ToolContext, ToolSource
 
+ERROR: Final = "Error: "
+"""Begins what the model is told of a call that failed."""
 UNKNOWN: Final = "unknown"
 """How calls of tools that there are not are counted: their names come from a model."""
 _TEXT: Final = TypeAdapter(str)
@@ -135,10 +137,10 @@ class Toolbox:
         try:
             text, failed = await self._run(call, tools, context), False
         except LabError as error:
-            text, failed = f"Error: {error}", True
+            text, failed = f"{ERROR}{error}", True
         except Exception as error:
             log.error("tool failed", tool=name, exc_info=error)
-            text, failed = f"Error: the tool `{name}` failed; answer without it.", True
+            text, failed = f"{ERROR}the tool `{name}` failed; answer without it.", True
         self.stats.failures[name] += failed
         return Outcome(text, failed, time.perf_counter() - started)
 

@@ -1,0 +1,170 @@
+"""Interrupted turns: what is left of one, and where its graph stands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+
+from lab.db import Stores
+from lab.errors import ConflictError, InputError
+from lab.messages import to_chat_message
+from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.image_part import ImagePart
+from lab.schemas.message import Message
+from lab.schemas.receipt import Receipt
+from lab.schemas.role import Role
+from lab.schemas.run import Run
+from lab.schemas.run_status import RunStatus
+
+TURN: Final = "turn"
+"""Key of the metadata of a checkpoint: the run that began the turn whose step it is."""
+
+
+@dataclass(frozen=True)
+class LeftTurn:
+    """
+    An interrupted turn as the database has it.
+
+    Attributes
+    ----------
+    run : Run
+        What was interrupted.
+    turn : ChatTurn
+        What was asked, with the seed and the parameters that it had.
+    turn_ids : list of UUID
+        The messages that it stored.
+    answered : list of Message
+        Its answer with the rounds before it, where they were stored before the run could be closed.
+    receipt : Receipt or None
+        What was put before the model, where that was chosen.
+    """
+
+    run: Run
+    turn: ChatTurn
+    turn_ids: list[UUID]
+    answered: list[Message]
+    receipt: Receipt | None
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """
+    What a turn goes on with.
+
+    Attributes
+    ----------
+    run_id : UUID
+        The run that began it.
+    turn_ids, answered, receipt
+        As in `LeftTurn`.
+    state : mapping
+        What its finished steps returned; empty where none was finished.
+    asks : bool
+        Whether the next step waits for a reply.
+    reply : object
+        The reply.
+    """
+
+    run_id: UUID
+    turn_ids: list[UUID]
+    answered: list[Message]
+    receipt: Receipt | None
+    state: Mapping[str, Any]
+    asks: bool
+    reply: Any
+
+
+def asked_of(turn: ChatTurn) -> dict[str, Any]:
+    """Return what a run keeps of its turn, beside the messages that are stored themselves."""
+    said = [message for message in turn.messages if message.role is not Role.system]
+    system = [message for message in turn.messages if message.role is Role.system]
+    return {
+        **turn.model_dump(mode="json", exclude={"messages", "parameters"}, exclude_unset=True),
+        "system": [message.model_dump(mode="json", exclude_unset=True) for message in system],
+        "n_said": len(said),
+    }
+
+
+async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
+    """
+    Return what is left of an interrupted turn.
+
+    Raises
+    ------
+    NotFoundError
+        If the run is not the owner's.
+    ConflictError
+        If it was not interrupted, or its question was not stored.
+    """
+    run = await stores.runs.get(run_id)
+    if run.status is not RunStatus.interrupted or run.asked is None:
+        raise ConflictError(
+            f"The run {run_id} is {run.status.value}{'' if run.asked else ' and not stored'}; only "
+            "an interrupted turn of a stored conversation can be gone on with. Ask again."
+        )
+    began = run.resumes or run.id
+    if (other := await stores.runs.going_on(began)) is not None:
+        raise ConflictError(f"The run {other} goes on with {run_id} already; follow it.")
+    asked = dict(run.asked)
+    system, n_said = asked.pop("system"), asked.pop("n_said")
+    stored = await stores.messages.of_run(began)
+    if len(stored) < n_said:
+        raise ConflictError(f"The question of the run {run_id} was not stored; ask again.")
+    pictures = {
+        part.file_id: await stores.files.content(part.file_id)
+        for message in stored[:n_said]
+        for part in message.parts
+        if isinstance(part, ImagePart)
+    }
+    said = [to_chat_message(message, pictures) for message in stored[:n_said]]
+    turn = ChatTurn.model_validate(
+        {
+            **asked,
+            "messages": [*system, *said],
+            "profile": run.profile,
+            "parameters": run.parameters,
+        }
+    )
+    receipt = await stores.runs.receipt_of(began)
+    turn_ids = [message.id for message in stored[:n_said]]
+    return LeftTurn(run, turn, turn_ids, stored[n_said:], receipt)
+
+
+async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, reply: Any) -> Resumed:
+    """
+    Return where the graph of an interrupted turn stands.
+
+    Raises
+    ------
+    ConflictError
+        If its conversation went on meanwhile, or it asks something and there is no reply.
+    InputError
+        If there is a reply and it asks nothing.
+    """
+    run = left.run
+    config: RunnableConfig = {"configurable": {"thread_id": str(run.conversation_id)}}
+    found = await graph.aget_state(config)
+    began = run.resumes or run.id
+    metadata = cast(Mapping[str, Any], found.metadata or {})
+    if metadata.get(TURN) != str(began):
+        raise ConflictError(
+            f"The conversation went on after the run {run.id}, or its steps are gone; ask again."
+        )
+    asks = bool(found.interrupts)
+    if asks and reply is None:
+        values = [interrupt.value for interrupt in found.interrupts]
+        raise ConflictError(f"The run {run.id} asks {values}; go on with a `reply`.")
+    if reply is not None and not asks:
+        raise InputError(f"The run {run.id} asks nothing; go on without a `reply`.")
+    return Resumed(
+        run_id=began,
+        receipt=left.receipt,
+        turn_ids=left.turn_ids,
+        answered=left.answered,
+        state={} if metadata["source"] == "input" and found.next else found.values,
+        asks=asks,
+        reply=reply,
+    )

@@ -1,0 +1,71 @@
+"""Tell what the finished steps of a resumed turn told, so that its stream is whole."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lab.schemas.chat_delta import ChatDelta
+from lab.schemas.chat_result import ChatResult
+from lab.schemas.event_type import EventType
+from lab.workflows.context import ChatContext
+from lab.workflows.rounds import Round, rounds_of, run_by_lab, turns_of, usage_of
+from lab.workflows.telling import Teller, tell_end
+from lab.workflows.tools import ERROR
+
+
+async def retell(context: ChatContext, state: Mapping[str, Any]) -> None:
+    """
+    Tell the finished steps of a turn once more.
+
+    Parameters
+    ----------
+    context : ChatContext
+        Of the run that goes on.
+    state : mapping
+        What those steps returned; empty where none was finished.
+    """
+    resumed = context.resumed
+    if state.get("window") and resumed is not None and resumed.receipt is not None:
+        receipt = resumed.receipt.model_copy(update={"run_id": context.run_id})
+        await context.recorder.keep_receipt(receipt)
+        context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
+    rounds = rounds_of(state)
+    context.recorder.note(turns_of(rounds))
+    for place, one in enumerate(rounds):
+        _tell_answer(context, rounds[:place], one.answer)
+        _tell_calls(context, one)
+    if rounds and rounds[-1].waits_for_client:
+        tell_end(context, rounds[-1].answer, usage_of(rounds))
+    if state.get("answer"):
+        result = ChatResult.model_validate(state["answer"])
+        _tell_answer(context, rounds, result)
+        if not run_by_lab(context, result.tool_calls):
+            tell_end(context, result, usage_of(rounds, result))
+
+
+def _tell_answer(context: ChatContext, rounds: Sequence[Round], answer: ChatResult) -> None:
+    teller = Teller(context, rounds, must_answer=False)
+    for delta in _deltas(answer):
+        teller.tell(delta)
+
+
+def _tell_calls(context: ChatContext, one: Round) -> None:
+    for call in one.calls:
+        context.tell(EventType.tool_started, tool_call=call.model_dump(mode="json"))
+    for call, result in zip(one.calls, one.results, strict=True):
+        context.tell(
+            EventType.tool_finished,
+            tool_call_id=call.id,
+            name=call.name,
+            text=result.text,
+            failed=result.text.startswith(ERROR),
+        )
+
+
+def _deltas(result: ChatResult) -> Iterator[ChatDelta]:
+    """Yield an answer as a stream that comes in one piece."""
+    if result.thinking:
+        yield ChatDelta(thinking=result.thinking)
+    for call in result.tool_calls:
+        yield ChatDelta(tool_call=call)
+    if result.content:
+        yield ChatDelta(content=result.content)
