@@ -9,6 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 from api.deps import MemoryDep, RuntimeDep
 from api.disconnect import unless_gone
 from api.streams import streamed
+from lab.schemas.error_response import ErrorResponse
 from lab.schemas.web_page import WebPage
 from lab.schemas.web_read_request import WebReadRequest
 from lab.schemas.web_search_request import WebSearchRequest
@@ -19,7 +20,10 @@ router = APIRouter(prefix="/v1/web", tags=["web"])
 WARC = "application/warc"
 
 
-@router.post("/search")
+@router.post(
+    "/search",
+    responses={502: {"model": ErrorResponse, "description": "All providers failed."}},
+)
 async def search_web(
     request: WebSearchRequest, http: Request, runtime: RuntimeDep, owner: MemoryDep
 ) -> WebSearchResponse:

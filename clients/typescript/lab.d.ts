@@ -4857,7 +4857,7 @@ export interface WebSearchRequest {
    */
   limit?: number;
   /**
-   * Whom to ask, the first choice first; null for web.providers.
+   * Whom to ask, the first choice first; null for search.providers.
    *
    * @minItems 1
    */

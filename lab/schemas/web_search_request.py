@@ -24,6 +24,7 @@ class WebSearchRequest(BaseModel):
     providers: Annotated[
         list[search_provider_kind.SearchProviderKind] | None,
         Field(
-            description='Whom to ask, the first choice first; null for web.providers.', min_length=1
+            description='Whom to ask, the first choice first; null for search.providers.',
+            min_length=1,
         ),
     ] = None

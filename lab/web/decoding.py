@@ -10,7 +10,9 @@ HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 PDF: Final = "application/pdf"
 LOOKED_AT: Final = 2**16
 """Bytes by which an encoding is guessed."""
-_MARKUP = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+_HEAD: Final = 4096
+"""Bytes in which a page shows that it is HTML, after comments and scripts."""
+_MARKUP = re.compile(rb"<(!doctype html|html|head|body)[\s>]", re.IGNORECASE)
 
 
 def media_type_of(body: bytes, content_type: str) -> str:
@@ -19,12 +21,14 @@ def media_type_of(body: bytes, content_type: str) -> str:
 
     >>> media_type_of(b"%PDF-1.7", "text/html"), media_type_of(b"Hi", "Text/Plain; charset=x")
     ('application/pdf', 'text/plain')
+    >>> media_type_of(b"<!-- made by hand --><!DOCTYPE html><p>Hi", "")
+    'text/html'
     """
     if body.startswith(b"%PDF-"):
         return PDF
     if declared := content_type.partition(";")[0].strip().lower():
         return declared
-    return "text/html" if _MARKUP.match(body) else "text/plain"
+    return "text/html" if _MARKUP.search(body[:_HEAD]) else "text/plain"
 
 
 def decoded(body: bytes, content_type: str) -> str:

@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from w3lib.url import canonicalize_url
 
+from lab.texts import clean
+
 LONGEST: Final = 1200
 """Characters of an address that is read: two of them fit into a row of an index."""
 _TRACKING = re.compile(
@@ -40,4 +42,4 @@ def key_of(url: str) -> str:
     try:
         return canonical(url)
     except ValueError:
-        return url
+        return clean(url)

@@ -65,6 +65,9 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     sampling["required"] = ["max_new_tokens"]
     schemas["LeaseRequest"]["properties"] |= {"gb": TOO_MUCH}
     schemas["ScheduleRequest"]["properties"] |= NIGHTLY
+    schemas["WebReadRequest"]["properties"] |= {"offline": {"type": "boolean", "enum": [True]}}
+    schemas["WebReadRequest"]["required"] += ["offline"]
+    schemas["WebSearchRequest"]["properties"] |= {"providers": {"type": "null"}}
     return document
 
 

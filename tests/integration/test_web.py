@@ -156,6 +156,9 @@ async def test_what_cannot_be_read_is_a_clear_error(lab: Lab, site: Site) -> Non
         await lab.read_page(site.url("/missing"))
     with pytest.raises(FetchError, match="You have no snapshot of it"):
         await lab.read_page(site.url("/never-read"), offline=True)
+    for odd in ("", "\x00", "http://[\x00", "http://[", "javascript:x", "http://a.test:x/"):
+        with pytest.raises(FetchError, match="You have no snapshot of it"):
+            await lab.read_page(odd, offline=True)
     with pytest.raises(InputError, match=r"`max_pages` is 21, and 20 is the most"):
         await read(lab, site.url("/"), max_pages=21)
 
