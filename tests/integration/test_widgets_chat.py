@@ -16,9 +16,9 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 from lab.widgets import ChatDashboard
 from lab.widgets import chat as chat_module
-from tests.api_server import Api, ann, api, api_app
+from tests.api_server import Api, ann, api, api_app, endless_api, endless_api_app
 
-__all__ = ["ann", "api", "api_app"]
+__all__ = ["ann", "api", "api_app", "endless_api", "endless_api_app"]
 
 pytestmark = pytest.mark.integration
 
@@ -232,3 +232,23 @@ async def test_a_page_begins_with_the_users_primary_profile_and_offers_their_own
     assert [p["id"] for p in page.chat.profiles] == ["default", "lab-tiny", "brief"]
     (used,) = await lab.usage()
     assert used.completion_tokens == 2
+
+
+async def test_an_answer_that_is_being_written_is_shown_by_a_page_that_is_loaded_anew(
+    endless_api: Api, ann: str
+) -> None:
+    async with connect(endless_api.url, ann) as lab:
+        chat = (await lab.conversations.create("Older")).id
+        answer = lab.stream(
+            "Talk.", conversation=chat, on_disconnect="continue", max_new_tokens=8000
+        )
+        await anext(answer)
+        await answer.aclose()
+        page = Page(ChatDashboard(lab, conversation=str(chat)))
+        page.does("look", conversation="")
+        await page.until(lambda: page.chat.live)
+        roles = page.roles()
+        page.does("stop")
+        await page.until_answered()
+
+    assert (roles, page.roles()) == (["user"], ["user", "assistant"])
