@@ -16,10 +16,10 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 from lab.widgets import ChatDashboard
 from lab.widgets import chat as chat_module
-from tests.api_server import Api, ann, api, api_app
+from tests.api_server import Api, ann, api, api_app, endless_api, endless_api_app
 from tests.pictures import png
 
-__all__ = ["ann", "api", "api_app"]
+__all__ = ["ann", "api", "api_app", "endless_api", "endless_api_app"]
 
 pytestmark = pytest.mark.integration
 
@@ -272,3 +272,23 @@ async def test_a_picture_that_was_refused_is_sent_again(lab: Lab, page: Page) ->
     page.does("retry")
     await page.until(lambda: page.chat.problem)
     assert "1 pictures came" in page.chat.problem["text"]
+
+
+async def test_an_answer_that_is_being_written_is_shown_by_a_page_that_is_loaded_anew(
+    endless_api: Api, ann: str
+) -> None:
+    async with connect(endless_api.url, ann) as lab:
+        chat = (await lab.conversations.create("Older")).id
+        answer = lab.stream(
+            "Talk.", conversation=chat, on_disconnect="continue", max_new_tokens=8000
+        )
+        await anext(answer)
+        await answer.aclose()
+        page = Page(ChatDashboard(lab, conversation=str(chat)))
+        page.does("look", conversation="")
+        await page.until(lambda: page.chat.live)
+        roles = page.roles()
+        page.does("stop")
+        await page.until_answered()
+
+    assert (roles, page.roles()) == (["user"], ["user", "assistant"])
