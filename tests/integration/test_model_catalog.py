@@ -27,10 +27,8 @@ from lab.runtime import open_runtime
 from lab.schemas.scope import Scope
 from lab.schemas.task import Task
 from lab.schemas.user import User
-from tests.api_server import USER_SCOPES, Api, ann, key_of, running_api
+from tests.api_server import USER_SCOPES, Api, key_of, running_api
 from tests.tiny_llama import save_tiny_llama
-
-__all__ = ["ann"]
 
 pytestmark = pytest.mark.integration
 

@@ -11,10 +11,8 @@ from lab.client import connect
 from lab.db import Database
 from lab.errors import DocumentError, InputError
 from lab.schemas.user import User
-from tests.api_server import Api, ann, running_api
+from tests.api_server import Api, running_api
 from tests.tiny_vision import base64, picture, save_llava
-
-__all__ = ["ann"]
 
 pytestmark = pytest.mark.integration
 

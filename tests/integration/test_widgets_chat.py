@@ -16,9 +16,7 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 from lab.widgets import ChatDashboard
 from lab.widgets import chat as chat_module
-from tests.api_server import Api, ann, api, api_app
-
-__all__ = ["ann", "api", "api_app"]
+from tests.api_server import Api
 
 pytestmark = pytest.mark.integration
 
