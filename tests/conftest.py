@@ -9,6 +9,11 @@ stack, endless                                                see `tests/stack.p
 from tests.api_server import ann, api, api_app, bob, endless_api, endless_api_app
 from tests.database import database, database_server, database_url, other_owner, owner
 from tests.stack import endless, stack
+from tests.workers import (
+    pytest_configure,
+    pytest_configure_node,
+    pytest_keyboard_interrupt,
+)
 
 __all__ = [
     "ann",
@@ -23,5 +28,8 @@ __all__ = [
     "endless_api_app",
     "other_owner",
     "owner",
+    "pytest_configure",
+    "pytest_configure_node",
+    "pytest_keyboard_interrupt",
     "stack",
 ]
