@@ -1,7 +1,7 @@
 """
 The API on a real port for tests: real server, real database, the bundled model.
 
-A `conftest.py` that imports these fixtures gives them to its tests.
+`tests/conftest.py` gives these fixtures to every test; one server of each serves all of a run.
 
 api          a server with an empty database; yields its address
 endless_api  the same, with a default model that never ends an answer

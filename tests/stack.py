@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,13 +23,13 @@ import pytest
 
 from lab.supervisor.orphans import marked
 from lab.supervisor.record import ProcessRecord, StackRecord, read_record
+from tests.ports import free_ports
 from tests.tiny_llama import UNGUARDED, save_tiny_llama
 
 __all__ = [
     "RunningStack",
     "Visitor",
     "endless",
-    "free_ports",
     "lab_folder",
     "running_stack",
     "stack",
@@ -48,15 +47,6 @@ PORTS = (
     "DATABASE",
 )
 PASSWORD = re.compile(r"with the password (\S+)")
-
-
-def free_ports(n: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,6 @@ from pathlib import Path
 import pytest
 
 from lab.supervisor.environment import search_path
-from tests.api_server import ann, api, api_app
-from tests.integration.conftest import database, database_server, database_url, owner
-
-__all__ = ["ann", "api", "api_app", "database", "database_server", "database_url", "owner"]
 
 NODE_FOLDER = Path(__file__).parent / "node"
 

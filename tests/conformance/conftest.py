@@ -16,10 +16,7 @@ from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.remotes_config import RemotesConfig
 from tests.conformance.contract import Engine
-from tests.integration.conftest import database, database_server, database_url
 from tests.tiny_llama import save_tiny_llama
-
-__all__ = ["database", "database_server", "database_url"]
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -47,9 +46,3 @@ async def answers(url: str) -> bool:
 def program(name: str) -> str:
     """Return a program beside the interpreter."""
     return str(Path(sys.executable).with_name(name))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

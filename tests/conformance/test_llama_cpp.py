@@ -17,7 +17,8 @@ import pytest
 from benchmarks.gguf_file import save_gguf
 from tests.conformance.conftest import engine_at
 from tests.conformance.contract import LAB_TINY, Engine, EngineContract
-from tests.conformance.servers import free_port, running
+from tests.conformance.servers import running
+from tests.ports import free_port
 
 pytestmark = pytest.mark.llama_cpp
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.conformance.conftest import engine_at
 from tests.conformance.contract import LAB_TINY, Engine, EngineContract
-from tests.conformance.servers import free_port, program, running
+from tests.conformance.servers import program, running
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -16,9 +16,7 @@ from lab.schemas.finish_reason import FinishReason
 from lab.schemas.guard import Guard
 from lab.schemas.tool import Tool
 from lab.schemas.user import User
-from tests.api_server import Api, ann, api, api_app
-
-__all__ = ["ann", "api", "api_app"]
+from tests.api_server import Api
 
 pytestmark = pytest.mark.integration
 

@@ -13,10 +13,8 @@ from lab.cli import main
 from lab.db import Database
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.api_server import Api, ann, api, api_app, bob, running_api
+from tests.api_server import Api, running_api
 from tests.redis_server import PASSWORD, RedisServer
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

@@ -13,9 +13,7 @@ from lab.db import Database
 from lab.errors import ConfigError, LockedKeyError, UnknownKeyError
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.api_server import Api, ann, api, api_app, hello, running_api
-
-__all__ = ["ann", "api", "api_app"]
+from tests.api_server import Api, hello, running_api
 
 pytestmark = pytest.mark.integration
 

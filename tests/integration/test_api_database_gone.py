@@ -8,7 +8,8 @@ import pytest
 from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.schemas.database_config import DatabaseConfig
 from tests.api_server import hello, key_of, running_api
-from tests.integration.conftest import OS_USER, free_port
+from tests.database import OS_USER
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -14,10 +14,8 @@ from lab.schemas.image_part import ImagePart
 from lab.schemas.role import Role
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.api_server import Api, ann, api, api_app, hello, key_of, running_api
+from tests.api_server import Api, hello, key_of, running_api
 from tests.tiny_llama import UNGUARDED, save_tiny_llama
-
-__all__ = ["ann", "api", "api_app"]
 
 pytestmark = pytest.mark.integration
 

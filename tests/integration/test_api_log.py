@@ -11,11 +11,9 @@ import pytest
 
 from lab.config import load_settings
 from lab.supervisor.processes import stages
-from tests.api_server import ann, hello
+from tests.api_server import hello
 from tests.stack import lab_environment
 from tests.tiny_llama import UNGUARDED, save_tiny_llama
-
-__all__ = ["ann"]
 
 pytestmark = pytest.mark.integration
 

@@ -13,12 +13,10 @@ from lab.client import connect
 from lab.db import Database
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.api_server import Api, ann, api, api_app, bob, hello, key_of
+from tests.api_server import Api, hello, key_of
 from tests.integration.test_db_stores import TestFactStore as Fact
 from tests.integration.test_db_stores import TestWebPageStore as WebPages
 from tests.pictures import png
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

@@ -7,9 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api_server import Api, ann, api, api_app, endless_api, endless_api_app, hello
-
-__all__ = ["ann", "api", "api_app", "endless_api", "endless_api_app"]
+from tests.api_server import Api, hello
 
 pytestmark = pytest.mark.integration
 

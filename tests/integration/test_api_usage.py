@@ -12,9 +12,7 @@ from lab.db import Database
 from lab.errors import PermissionDeniedError
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.api_server import USER_SCOPES, Api, ann, api, api_app, bob, hello, key_of
-
-__all__ = ["ann", "api", "api_app", "bob"]
+from tests.api_server import USER_SCOPES, Api, hello, key_of
 
 pytestmark = pytest.mark.integration
 

@@ -11,11 +11,9 @@ from lab.client import Lab, connect
 from lab.errors import InputError
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
-from tests.api_server import Api, ann, api, api_app, hello
+from tests.api_server import Api, hello
 from tests.integration.conftest import execute
 from tests.stack import LAB
-
-__all__ = ["ann", "api", "api_app"]
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ from lab.db import Database, EmbeddedPostgres
 from lab.errors import ConfigError, DatabaseError
 from lab.schemas.database_config import DatabaseConfig
 from lab.schemas.user import User
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -19,7 +19,8 @@ from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.db.os_account import unprivileged_account
 from lab.errors import ConflictError, DatabaseError
 from lab.schemas.database_config import DatabaseConfig
-from tests.integration.conftest import OS_USER, free_port
+from tests.database import OS_USER
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -27,11 +27,9 @@ from lab.schemas.scope import Scope
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.user import User
 from lab.widgets.receipt import receipt_html
-from tests.api_server import Api, ann, api, api_app, bob, key_of, running_api
+from tests.api_server import Api, key_of, running_api
 from tests.files import PNG, pdf, word, zip_bomb
 from tests.stack import LAB
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

@@ -17,9 +17,9 @@ from lab.db import Database
 from lab.evals.serving import serving
 from lab.evals.starter import Starter
 from lab.schemas.user import User
-from tests.integration.conftest import free_port
 from tests.integration.test_evals_clock import Fired, ticking, until
 from tests.integration.test_evals_service import SLEEP, write
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

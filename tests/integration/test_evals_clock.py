@@ -20,7 +20,8 @@ from lab.evals.clock import Clock, is_ticking
 from lab.schemas.evaluation_config import EvaluationConfig
 from lab.schemas.schedule import Schedule
 from lab.schemas.user import User
-from tests.integration.conftest import free_port, until_somebody_waits
+from tests.integration.conftest import until_somebody_waits
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

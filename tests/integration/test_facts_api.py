@@ -11,11 +11,9 @@ from lab.client import Lab, connect
 from lab.errors import InputError, NotFoundError
 from lab.schemas.memory import Memory
 from lab.schemas.summaries_config import SummariesConfig
-from tests.api_server import Api, ann, api, api_app, bob
+from tests.api_server import Api
 from tests.integration.test_memories import told
 from tests.stack import LAB
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

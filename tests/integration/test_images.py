@@ -30,12 +30,10 @@ from lab.errors import (
 )
 from lab.schemas.image_event import ImageEvent
 from lab.schemas.user import User
-from tests.api_server import Api, ann, api, api_app, bob, running_api
+from tests.api_server import Api, running_api
 from tests.pictures import png, png_of_size
 from tests.stack import LAB
 from tests.tiny_diffusers import save_tiny_flux, save_tiny_lora, save_tiny_stable_diffusion
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

@@ -22,7 +22,7 @@ from lab.runtime import Runtime, open_runtime
 from lab.schemas.summary import Summary
 from lab.schemas.user import User
 from lab.workflows.turns import contexts_of, embedded_text
-from tests.api_server import Api, ann, api, api_app, running_api
+from tests.api_server import Api, running_api
 from tests.writers import (
     CORRECT,
     DOCUMENT,
@@ -38,8 +38,6 @@ from tests.writers import (
     ended,
     writers,
 )
-
-__all__ = ["ann", "api", "api_app"]
 
 pytestmark = pytest.mark.integration
 

@@ -14,10 +14,8 @@ from lab.errors import InputError, NotFoundError
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.memory import Memory
 from lab.schemas.role import Role
-from tests.api_server import Api, ann, api, api_app, bob
+from tests.api_server import Api
 from tests.stack import LAB
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

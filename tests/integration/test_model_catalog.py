@@ -27,11 +27,9 @@ from lab.runtime import open_runtime
 from lab.schemas.scope import Scope
 from lab.schemas.task import Task
 from lab.schemas.user import User
-from tests.api_server import USER_SCOPES, Api, ann, key_of, running_api
+from tests.api_server import USER_SCOPES, Api, key_of, running_api
 from tests.tiny_llama import save_tiny_llama
 from tests.tiny_vision import save_llava
-
-__all__ = ["ann"]
 
 pytestmark = pytest.mark.integration
 

@@ -29,10 +29,8 @@ from lab.runtime import open_runtime
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.api_server import Api, ann, bob, hello, key_of, running_api
+from tests.api_server import Api, hello, key_of, running_api
 from tests.tiny_llama import save_tiny_llama
-
-__all__ = ["ann", "bob"]
 
 pytestmark = pytest.mark.integration
 

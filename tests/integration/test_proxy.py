@@ -9,7 +9,7 @@ import pytest
 
 from lab.config import load_settings
 from lab.supervisor.proxy import proxy_command
-from tests.stack import free_ports
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.integration
 

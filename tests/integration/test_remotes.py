@@ -10,10 +10,8 @@ from typer.testing import CliRunner
 from lab.cli import main
 from lab.client import connect
 from lab.errors import RemoteError
-from tests.api_server import Api, ann, hello, running_api
+from tests.api_server import Api, hello, running_api
 from tests.peer_server import Peer, Reply, chunk, running_peer, said, stream_of, usage
-
-__all__ = ["ann"]
 
 pytestmark = pytest.mark.integration
 

@@ -9,10 +9,8 @@ import pytest
 from lab.client import connect
 from lab.db import Database
 from lab.errors import ConfigError, InputError
-from tests.api_server import Api, ann, api, api_app, bob, running_api
+from tests.api_server import Api, running_api
 from tests.tiny_rerankers import save_tiny_cross_encoder
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

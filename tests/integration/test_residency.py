@@ -32,10 +32,8 @@ from lab.schemas.decision import Decision
 from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
-from tests.api_server import USER_SCOPES, Api, ann, bob, hello, key_of, running_api
+from tests.api_server import USER_SCOPES, Api, hello, key_of, running_api
 from tests.tiny_llama import UNGUARDED, save_tiny_llama
-
-__all__ = ["ann", "bob"]
 
 pytestmark = pytest.mark.integration
 

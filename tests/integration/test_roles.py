@@ -16,10 +16,8 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.conversation import Conversation
 from lab.schemas.role import Role
 from lab.schemas.user import User
-from tests.api_server import Api, ann, bob, running_api
+from tests.api_server import Api, running_api
 from tests.tiny_llama import save_tiny_llama
-
-__all__ = ["ann", "bob"]
 
 pytestmark = pytest.mark.integration
 

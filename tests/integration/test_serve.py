@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from lab.supervisor.record import SERVE, living_record, read_record
-from tests.stack import LAB, free_ports, lab_environment, run_lab, start_stack
+from tests.ports import free_port
+from tests.stack import LAB, lab_environment, run_lab, start_stack
 
 pytestmark = pytest.mark.integration
 
@@ -196,12 +197,12 @@ async def test_the_whole_lab_takes_the_database_of_a_killed_one_over(folder: Pat
 
 
 def other_port() -> dict[str, str]:
-    return {"LAB_SERVER_PORT": str(free_ports(1)[0])}
+    return {"LAB_SERVER_PORT": str(free_port())}
 
 
 @pytest.mark.parametrize("command", ["serve", "up"])
 def test_a_database_that_is_gone_is_one_line(folder: Path, command: str) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     environment = lab_environment(folder) | {
         "LAB_DATABASE_URL": f"postgresql://lab:hunter2@127.0.0.1:{port}/lab",
         "LAB_DATABASE_CONNECT_TIMEOUT_S": "1",

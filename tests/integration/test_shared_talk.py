@@ -23,10 +23,8 @@ from lab.schemas.role import Role
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.user import User
 from lab.schemas.window import Window
-from tests.api_server import Api, ann, api, api_app, bob, running_api
+from tests.api_server import Api, running_api
 from tests.stack import LAB
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

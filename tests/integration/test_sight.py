@@ -18,11 +18,9 @@ from lab.errors import (
     MediaTypeError,
 )
 from lab.schemas.user import User
-from tests.api_server import Api, ann, running_api
+from tests.api_server import Api, running_api
 from tests.tiny_vision import base64, picture, save_llava
 from tests.web_server import WebServer, redirect, response, web_server
-
-__all__ = ["ann"]
 
 pytestmark = pytest.mark.integration
 

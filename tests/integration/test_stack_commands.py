@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.stack import RunningStack, free_ports, run_lab
+from tests.ports import free_port
+from tests.stack import RunningStack, run_lab
 
 pytestmark = pytest.mark.integration
 
@@ -41,7 +42,7 @@ async def test_a_bad_command_is_one_line(
     [
         ({"LAB_API_KEY": "lab_foreign"}, "That API key is unknown"),
         ({"LAB_API_KEY": ""}, "set LAB_API_KEY"),
-        ({"LAB_API_KEY": "x", "LAB_API_URL": f"http://127.0.0.1:{free_ports(1)[0]}"}, "lab status"),
+        ({"LAB_API_KEY": "x", "LAB_API_URL": f"http://127.0.0.1:{free_port()}"}, "lab status"),
     ],
 )
 async def test_a_lab_that_lets_nobody_in_says_why(

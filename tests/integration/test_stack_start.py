@@ -30,7 +30,8 @@ print(os.getuid(), note.read_text())
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     model = save_tiny_llama(tmp_path_factory.mktemp("models") / "mine", 512)
-    with running_stack(LAB_CHAT_MODEL=os.path.relpath(model)) as running:
+    # Two threads, where tests have one: as torch computes on a machine of its own.
+    with running_stack(LAB_CHAT_MODEL=os.path.relpath(model), OMP_NUM_THREADS="2") as running:
         yield running
 
 

@@ -10,11 +10,9 @@ from lab.client import connect
 from lab.errors import NotFoundError
 from lab.evals.talks import holds
 from lab.schemas.summaries_config import SummariesConfig
-from tests.api_server import Api, ann, api, api_app, bob
+from tests.api_server import Api
 from tests.integration.test_memories import told
 from tests.stack import LAB
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

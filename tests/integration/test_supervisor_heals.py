@@ -7,14 +7,8 @@ import httpx
 import pytest
 
 from lab.supervisor.orphans import marked
-from tests.stack import (
-    RunningStack,
-    free_ports,
-    lab_environment,
-    lab_folder,
-    run_lab,
-    start_stack,
-)
+from tests.ports import free_port
+from tests.stack import RunningStack, lab_environment, lab_folder, run_lab, start_stack
 
 pytestmark = pytest.mark.integration
 
@@ -108,7 +102,7 @@ async def test_logs_show_what_a_process_wrote(stack: RunningStack) -> None:
 async def test_a_taken_port_stops_the_start_and_leaves_nothing_behind() -> None:
     folder = lab_folder()
     environment = lab_environment(folder)
-    (port,) = free_ports(1)
+    port = free_port()
     environment["LAB_SERVER_API_PORT"] = str(port)
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", port)
     async with server:

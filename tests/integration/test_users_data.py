@@ -37,11 +37,10 @@ from lab.schemas.text_part import TextPart
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
 from lab.supervisor.databases import HUB_DATABASE
-from tests.api_server import Api, ann, api, api_app
-from tests.integration.conftest import execute, free_port
+from tests.api_server import Api
+from tests.integration.conftest import execute
 from tests.integration.test_evals_clock import Fired, ticking, until
-
-__all__ = ["ann", "api", "api_app"]
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -16,10 +16,8 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.role import Role
 from lab.widgets import ChatDashboard
 from lab.widgets import chat as chat_module
-from tests.api_server import Api, ann, api, api_app, endless_api, endless_api_app
+from tests.api_server import Api
 from tests.pictures import png
-
-__all__ = ["ann", "api", "api_app", "endless_api", "endless_api_app"]
 
 pytestmark = pytest.mark.integration
 

@@ -27,10 +27,8 @@ from lab.schemas.scope import Scope
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.user import User
 from lab.schemas.window import Window
-from tests.api_server import Api, ann, api, api_app, bob, key_of, running_api
+from tests.api_server import Api, key_of, running_api
 from tests.stack import LAB
-
-__all__ = ["ann", "api", "api_app", "bob"]
 
 pytestmark = pytest.mark.integration
 

@@ -14,8 +14,8 @@ import pytest
 
 from lab.client import connect
 from lab.evals.catalog import list_evaluations
-from tests.integration.conftest import free_port
 from tests.notebooks.conftest import FOLDER, Notebook, notebooks
+from tests.ports import free_port
 
 pytestmark = pytest.mark.notebooks
 

@@ -31,7 +31,7 @@ from lab.supervisor.record import (
     recorded_serving,
     write_record,
 )
-from tests.stack import free_ports
+from tests.ports import free_port, free_ports
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_one_port_for_two_processes_is_refused() -> None:
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    port = str(free_ports(1)[0])
+    port = str(free_port())
     settings = load_settings(environ={"LAB_SERVER_HOST": "192.0.2.1", "LAB_SERVER_PORT": port})
 
     with pytest.raises(ServiceError, match=r"192\.0\.2\.1"):

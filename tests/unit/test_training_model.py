@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from lab.errors import InputError
 from lab.training.evaluate import MODEL_FOLDER, generate, load
@@ -96,13 +101,27 @@ def test_a_model_that_has_grown_says_what_it_said_before(untrained: LlamaForCaus
     assert len(deeper.model.layers) == deeper.config.num_hidden_layers == 6
 
 
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return train_tokenizer(corpus(1, 100), SMALL.vocab_size)
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tokenizer: PreTrainedTokenizerFast) -> tuple[Trainer, list[float]]:
+    """A training from beginning to end, and the loss of each step."""
+    trainer = Trainer(SMALL, tokenizer)
+    return trainer, [progress.loss for progress in trainer.steps()]
+
+
 @pytest.mark.parametrize("stopped_after", [3, 19], ids=["before it grows", "after it has grown"])
 def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(
-    stopped_after: int, tmp_path: Path
+    stopped_after: int,
+    tokenizer: PreTrainedTokenizerFast,
+    never_stopped: tuple[Trainer, list[float]],
+    tmp_path: Path,
 ) -> None:
-    tokenizer = train_tokenizer(corpus(1, 100), SMALL.vocab_size)
-    whole, first, second = (Trainer(SMALL, tokenizer) for _ in range(3))
-    losses = [progress.loss for progress in whole.steps()]
+    whole, losses = never_stopped
+    first, second = (Trainer(SMALL, tokenizer) for _ in range(2))
 
     for progress in first.steps():
         if progress.step == stopped_after:
@@ -117,8 +136,9 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(
         assert torch.equal(ours, theirs)
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    tokenizer = train_tokenizer(corpus(1, 100), SMALL.vocab_size)
+def test_a_checkpoint_of_another_recipe_is_refused(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
     Trainer(SMALL, tokenizer).save(tmp_path / "checkpoint.pt")
 
     with pytest.raises(InputError, match="another recipe"):
