@@ -75,7 +75,9 @@ def test_a_passage_ends_with_its_page() -> None:
     assert [passage.text for passage in found] == ["A b c.", "D e f."]
 
 
-@pytest.mark.parametrize("text", ["x" * 10**6, " " * 10**6 + "x", "\n" * 10**6, ". " * 10**6])
+@pytest.mark.parametrize(
+    "text", ["x" * 10**6, " " * 10**6 + "x", "\n" * 10**6, ". " * (10**6 // 2)]
+)
 def test_odd_texts_are_cut_in_a_moment(text: str) -> None:
     started = time.process_time()
 
