@@ -28,12 +28,10 @@ from lab.errors import (
 from lab.schemas.scope import Scope
 from lab.schemas.transcription_event import TranscriptionEvent
 from lab.schemas.user import User
-from tests.api_server import USER_SCOPES, Api, ann, api, api_app, key_of, running_api
+from tests.api_server import USER_SCOPES, Api, key_of, running_api
 from tests.sounds import silence, sound_file, tone
 from tests.stack import LAB
 from tests.tiny_speech import save_tiny_vits, save_tiny_whisper
-
-__all__ = ["ann", "api", "api_app"]
 
 pytestmark = pytest.mark.integration
 

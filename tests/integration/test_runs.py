@@ -24,11 +24,9 @@ from lab.schemas.event_type import EventType
 from lab.schemas.role import Role
 from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
-from tests.api_server import Api, ann, api, api_app, bob, endless_api, endless_api_app, hello
+from tests.api_server import Api, hello
 from tests.integration.conftest import execute
 from tests.tiny_llama import UNGUARDED, save_tiny_llama
-
-__all__ = ["ann", "api", "api_app", "bob", "endless_api", "endless_api_app"]
 
 pytestmark = pytest.mark.integration
 

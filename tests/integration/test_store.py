@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.api_server import Api, ann, api, api_app, bob
-
-__all__ = ["ann", "api", "api_app", "bob"]
+from tests.api_server import Api
 
 pytestmark = pytest.mark.integration
 
