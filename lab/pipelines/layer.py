@@ -117,7 +117,11 @@ def attended_by_one(
     """
     n_rows, n_queries, _, head_dim = queries.shape
     grouped = queries.reshape(n_rows, keys.shape[1], -1, head_dim)
-    attended = scaled_dot_product_attention(grouped, keys, values, mask, scale=scaling)
+    if keys.is_cuda:
+        attended = scaled_dot_product_attention(grouped, keys, values, mask, scale=scaling)
+    else:  # torch's kernel for a CPU works in blocks, which one token does not fill
+        scores = (keys @ (grouped * scaling).transpose(2, 3)).transpose(2, 3)
+        attended = torch.softmax(scores if mask is None else scores + mask, -1) @ values
     return attended.reshape(n_rows, 1, n_queries, head_dim)
 
 
