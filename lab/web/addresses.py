@@ -13,6 +13,7 @@ from ipaddress import (
 from typing import Final
 
 import idna
+import psutil
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -128,6 +129,12 @@ def not_public(address: Address) -> str | None:
     if (inside := _inside(address)) is not None:
         return not_public(inside)
     return None if address in GLOBAL_UNICAST else "reserved"
+
+
+def is_own(address: Address) -> bool:
+    """Return whether an address is one of this machine's, whose services are not for the web."""
+    places = (place for places in psutil.net_if_addrs().values() for place in places)
+    return any(place.address.partition("%")[0] == str(address) for place in places)
 
 
 def _ipv4(name: str) -> str:

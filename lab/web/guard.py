@@ -15,7 +15,7 @@ import httpx
 import structlog
 
 from lab.errors import BlockedAddressError, ConfigError, FetchError, cut
-from lab.web.addresses import Address, Network, address_of, not_public, plain, spelled
+from lab.web.addresses import Address, Network, address_of, is_own, not_public, plain, spelled
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses of a name, or raises `OSError`."""
@@ -149,7 +149,7 @@ class Guard:
     def _check(self, host: str, address: Address, port: int) -> None:
         if any(entry.lets(host, address, port) for entry in self._allowed):
             return
-        if kind := not_public(address):
+        if kind := not_public(address) or ("this machine" if is_own(address) else None):
             log.info("address blocked", host=host, address=str(address), kind=kind)
             raise _blocked(address, port, kind) if host == str(address) else _closed(host, port)
         if port <= LAST_SYSTEM_PORT and port not in PORTS.values():

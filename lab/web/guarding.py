@@ -46,8 +46,11 @@ class Checked:
         port = checked.port or PORTS[checked.scheme]
         # Kept under the host that the guard took it for; `of` looks there by the same spelling.
         place = (spelled(checked.host), port)
-        self._addresses.pop(place, None)
-        self._addresses[place] = await self._guard.resolve(*place)
+        try:
+            self._addresses[place] = await self._guard.resolve(*place)
+        except FetchError:
+            self._addresses.pop(place, None)
+            raise
 
     def of(self, host: str, port: int) -> Sequence[str]:
         """Return what was let through of a host: none where it was not asked about."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from lab.errors import SearchError
+import structlog
+
+from lab.errors import LabError, SearchError, cut
 from lab.protocols import SearchFinding, SearchProvider
 from lab.schemas.provider_failure import ProviderFailure
 from lab.schemas.search_provider_kind import SearchProviderKind
@@ -15,6 +17,8 @@ from lab.web.urls import canonical
 
 RANK: Final = 60
 """Of reciprocal rank fusion (Cormack et al., 2009): how little the first ranks differ."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ async def _ask(
         )
     except SearchError as error:
         failure = error
+    except LabError as error:
+        failure = search_error(provider.kind, cut(str(error)).rstrip("."))
+    except Exception as error:  # of a library that reads an answer: it must not end the others
+        log.error("search failed", provider=provider.kind.value, exc_info=error)
+        failure = search_error(provider.kind, "its answer cannot be read; see the lab's log")
     else:
         answers.found[provider.kind] = found
         return bool(found)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from lab.errors import ConfigError, SearchError
+from lab.errors import ConfigError, DatabaseError, SearchError
 from lab.protocols import SearchFinding, SearchProvider
 from lab.schemas.search_config import SearchConfig
 from lab.schemas.search_provider_kind import SearchProviderKind as Kind
@@ -214,7 +214,7 @@ class Stand:
     """A provider that finds what it is told to, or fails, after a while."""
 
     def __init__(
-        self, kind: Kind, *urls: str, after_s: float = 0, error: str | None = None
+        self, kind: Kind, *urls: str, after_s: float = 0, error: Exception | None = None
     ) -> None:
         self.kind = kind
         self.n_asked = 0
@@ -226,12 +226,12 @@ class Stand:
         self.n_asked += 1
         await asyncio.sleep(self._after_s)
         if self._error:
-            raise SearchError(self._error)
+            raise self._error
         return [SearchFinding(url, f"{self.kind} of {url}", "") for url in self._urls]
 
 
 async def test_who_fails_is_late_or_finds_nothing_is_replaced_by_the_next() -> None:
-    failing = Stand(Kind.brave, error="Brave is away.")
+    failing = Stand(Kind.brave, error=SearchError("Brave is away."))
     late = Stand(Kind.serper, "https://late.test/", after_s=30)
     empty = Stand(Kind.google)
     good = Stand(Kind.searxng, "https://a.test/")
@@ -256,6 +256,20 @@ async def test_who_fails_is_late_or_finds_nothing_is_replaced_by_the_next() -> N
     ]
 
 
+async def test_a_failure_of_any_kind_ends_no_other_search() -> None:
+    away = Stand(Kind.local, error=DatabaseError("The database is away."))
+    broken = Stand(Kind.duckduckgo, error=IndexError("a parser's"))
+    good = Stand(Kind.searxng, "https://a.test/")
+
+    answers = await ask_all([away, broken, good], "x", limit=5, at_once=1, timeout_s=1)
+
+    assert [*answers.found] == [Kind.searxng]
+    assert [one.message for one in answers.failures] == [
+        "The search by `local` failed: The database is away.",
+        "The search by `duckduckgo` failed: its answer cannot be read; see the lab's log.",
+    ]
+
+
 async def test_those_behind_the_first_that_find_are_not_asked() -> None:
     first, second, third = (Stand(kind, f"https://{kind}.test/") for kind in list(Kind)[:3])
 
@@ -265,7 +279,10 @@ async def test_those_behind_the_first_that_find_are_not_asked() -> None:
 
 
 async def test_a_search_that_all_fail_fails_and_says_why_each_did() -> None:
-    providers = [Stand(Kind.brave, error="One."), Stand(Kind.serper, error="Two.")]
+    providers = [
+        Stand(Kind.brave, error=SearchError("One.")),
+        Stand(Kind.serper, error=SearchError("Two.")),
+    ]
 
     with pytest.raises(SearchError, match=r"^One\. Two\.$"):
         await ask_all(providers, "x", limit=5, at_once=1, timeout_s=1)

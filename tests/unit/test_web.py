@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from itertools import chain, repeat
 from pathlib import Path
+from socket import AF_INET
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from psutil._ntuples import snicaddr
 
 from lab.errors import (
     BlockedAddressError,
@@ -246,6 +248,14 @@ async def test_ports_of_other_services_are_closed() -> None:
         await guard.resolve(PUBLIC, 22)
     for port in (25, 80, 443, 8080):
         assert await guard.resolve(PUBLIC, port) == [PUBLIC]
+
+
+async def test_this_machine_is_not_on_the_web(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = snicaddr(AF_INET, "93.184.215.14", None, None, None)
+    monkeypatch.setattr("psutil.net_if_addrs", lambda: {"eth0": [own]})
+    with pytest.raises(BlockedAddressError, match="this machine"):
+        await Guard().resolve(PUBLIC, 443)
+    assert await Guard([PUBLIC]).resolve(PUBLIC, 443) == [PUBLIC]
 
 
 # Fetching

@@ -51,7 +51,7 @@ async def ask(
     """
     try:
         response = await http.send(request, follow_redirects=False)
-    except httpx.TransportError as error:
+    except httpx.HTTPError as error:
         why = str(error) or type(error).__name__
         raise search_error(provider, f"its server does not answer ({why})") from error
     if response.status_code != 200:
