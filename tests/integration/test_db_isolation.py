@@ -72,12 +72,14 @@ async def fill(database: Database, user: User) -> None:
             contracts.TestDynamicToolStore,
             contracts.TestTodoStore,
             contracts.TestSearchResultStore,
+            contracts.TestWebPageStore,
         ):
             await contract().create(stores)
         schedule = await stores.schedules.create("nightly", "0 3 * * *", "long_memory")
         await stores.eval_runs.create("long_memory", "", {}, schedule_id=schedule.id)
         await stores.api_keys.create("mine", [Scope.custom_lab_infer])
         await stores.config.set({"chat": {"max_new_tokens": 5}})
+        await stores.items.put(["notes"], "one", {"text": "mine"})
 
 
 @pytest.fixture
