@@ -90,6 +90,10 @@ class Models:
                     f"`{known.id}` makes embeddings, which its revision must not change under: set "
                     f"LAB_EMBEDDING_REVISION={pin.revision} and start the lab again."
                 )
+            if Path(known.source).is_absolute():
+                raise InputError(
+                    f"`{known.id}` comes from a folder, which has one state and no revisions."
+                )
             model = known.model_copy(update={"revision": pin.revision, "loaded": False})
             await asyncio.to_thread(_check_here, model)
             pinned = await self._pipelines.exchange(model)

@@ -11,13 +11,14 @@ from lab.schemas.model_profile import ModelProfile
 from lab.schemas.task import Task
 
 DOES: Final = {
+    Task.chat: "chats",
     Task.embedding: "makes embeddings",
     Task.image: "makes pictures",
     Task.rerank: "reranks",
     Task.speech: "speaks",
     Task.transcription: "transcribes",
 }
-"""What models do that do not chat."""
+"""What models do, by their task."""
 
 NAME: Final = re.compile(r"\w([\w.@:/ -]{0,98}\w)?")
 """What people may call a model or profile."""

@@ -13,7 +13,12 @@ from tests.tiny_vision import save_llava
 
 pytestmark = pytest.mark.browser
 
-WIDTH = "async image => { await image.decode(); return image.naturalWidth; }"
+WIDTH = """
+image => new Promise(done => {
+  const look = () => image.naturalWidth ? done(image.naturalWidth) : setTimeout(look, 20);
+  look(); // pictures of the conversation are asked for once they are seen
+})
+"""
 
 
 @pytest.fixture(scope="module")

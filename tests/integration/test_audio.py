@@ -207,6 +207,8 @@ async def test_a_lab_without_such_models_says_which_setting_to_give(api: Api, an
             await lab.transcribe(sound_file(tone(1)))
         with pytest.raises(InputError, match="set LAB_SPEECH_MODEL"):
             await lab.speak("Hello.")
+        with pytest.raises(InputError, match="`lab-tiny` chats, and a model is needed that speaks"):
+            await lab.speak("Hello.", model="lab-tiny")
 
 
 async def test_a_model_is_added_while_the_lab_runs(

@@ -184,17 +184,18 @@ async def test_partitions_are_closed_to_users_by_their_own_names(url: str) -> No
 
 
 async def test_events_of_an_old_schema_are_all_there_and_in_their_months(empty_url: str) -> None:
+    rows = "SELECT run_id, position, owner_id, type, data, created_at FROM events ORDER BY run_id"
     await upgrade(empty_url)
     moments = [ago(400), ago(40), datetime.now(UTC)]
     runs = await run_with_event(empty_url, *moments)
-    before = await execute(empty_url, "SELECT * FROM events ORDER BY run_id")
+    before = await execute(empty_url, rows)
 
     await to_revision(empty_url, "0005")
-    former = await execute(empty_url, "SELECT * FROM events ORDER BY run_id")
+    former = await execute(empty_url, rows)
     await asyncio.gather(*(upgrade(empty_url) for _ in range(3)))
 
     assert former == before
-    assert await execute(empty_url, "SELECT * FROM events ORDER BY run_id") == before
+    assert await execute(empty_url, rows) == before
     assert await places(empty_url, "events") == [month(m) for m in moments]
     assert await check(empty_url, timeout_s=5) == []
     async with Database(DatabaseConfig(), empty_url) as database:

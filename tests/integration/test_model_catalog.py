@@ -247,6 +247,8 @@ async def test_what_is_no_folder_and_no_sentence_model_is_refused(lab: Lab, tiny
         await lab.catalog.add(str(tiny), name="a\nb")
     with pytest.raises(InputError, match="A folder has no revisions"):
         await lab.catalog.add(str(tiny), revision="main")
+    with pytest.raises(InputError, match="comes from a folder"):
+        await lab.catalog.pin("lab-tiny", "0" * 40)
 
     card = await lab.catalog.add(str(minilm_folder()), name="encoder", task=Task.embedding)
 

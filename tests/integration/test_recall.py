@@ -112,8 +112,7 @@ async def test_turns_that_say_nothing_are_stored_and_never_found(
 
     async with database.stores(owner.id) as stores:
         assert len(await stores.messages.list(conversation_id)) == len(TALK) + 5
-        assert len(await stores.memories.list()) == len(TALK) + 1
-    assert await found(runtime, owner, "Who won the match?", 1) == ["Zurich won the match."]
+        assert len(await stores.memories.list()) == len(TALK)
 
 
 async def test_a_turn_said_elsewhere_keeps_its_date_and_its_speaker(
