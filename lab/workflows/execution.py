@@ -20,7 +20,7 @@ from lab.schemas.run_status import RunStatus
 from lab.schemas.usage import Usage
 from lab.workflows.composer import Graph
 from lab.workflows.context import ChatContext, Told
-from lab.workflows.resuming import TURN
+from lab.workflows.resuming import TURN, check_turn
 from lab.workflows.retelling import retell
 
 INTERRUPTED = "The run was interrupted before its answer was whole; resume it, or ask again."
@@ -34,7 +34,7 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     Run a workflow and yield its events as they happen.
 
     The last event says how the run ended. An error ends it with `run_failed` instead of being
-    raised; one that nobody foresaw is logged, and the caller gets the run's id to name. Closing the
+    raised, but for one of a run that could not be stored, which tells nothing; one that nobody foresaw is logged, and the caller gets the run's id to name. Closing the
     generator stops the run: the model's place is free at once, and what was answered so far is
     stored.
 
@@ -48,10 +48,9 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     run = _Run(context)
     try:
         await context.recorder.start(
-            context.parameters.model_dump(mode="json"),
-            context.turn,
-            context.resumed.run_id if context.resumed else None,
+            context.parameters.model_dump(mode="json"), context.turn, context.resumed
         )
+        run.is_stored = True
         yield run.tell(
             EventType.run_started,
             profile=context.profile.id,
@@ -74,6 +73,8 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     except _AsksError as asks:
         yield await run.interrupt(asks.questions)
     except LabError as error:
+        if not run.is_stored:
+            raise
         yield await run.fail(error)
     except Exception as error:
         log.error("run failed", run_id=str(context.run_id), exc_info=error)
@@ -113,6 +114,7 @@ async def _invoke(graph: Graph, config: RunnableConfig, context: ChatContext) ->
         begin: Any = {}
     else:
         await retell(context, resumed.state)
+        await check_turn(graph, config, resumed.run_id)
         begin = Command(resume=resumed.reply) if resumed.asks else None
     found = await graph.ainvoke(begin, config, context=context, durability=durability)
     return found or {}
@@ -132,6 +134,7 @@ class _Run:
     def __init__(self, context: ChatContext) -> None:
         self._context = context
         self._answer = Answer()
+        self.is_stored = False
 
     def tell(self, type_: EventType, **data: Any) -> Event:
         self._follow(type_, data)

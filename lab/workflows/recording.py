@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from lab.db import Database
+from lab.errors import ConflictError
 from lab.messages import answer_parts
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.chat_turn import ChatTurn
@@ -17,7 +18,7 @@ from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.workflows.event_log import EventLog
-from lab.workflows.resuming import asked_of
+from lab.workflows.resuming import Resumed, asked_of
 from lab.workflows.turns import Turn, Turns
 
 
@@ -54,11 +55,22 @@ class Recorder:
         return self._database.guarded()
 
     async def start(
-        self, parameters: Mapping[str, Any], turn: ChatTurn, resumes: UUID | None
+        self, parameters: Mapping[str, Any], turn: ChatTurn, resumed: Resumed | None
     ) -> None:
-        """Store the run as running; raise `NotFoundError` when the conversation is not there."""
+        """
+        Store the run as running.
+
+        Raises
+        ------
+        NotFoundError
+            If the conversation is not there.
+        ConflictError
+            If another run went on with the turn since its left state was read.
+        """
         kept = turn.conversation_id is not None and turn.store
         async with self._database.stores(self._owner_id) as stores:
+            if resumed and await stores.runs.check_left(resumed.run_id) != resumed.last:
+                raise ConflictError("Another run went on with this turn meanwhile; look again.")
             await stores.runs.create(
                 id=self._run_id,
                 kind=RunKind.chat,
@@ -67,7 +79,7 @@ class Recorder:
                 conversation_id=turn.conversation_id,
                 asked=asked_of(turn) if kept else None,
                 on_disconnect=self._log.on_disconnect,
-                resumes=resumes,
+                resumes=resumed.run_id if resumed else None,
             )
 
     async def keep_receipt(self, receipt: Receipt) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import StateSnapshot
 
 from lab.db import Stores
 from lab.errors import ConflictError, InputError
@@ -32,6 +33,8 @@ class LeftTurn:
     ----------
     run : Run
         What was interrupted.
+    last : UUID
+        The run that went on with it last; itself where none did.
     turn : ChatTurn
         What was asked, with the seed and the parameters that it had.
     turn_ids : list of UUID
@@ -43,6 +46,7 @@ class LeftTurn:
     """
 
     run: Run
+    last: UUID
     turn: ChatTurn
     turn_ids: list[UUID]
     answered: list[Message]
@@ -58,7 +62,7 @@ class Resumed:
     ----------
     run_id : UUID
         The run that began it.
-    turn_ids, answered, receipt
+    last, turn_ids, answered, receipt
         As in `LeftTurn`.
     state : mapping
         What its finished steps returned; empty where none was finished.
@@ -69,6 +73,7 @@ class Resumed:
     """
 
     run_id: UUID
+    last: UUID
     turn_ids: list[UUID]
     answered: list[Message]
     receipt: Receipt | None
@@ -97,7 +102,8 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
     NotFoundError
         If the run is not the owner's.
     ConflictError
-        If it was not interrupted, or its question was not stored.
+        If it was not interrupted, another run went on with it to an end or does so, or its
+        question was not stored.
     """
     run = await stores.runs.get(run_id)
     if run.status is not RunStatus.interrupted or run.asked is None:
@@ -106,8 +112,7 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
             "an interrupted turn of a stored conversation can be gone on with. Ask again."
         )
     began = run.resumes or run.id
-    if (other := await stores.runs.going_on(began)) is not None:
-        raise ConflictError(f"The run {other} goes on with {run_id} already; follow it.")
+    last = await stores.runs.check_left(began)
     asked = dict(run.asked)
     system, n_said = asked.pop("system"), asked.pop("n_said")
     stored = await stores.messages.of_run(began)
@@ -130,7 +135,7 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
     )
     receipt = await stores.runs.receipt_of(began)
     turn_ids = [message.id for message in stored[:n_said]]
-    return LeftTurn(run, turn, turn_ids, stored[n_said:], receipt)
+    return LeftTurn(run, last, turn, turn_ids, stored[n_said:], receipt)
 
 
 async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, reply: Any) -> Resumed:
@@ -148,11 +153,7 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
     config: RunnableConfig = {"configurable": {"thread_id": str(run.conversation_id)}}
     found = await graph.aget_state(config)
     began = run.resumes or run.id
-    metadata = cast(Mapping[str, Any], found.metadata or {})
-    if metadata.get(TURN) != str(began):
-        raise ConflictError(
-            f"The conversation went on after the run {run.id}, or its steps are gone; ask again."
-        )
+    metadata = _metadata_of(found, began)
     asks = bool(found.interrupts)
     if asks and reply is None:
         values = [interrupt.value for interrupt in found.interrupts]
@@ -161,6 +162,7 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         raise InputError(f"The run {run.id} asks nothing; go on without a `reply`.")
     return Resumed(
         run_id=began,
+        last=left.last,
         receipt=left.receipt,
         turn_ids=left.turn_ids,
         answered=left.answered,
@@ -168,3 +170,27 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         asks=asks,
         reply=reply,
     )
+
+
+async def check_turn(
+    graph: CompiledStateGraph[Any, Any], config: RunnableConfig, run_id: UUID
+) -> None:
+    """
+    Refuse to go on where a graph stands in another turn than the one that a run began.
+
+    Raises
+    ------
+    ConflictError
+        If its conversation went on meanwhile.
+    """
+    _metadata_of(await graph.aget_state(config), run_id)
+
+
+def _metadata_of(state: StateSnapshot, run_id: UUID) -> Mapping[str, Any]:
+    """Return what a checkpoint says of itself, if it is of the turn that a run began."""
+    metadata = cast(Mapping[str, Any], state.metadata or {})
+    if metadata.get(TURN) != str(run_id):
+        raise ConflictError(
+            f"The conversation went on after the run {run_id}, or its steps are gone; ask again."
+        )
+    return metadata

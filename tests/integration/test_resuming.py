@@ -26,6 +26,7 @@ from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
 from lab.workflows import chat
 from lab.workflows.context import ChatContext
+from lab.workflows.recording import Recorder
 from lab.workflows.running import LiveRun
 from tests.integration.conftest import execute
 from tests.tiny_llama import UNGUARDED, save_tiny_llama
@@ -124,6 +125,56 @@ async def test_only_what_was_interrupted_last_can_be_gone_on_with(
             await runtime.resume_run(owner, run_id)
     with pytest.raises(LookupError):
         await runtime.resume_run(other_owner, left.log.run_id)
+
+
+async def interrupted(runtime: Runtime, owner: User, conversation: UUID, most: int) -> UUID:
+    """Begin a turn, interrupt it while its answer streams, and return its run."""
+    left = await runtime.begin(owner, turn(conversation, most=most))
+    await anext(left.follow(after=3))
+    await runtime.pause_run(owner, left.log.run_id)
+    return left.log.run_id
+
+
+async def test_a_turn_is_gone_on_with_once(
+    runtime: Runtime, database: Database, owner: User, database_url: str
+) -> None:
+    conversation = await new_chat(database, owner)
+    run_id = await interrupted(runtime, owner, conversation, most=400)
+    both = await asyncio.gather(
+        *(runtime.resume_run(owner, run_id) for _ in range(2)), return_exceptions=True
+    )
+    live = next(one for one in both if isinstance(one, LiveRun))
+    with pytest.raises(ConflictError, match="goes on"):
+        raise next(one for one in both if isinstance(one, Exception))
+    *_, last = [event async for event in live.follow()]
+    with pytest.raises(ConflictError, match="completed"):
+        await runtime.resume_run(owner, run_id)
+
+    assert last.type is EventType.run_completed
+    assert [role for role, _ in await said(database, owner, conversation)] == ["user", "assistant"]
+    counts = "SELECT (SELECT count(*) FROM usage), (SELECT count(*) FROM runs)"
+    assert await execute(database_url, counts) == [(1, 2)]
+
+
+async def test_a_turn_that_came_while_another_was_resumed_is_not_gone_on_with(
+    runtime: Runtime, database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = await new_chat(database, owner)
+    run_id = await interrupted(runtime, owner, conversation, most=1500)
+    start = Recorder.start
+
+    async def after_another(self: Recorder, *args: Any) -> None:
+        monkeypatch.setattr(Recorder, "start", start)
+        [event async for event in runtime.chat(owner, turn(conversation))]
+        await start(self, *args)
+
+    monkeypatch.setattr(Recorder, "start", after_another)
+    live = await runtime.resume_run(owner, run_id)
+    *_, last = [event async for event in live.follow()]
+
+    assert (last.type, last.data["code"]) == (EventType.run_failed, "conflict")
+    roles = [role for role, _ in await said(database, owner, conversation)]
+    assert roles == ["user", "user", "assistant"]
 
 
 async def test_a_step_that_asks_waits_for_the_reply(
