@@ -20,6 +20,7 @@ from lab.schemas.receipt import Receipt
 from lab.schemas.run import Run
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
+from lab.schemas.usage import Usage
 
 OPEN: Final = (RunStatus.queued, RunStatus.running)
 """Of runs that have not ended."""
@@ -110,7 +111,9 @@ class RunStore(OwnedStore[Run]):
         if status in OPEN:
             raise ConflictError(f"The run {last} goes on with this turn already; follow it.")
         if status != RunStatus.interrupted:
-            raise ConflictError(f"The run {last} went on with this turn and is {status}; ask again.")
+            raise ConflictError(
+                f"The run {last} went on with this turn and is {status}; ask again."
+            )
         return UUID(str(last))
 
     async def receipt_of(self, run_id: UUID) -> Receipt | None:
@@ -122,6 +125,16 @@ class RunStore(OwnedStore[Run]):
             .limit(1)
         )
         return None if found is None else Receipt.model_validate(found)
+
+    async def usage_of(self, run_id: UUID) -> Usage | None:
+        """Return what a turn is known to have cost so far, by the run that began it."""
+        found = await self._session.scalar(
+            select(RunRow.usage)
+            .where(*self._of_turn(run_id), RunRow.usage.is_not(None))
+            .order_by(RunRow.id.desc())
+            .limit(1)
+        )
+        return None if found is None else Usage.model_validate(found)
 
     async def close(self, ids: Sequence[UUID], status: RunStatus) -> None:
         """End those of the runs that have not ended, for their processes to see."""

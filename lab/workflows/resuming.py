@@ -1,6 +1,6 @@
 """Interrupted turns: what is left of one, and where its graph stands."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import UUID
@@ -13,6 +13,7 @@ from lab.db import Stores
 from lab.errors import ConflictError, InputError
 from lab.messages import to_chat_message
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
 from lab.schemas.receipt import Receipt
@@ -36,7 +37,9 @@ class LeftTurn:
     last : UUID
         The run that went on with it last; itself where none did.
     turn : ChatTurn
-        What was asked, with the seed and the parameters that it had.
+        What was asked.
+    tools : list of str
+        Names of the lab's tools that it began with.
     turn_ids : list of UUID
         The messages that it stored.
     answered : list of Message
@@ -48,6 +51,7 @@ class LeftTurn:
     run: Run
     last: UUID
     turn: ChatTurn
+    tools: list[str]
     turn_ids: list[UUID]
     answered: list[Message]
     receipt: Receipt | None
@@ -62,7 +66,9 @@ class Resumed:
     ----------
     run_id : UUID
         The run that began it.
-    last, turn_ids, answered, receipt
+    parameters : GenerationParameters
+        What it used, the seed included.
+    last, tools, turn_ids, answered, receipt
         As in `LeftTurn`.
     state : mapping
         What its finished steps returned; empty where none was finished.
@@ -73,7 +79,9 @@ class Resumed:
     """
 
     run_id: UUID
+    parameters: GenerationParameters
     last: UUID
+    tools: list[str]
     turn_ids: list[UUID]
     answered: list[Message]
     receipt: Receipt | None
@@ -82,14 +90,24 @@ class Resumed:
     reply: Any
 
 
-def asked_of(turn: ChatTurn) -> dict[str, Any]:
-    """Return what a run keeps of its turn, beside the messages that are stored themselves."""
+def asked_of(turn: ChatTurn, tools: Collection[str]) -> dict[str, Any]:
+    """
+    Return what a run keeps of its turn, beside the messages that are stored themselves.
+
+    Parameters
+    ----------
+    turn : ChatTurn
+        What is asked.
+    tools : collection of str
+        Names of the lab's tools that the model may call.
+    """
     said = [message for message in turn.messages if message.role is not Role.system]
     system = [message for message in turn.messages if message.role is Role.system]
     return {
-        **turn.model_dump(mode="json", exclude={"messages", "parameters"}, exclude_unset=True),
+        **turn.model_dump(mode="json", exclude={"messages"}, exclude_unset=True),
         "system": [message.model_dump(mode="json", exclude_unset=True) for message in system],
         "n_said": len(said),
+        "lab_tools": list(tools),
     }
 
 
@@ -114,7 +132,7 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
     began = run.resumes or run.id
     last = await stores.runs.check_left(began)
     asked = dict(run.asked)
-    system, n_said = asked.pop("system"), asked.pop("n_said")
+    system, n_said, tools = (asked.pop(name) for name in ("system", "n_said", "lab_tools"))
     stored = await stores.messages.of_run(began)
     if len(stored) < n_said:
         raise ConflictError(f"The question of the run {run_id} was not stored; ask again.")
@@ -130,12 +148,11 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
             **asked,
             "messages": [*system, *said],
             "profile": run.profile,
-            "parameters": run.parameters,
         }
     )
     receipt = await stores.runs.receipt_of(began)
     turn_ids = [message.id for message in stored[:n_said]]
-    return LeftTurn(run, last, turn, turn_ids, stored[n_said:], receipt)
+    return LeftTurn(run, last, turn, tools, turn_ids, stored[n_said:], receipt)
 
 
 async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, reply: Any) -> Resumed:
@@ -162,7 +179,9 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         raise InputError(f"The run {run.id} asks nothing; go on without a `reply`.")
     return Resumed(
         run_id=began,
+        parameters=GenerationParameters.model_validate(run.parameters),
         last=left.last,
+        tools=left.tools,
         receipt=left.receipt,
         turn_ids=left.turn_ids,
         answered=left.answered,
