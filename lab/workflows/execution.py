@@ -9,7 +9,7 @@ import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Durability
 
-from lab.errors import LabError, UnavailableError
+from lab.errors import INTERRUPTED, LabError, UnavailableError
 from lab.pipelines.answer import Answer
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.event import Event
@@ -23,9 +23,6 @@ from lab.workflows.composer import Graph
 from lab.workflows.context import ChatContext, Told
 from lab.workflows.resuming import TURN, check_turn
 from lab.workflows.retelling import retell
-
-INTERRUPTED = "The run was interrupted before its answer was whole; resume it, or ask again."
-"""Why a run ended that was paused, or that its lab did not outlive."""
 
 log = structlog.get_logger(__name__)
 
