@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +19,12 @@ from lab.errors import ConflictError, InputError
 from lab.messages import text_of
 from lab.runtime import Runtime, open_runtime
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_result import ChatResult
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
@@ -179,18 +182,29 @@ async def test_a_turn_that_came_while_another_was_resumed_is_not_gone_on_with(
 
 
 async def test_a_run_that_is_being_ended_is_not_ended_otherwise(
-    runtime: Runtime, database: Database, owner: User
+    runtime: Runtime, database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conversation = await new_chat(database, owner)
     live = await runtime.begin(owner, turn(conversation, most=1500))
     await anext(live.follow(after=3))
-    stop = runtime.running.stop
-    first = asyncio.create_task(stop(owner.id, live.log.run_id, RunStatus.cancelled))
-    await asyncio.sleep(0.002)
-    second = await stop(owner.id, live.log.run_id, RunStatus.interrupted)
+    is_closing, goes_on, keep = asyncio.Event(), asyncio.Event(), Recorder.keep_answer
+
+    async def keep_slowly(self: Recorder, result: ChatResult | None) -> list[Message]:
+        is_closing.set()
+        await goes_on.wait()
+        return await keep(self, result)
+
+    monkeypatch.setattr(Recorder, "keep_answer", keep_slowly)
+    stop = partial(runtime.running.stop, owner.id, live.log.run_id)
+    first = asyncio.create_task(stop(RunStatus.cancelled))
+    await is_closing.wait()
+    second = asyncio.create_task(stop(RunStatus.interrupted))
+    await asyncio.wait([second], timeout=0.1)
+    goes_on.set()
+    ended = await asyncio.gather(first, second)
     *_, last = [event async for event in live.follow()]
 
-    assert (await first).status is second.status is RunStatus.cancelled
+    assert [run.status for run in ended] == [RunStatus.cancelled] * 2
     assert last.type is EventType.run_cancelled
     assert [role for role, _ in await said(database, owner, conversation)] == ["user", "assistant"]
 

@@ -273,7 +273,8 @@ async def test_what_ended_of_a_turn_that_is_left_is_stored_and_booked(
     assert [part.type for part in answer.parts] == ["text", "tool_call"]
     assert text_of(answer.parts) == "Let me see."
     assert text_of(result.parts) == "42"
-    assert run.usage and run.usage.total_tokens == 25
+    assert run.usage is not None
+    assert run.usage.total_tokens == 25
     assert await execute(database_url, BOOKED) == [(25,)]
 
 
