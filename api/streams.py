@@ -1,7 +1,7 @@
 """Answers that come piece by piece, as Server-Sent Events."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from api.disconnect import unless_gone
 from api.errors import error_body
 from lab.errors import LabError
+from lab.schemas.event import Event
 
 PieceT = TypeVar("PieceT", bound=BaseModel)
 
@@ -39,6 +40,22 @@ def named(piece: Typed) -> str:
     return f"event: {piece.type}\ndata: {piece.model_dump_json()}\n\n"
 
 
+def numbered(event: Event) -> str:
+    """
+    Return an event of a run with its position as id.
+
+    From there a browser that lost the connection goes on by itself (`Last-Event-ID`).
+    """
+    return f"id: {event.position}\n{sse(event)}"
+
+
+def event_stream(
+    events: AsyncGenerator[Event, None], begun: Sequence[Event] = ()
+) -> StreamingResponse:
+    """Return the events of a run as a stream, after those that are there; as `streamed` ends."""
+    return StreamingResponse(_lines(begun, events, numbered), media_type="text/event-stream")
+
+
 async def streamed(
     http: Request, pieces: AsyncGenerator[PieceT, None], line: Callable[[PieceT], str] = sse
 ) -> StreamingResponse:
@@ -49,14 +66,15 @@ async def streamed(
     that goes away closes the generator.
     """
     begun = await unless_gone(http, anext(pieces))
-    return StreamingResponse(_lines(begun, pieces, line), media_type="text/event-stream")
+    return StreamingResponse(_lines([begun], pieces, line), media_type="text/event-stream")
 
 
 async def _lines(
-    begun: PieceT, pieces: AsyncGenerator[PieceT, None], line: Callable[[PieceT], str]
+    begun: Sequence[PieceT], pieces: AsyncGenerator[PieceT, None], line: Callable[[PieceT], str]
 ) -> AsyncIterator[str]:
     async with aclosing(pieces):
-        yield line(begun)
+        for piece in begun:
+            yield line(piece)
         try:
             async for piece in pieces:
                 yield line(piece)

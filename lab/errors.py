@@ -35,7 +35,10 @@ The message says what came, what was expected and what to do. `code` is what pro
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import ClassVar, Final
+
+INTERRUPTED: Final = "The run was interrupted before its answer was whole; resume it, or ask again."
+"""Why there is no answer of a run that was paused, or that its lab did not outlive."""
 
 
 class LabError(Exception):

@@ -80,7 +80,7 @@ from lab.workflows.tools import LabTool, Outcome, Toolbox, ToolContext
 from lab.workflows.tools.built_in import BuiltIn
 from lab.workflows.tools.in_sandbox import InSandbox
 from lab.workflows.tools.mcp_servers import McpServers
-from lab.workflows.tools.offering import wanted_tools
+from lab.workflows.tools.offering import Wanted, wanted_tools
 from lab.workflows.tools.web import WebTools
 from lab.workflows.turns import Turns
 from lab.workflows.web import Web
@@ -545,11 +545,14 @@ class Runtime:
         """Lease the models of a turn and yield what its run depends on."""
         asked = await self._profile(owner, turn, settings)
         profile = await self._stand_in(owner, asked, settings)
-        parameters = _parameters(profile, settings, turn)
+        parameters = resumed.parameters if resumed else _parameters(profile, settings, turn)
         self._check_asked(profile, parameters, turn)
         model = self.pipelines.catalog.chat_model(profile.model)
         turn = turn.model_copy(update={"messages": await self._shown(turn.messages)})
-        wanted = wanted_tools(turn, profile, settings, parameters, model)
+        if resumed is None:
+            wanted = wanted_tools(turn, profile, settings, parameters, model)
+        else:
+            wanted = Wanted(resumed.tools, is_asked=False, turn=turn)
         tools = await self.toolbox.named(owner.id, wanted.names, strict=wanted.is_asked)
         breaker = self.breakers.of("model", profile.model)
         async with AsyncExitStack() as stack:

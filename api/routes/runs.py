@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from api.deps import CallerDep, MemoryDep, RuntimeDep, require
-from api.sse import event_stream
+from api.streams import event_stream
 from lab.errors import NotFoundError
 from lab.schemas.event import Event
 from lab.schemas.receipt import Receipt

@@ -6,7 +6,7 @@ from fastapi.responses import StreamingResponse
 from api.deps import CallerDep, RuntimeDep, require_for
 from api.disconnect import unless_gone
 from api.opening import opening
-from api.sse import event_stream
+from api.streams import event_stream
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.disconnect import Disconnect
 from lab.schemas.run_status import RunStatus

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from lab.errors import ConflictError, ServiceError, rebuild
+from lab.errors import INTERRUPTED, ConflictError, ServiceError, rebuild
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
@@ -15,9 +15,6 @@ from lab.schemas.role import Role
 from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.usage import Usage
-
-INTERRUPTED = "The run was interrupted before its answer was whole; resume it, or ask again."
-"""What a run says that was paused, or whose lab was stopped."""
 
 WRITER: Final = Role.assistant.value
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Select, delete, func, or_, select, update
 
 from lab.db.conversations import ConversationStore
 from lab.db.files import check_attachments
@@ -77,7 +77,7 @@ class MessageStore(OwnedStore[Message]):
 
     async def delete(self, id: UUID) -> None:
         """
-        Delete a turn with its memory, its summaries and what its run told.
+        Delete a turn with its memory, its summaries and what its runs told.
 
         The others keep their positions.
         """
@@ -85,7 +85,8 @@ class MessageStore(OwnedStore[Message]):
         await lock(self._session, self._owner_id, message.conversation_id)
         await super().delete(id)
         if message.run_id is not None:
-            await self._session.execute(delete(EventRow).where(EventRow.run_id == message.run_id))
+            told = delete(EventRow).where(EventRow.run_id.in_(self._turn_of(message.run_id)))
+            await self._session.execute(told)
         memories = MemoryStore(self._session, self._owner_id)
         await memories.drop_what_tells_of(message.conversation_id, message.position)
         await self._session.execute(
@@ -105,6 +106,16 @@ class MessageStore(OwnedStore[Message]):
             .order_by(MessageRow.position)
         )
         return [Message.model_validate(row, from_attributes=True) for row in rows]
+
+    def _turn_of(self, run_id: UUID) -> Select[UUID]:
+        """Return the runs that were of one turn with a run, itself too."""
+        mine = RunRow.owner_id == self._owner_id
+        began = (
+            select(func.coalesce(RunRow.resumes, RunRow.id))
+            .where(mine, RunRow.id == run_id)
+            .scalar_subquery()
+        )
+        return select(RunRow.id).where(mine, or_(RunRow.id == began, RunRow.resumes == began))
 
     async def list(  # type: ignore[override]  # turns are listed by chat
         self, conversation_id: UUID, limit: int | None = None, before_position: int | None = None

@@ -1,21 +1,26 @@
 """Executions: chat turns and evaluations."""
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
 from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from lab.db.ids import new_id
 from lab.db.owned import OwnedStore
 from lab.db.tables import RunRow
+from lab.errors import ConflictError
 from lab.schemas.disconnect import Disconnect
 from lab.schemas.receipt import Receipt
 from lab.schemas.run import Run
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
+from lab.schemas.usage import Usage
 
 OPEN: Final = (RunStatus.queued, RunStatus.running)
 """Of runs that have not ended."""
@@ -42,19 +47,27 @@ class RunStore(OwnedStore[Run]):
         on_disconnect: Disconnect = Disconnect.cancel,
         resumes: UUID | None = None,
     ) -> Run:
-        """Open a run, of a chat or not, which is running from now on."""
+        """
+        Open a run, of a chat or not, which is running from now on.
+
+        Raises
+        ------
+        ConflictError
+            If another run goes on with the turn that it `resumes`.
+        """
         await self._check_conversation(conversation_id)
-        return await self._insert(
-            id=id or new_id(),
-            kind=kind,
-            status=RunStatus.running,
-            profile=profile,
-            parameters=dict(parameters),
-            conversation_id=conversation_id,
-            asked=asked,
-            on_disconnect=on_disconnect,
-            resumes=resumes,
-        )
+        with _alone(resumes):
+            return await self._insert(
+                id=id or new_id(),
+                kind=kind,
+                status=RunStatus.running,
+                profile=profile,
+                parameters=dict(parameters),
+                conversation_id=conversation_id,
+                asked=asked,
+                on_disconnect=on_disconnect,
+                resumes=resumes,
+            )
 
     async def update(self, id: UUID, **fields: Any) -> Run:
         """Change fields of a run: status, usage, receipt, error, finished_at and the like."""
@@ -79,31 +92,49 @@ class RunStore(OwnedStore[Run]):
         )
         return {id: RunStatus(status) for id, status in found}
 
-    async def going_on(self, run_id: UUID) -> UUID | None:
-        """Return the run that goes on with a turn just now, by the run that began it."""
-        return await self._session.scalar(
-            select(RunRow.id)
-            .where(
-                RunRow.owner_id == self._owner_id,
-                RunRow.resumes == run_id,
-                RunRow.status.in_(OPEN),
-            )
+    async def check_left(self, run_id: UUID) -> UUID:
+        """
+        Return the last run of a turn that was interrupted, by the run that began it.
+
+        Raises
+        ------
+        ConflictError
+            If that one goes on, or ended.
+        """
+        found = await self._session.execute(
+            select(RunRow.id, RunRow.status)
+            .where(*self._of_turn(run_id))
+            .order_by(RunRow.id.desc())
             .limit(1)
         )
+        last, status = found.one()
+        if status in OPEN:
+            raise ConflictError(f"The run {last} goes on with this turn already; follow it.")
+        if status != RunStatus.interrupted:
+            raise ConflictError(
+                f"The run {last} went on with this turn and is {status}; ask again."
+            )
+        return UUID(str(last))
 
     async def receipt_of(self, run_id: UUID) -> Receipt | None:
         """Return what was put before the model last in a turn, by the run that began it."""
         found = await self._session.scalar(
             select(RunRow.receipt)
-            .where(
-                RunRow.owner_id == self._owner_id,
-                or_(RunRow.id == run_id, RunRow.resumes == run_id),
-                RunRow.receipt.is_not(None),
-            )
+            .where(*self._of_turn(run_id), RunRow.receipt.is_not(None))
             .order_by(RunRow.id.desc())
             .limit(1)
         )
         return None if found is None else Receipt.model_validate(found)
+
+    async def usage_of(self, run_id: UUID) -> Usage | None:
+        """Return what a turn is known to have cost so far, by the run that began it."""
+        found = await self._session.scalar(
+            select(RunRow.usage)
+            .where(*self._of_turn(run_id), RunRow.usage.is_not(None))
+            .order_by(RunRow.id.desc())
+            .limit(1)
+        )
+        return None if found is None else Usage.model_validate(found)
 
     async def close(self, ids: Sequence[UUID], status: RunStatus) -> None:
         """End those of the runs that have not ended, for their processes to see."""
@@ -113,5 +144,21 @@ class RunStore(OwnedStore[Run]):
             .values(status=status, finished_at=datetime.now(UTC))
         )
 
+    def _of_turn(self, run_id: UUID) -> tuple[ColumnElement[bool], ...]:
+        """Return what holds for the run that began a turn and for those that went on with it."""
+        turn = or_(RunRow.id == run_id, RunRow.resumes == run_id)
+        return RunRow.owner_id == self._owner_id, turn
+
     def _open(self, ids: Sequence[UUID]) -> tuple[ColumnElement[bool], ...]:
         return RunRow.id.in_(ids), RunRow.owner_id == self._owner_id, RunRow.status.in_(OPEN)
+
+
+@contextmanager
+def _alone(resumes: UUID | None) -> Iterator[None]:
+    """Say that another run goes on with a turn already: the database lets one do so at a time."""
+    try:
+        yield
+    except IntegrityError as error:
+        if resumes is None or not isinstance(error.orig, UniqueViolation):
+            raise
+        raise ConflictError("Another run goes on with this turn already; follow it.") from error

@@ -158,6 +158,14 @@ class RunRow(WorkRow):
     """A chat turn or an evaluation."""
 
     __tablename__ = "runs"
+    __table_args__ = (
+        Index(
+            "uq_runs_resumes_open",
+            "resumes",
+            unique=True,
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+    )
 
     kind: Mapped[str]
     status: Mapped[str] = mapped_column(index=True)

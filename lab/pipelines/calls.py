@@ -17,6 +17,7 @@ from uuid import uuid4
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_delta import ToolCallDelta
+from lab.texts import storable, storable_json
 
 HEAD = re.compile(
     r"""[\s\[,;]*(?:
@@ -119,7 +120,7 @@ class CallReader:
             return False
         call_id, name, start = self._begun
         try:
-            arguments = json.loads(self._text[start : self._place])
+            arguments = storable_json(json.loads(self._text[start : self._place]))
         except (ValueError, RecursionError):
             return False  # it stays begun, so that the part is no call
         self._begun = None
@@ -198,7 +199,7 @@ def parse_calls(text: str) -> list[ToolCall] | None:
     if not calls or any(call is None for call in calls):
         return None
     return [
-        ToolCall(id=f"call_{uuid4().hex}", name=call[0], arguments=call[1])
+        ToolCall(id=f"call_{uuid4().hex}", name=storable(call[0]), arguments=storable_json(call[1]))
         for call in calls
         if call is not None
     ]

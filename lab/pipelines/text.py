@@ -2,11 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-REPLACEMENT = "\ufffd"
-"""What a decoder writes for bytes that are no character, or not one yet."""
-
-NUL = "\0"
-"""The one character that PostgreSQL's texts cannot hold; an answer has U+FFFD in its place."""
+from lab.texts import NUL, REPLACEMENT
 
 
 class Detokeniser:
@@ -38,7 +34,7 @@ class Detokeniser:
             return ""
         self._pending.append(token)
         piece = self._piece()
-        if not piece or piece.endswith(REPLACEMENT):
+        if not piece or piece.endswith(REPLACEMENT):  # bytes that are no character, or not yet
             return ""
         self._context, self._pending = self._pending, []
         return piece.replace(NUL, REPLACEMENT)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from lab.client.answer import INTERRUPTED
+from lab.errors import INTERRUPTED
 from lab.messages import Part, text_of
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType

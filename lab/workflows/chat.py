@@ -29,10 +29,10 @@ from lab.workflows.context import ChatContext
 from lab.workflows.rounds import (
     Round,
     messages_of,
+    note,
     rounds_of,
     run_by_lab,
     run_round,
-    turns_of,
     usage_of,
 )
 from lab.workflows.telling import Teller, as_text, tell_end
@@ -127,7 +127,7 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
         current=_current(state),
     )
     rounds.append(await run_round(context, rounds, answer, tool_context))
-    context.recorder.note(turns_of(rounds))
+    note(context, rounds)
     if rounds[-1].waits_for_client:
         tell_end(context, answer, usage_of(rounds))
     return {"answer": {}, "rounds": [one.model_dump(mode="json") for one in rounds]}
@@ -141,7 +141,7 @@ async def record(state: State, runtime: Runtime[ChatContext]) -> State:
         return {}
     if context.turn.store:
         result = ChatResult.model_validate(state["answer"]) if state["answer"] else None
-        context.recorder.note(turns_of(rounds))
+        note(context, rounds)
         _tell_stored(context, await context.recorder.keep_answer(result))
     return {}
 

@@ -90,6 +90,11 @@ class ChatContext:
         """All tools that the model is told of: the client's, and the lab's."""
         return [*self.turn.tools, *(tool.tool for tool in self.tools.values())]
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether the turn began with tools of the lab, though all may be gone since."""
+        return bool(self.tools) or (self.resumed is not None and bool(self.resumed.tools))
+
     def tell(self, type_: EventType, **data: Any) -> None:
         """Tell what happens, as it happens."""
         self.told.put_nowait((type_, data))

@@ -13,6 +13,7 @@ from lab.schemas.disconnect import Disconnect
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.run_status import RunStatus
+from lab.texts import storable_json
 
 KEPT_ELSEWHERE: Final = frozenset(
     {EventType.content, EventType.thinking, EventType.tool_call_delta, EventType.receipt}
@@ -63,12 +64,12 @@ class EventLog:
         return self.last is not None and self.last.type in ENDS
 
     def tell(self, type_: EventType, data: dict[str, Any]) -> Event:
-        """Return what happened as the next event."""
+        """Return what happened as the next event, in texts that can be stored."""
         event = Event(
             run_id=self.run_id,
             position=self._n_told,
             type=type_,
-            data=data,
+            data=storable_json(data),
             created_at=datetime.now(UTC),
         )
         self._n_told += 1

@@ -9,7 +9,7 @@ import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Durability
 
-from lab.errors import LabError
+from lab.errors import INTERRUPTED, LabError, UnavailableError
 from lab.pipelines.answer import Answer
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.event import Event
@@ -18,13 +18,11 @@ from lab.schemas.finish_reason import FinishReason
 from lab.schemas.guard import Guard
 from lab.schemas.run_status import RunStatus
 from lab.schemas.usage import Usage
+from lab.texts import storable
 from lab.workflows.composer import Graph
 from lab.workflows.context import ChatContext, Told
-from lab.workflows.resuming import TURN
+from lab.workflows.resuming import TURN, check_turn
 from lab.workflows.retelling import retell
-
-INTERRUPTED = "The run was interrupted before its answer was whole; resume it, or ask again."
-"""Why a run ended that was paused, or that its lab did not outlive."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,14 +42,21 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
         From `compose_workflow`.
     context : ChatContext
         What the run depends on.
+
+    Raises
+    ------
+    LabError
+        If the run cannot be stored; then it tells nothing.
     """
     run = _Run(context)
     try:
         await context.recorder.start(
             context.parameters.model_dump(mode="json"),
             context.turn,
-            context.resumed.run_id if context.resumed else None,
+            context.resumed.tools if context.resumed else list(context.tools),
+            context.resumed,
         )
+        run.is_stored = True
         yield run.tell(
             EventType.run_started,
             profile=context.profile.id,
@@ -74,6 +79,8 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     except _AsksError as asks:
         yield await run.interrupt(asks.questions)
     except LabError as error:
+        if not run.is_stored:
+            raise
         yield await run.fail(error)
     except Exception as error:
         log.error("run failed", run_id=str(context.run_id), exc_info=error)
@@ -113,6 +120,7 @@ async def _invoke(graph: Graph, config: RunnableConfig, context: ChatContext) ->
         begin: Any = {}
     else:
         await retell(context, resumed.state)
+        await check_turn(graph, config, resumed.run_id)
         begin = Command(resume=resumed.reply) if resumed.asks else None
     found = await graph.ainvoke(begin, config, context=context, durability=durability)
     return found or {}
@@ -132,6 +140,8 @@ class _Run:
     def __init__(self, context: ChatContext) -> None:
         self._context = context
         self._answer = Answer()
+        self._usage: Usage | None = None
+        self.is_stored = False
 
     def tell(self, type_: EventType, **data: Any) -> Event:
         self._follow(type_, data)
@@ -142,11 +152,12 @@ class _Run:
         stopped = {"guard": result.guard.value} if result.guard else {}
         reason = result.finish_reason.value
         event = self.tell(EventType.run_completed, finish_reason=reason, **stopped)
-        await self._end(event, self._context.recorder.finish(RunStatus.completed, result=result))
+        finishing = self._context.recorder.finish(RunStatus.completed, usage=result.usage)
+        await self._end(event, finishing)
         return event
 
     async def fail(self, error: LabError) -> Event:
-        message = str(error)
+        message = storable(str(error))
         event = self.tell(
             EventType.run_failed, code=error.code, status=error.status, message=message
         )
@@ -180,14 +191,38 @@ class _Run:
             raise
 
     async def _close(self, status: RunStatus, error: str | None, *, keep: bool = True) -> None:
-        """Store what there is; a database that is away cannot be told, but the caller can."""
+        """
+        Store what there is, each step whatever became of the one before.
+
+        A database that is away cannot be told, but the caller can.
+        """
         recorder = self._context.recorder
+        self._take_untold()
+        if keep and self._context.turn.store:
+            await self._try("answer not kept", recorder.keep_answer(self._answer.result()))
+        finishing = recorder.finish(status, usage=self._usage or recorder.usage, error=error)
+        failure = await self._try("run not finished", finishing)
+        if failure is not None and not isinstance(failure, UnavailableError):
+            await self._try("run not closed", recorder.close(status, error))
+
+    async def _try(self, problem: str, step: Awaitable[object]) -> Exception | None:
+        """Take a step of closing; return why it failed, having logged it."""
+        run_id = str(self._context.run_id)
         try:
-            if keep and self._context.turn.store:
-                await recorder.keep_answer(self._answer.result())
-            await recorder.finish(status, error=error)
+            await step
         except LabError as failure:
-            log.warning("run not closed", run_id=_text(self._context.run_id), error=str(failure))
+            log.warning(problem, run_id=run_id, error=str(failure))
+            return failure
+        except Exception as failure:
+            log.error(problem, run_id=run_id, exc_info=failure)
+            return failure
+        return None
+
+    def _take_untold(self) -> None:
+        """Take what the nodes told and no client was there for: it was answered all the same."""
+        while not self._context.told.empty():
+            if (told := self._context.told.get_nowait()) is not None:
+                self._follow(*told)
 
     def _follow(self, type_: EventType, data: dict[str, Any]) -> None:
         """Collect the answer that is stored if the run is cancelled: the first of several."""
@@ -201,9 +236,10 @@ class _Run:
             case EventType.tool_started:
                 self._answer = Answer()  # what was said before is kept with its call
             case EventType.usage:
+                self._usage = Usage.model_validate(data["usage"])
                 self._answer.add(
                     ChatDelta(
-                        usage=Usage.model_validate(data["usage"]),
+                        usage=self._usage,
                         finish_reason=FinishReason(data["finish_reason"]),
                         guard=Guard(data["guard"]) if "guard" in data else None,
                     )

@@ -1,12 +1,12 @@
 """What is stored of a run, and when: each method is one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
-from lab.db import Database
+from lab.db import Database, Stores
+from lab.errors import ConflictError
 from lab.messages import answer_parts
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.chat_turn import ChatTurn
@@ -16,8 +16,9 @@ from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
+from lab.schemas.usage import Usage
 from lab.workflows.event_log import EventLog
-from lab.workflows.resuming import asked_of
+from lab.workflows.resuming import Resumed, asked_of
 from lab.workflows.turns import Turn, Turns
 
 
@@ -35,11 +36,17 @@ class Recorder:
         Where the answer belongs.
     profile : ModelProfile
         What answers.
+
+    Attributes
+    ----------
+    usage : Usage or None
+        What the answers cost that were noted; None where none was.
     """
 
     def __init__(
         self, database: Database, log: EventLog, turns: Turns, profile: ModelProfile
     ) -> None:
+        self.usage: Usage | None = None
         self._database = database
         self._log = log
         self._owner_id = log.owner_id
@@ -48,26 +55,43 @@ class Recorder:
         self._profile = profile
         self._answered = False
         self._before: Sequence[Turn] = ()
+        self._began = self._run_id
 
     def guarded(self) -> AbstractContextManager[None]:
         """Raise the lab's errors for what the database reports to the checkpointer."""
         return self._database.guarded()
 
     async def start(
-        self, parameters: Mapping[str, Any], turn: ChatTurn, resumes: UUID | None
+        self,
+        parameters: Mapping[str, Any],
+        turn: ChatTurn,
+        tools: Collection[str],
+        resumed: Resumed | None,
     ) -> None:
-        """Store the run as running; raise `NotFoundError` when the conversation is not there."""
+        """
+        Store the run as running.
+
+        Raises
+        ------
+        NotFoundError
+            If the conversation is not there.
+        ConflictError
+            If another run went on with the turn since its left state was read.
+        """
         kept = turn.conversation_id is not None and turn.store
         async with self._database.stores(self._owner_id) as stores:
+            if resumed and await stores.runs.check_left(resumed.run_id) != resumed.last:
+                raise ConflictError("Another run went on with this turn meanwhile; look again.")
+            self._began = resumed.run_id if resumed else self._run_id
             await stores.runs.create(
                 id=self._run_id,
                 kind=RunKind.chat,
                 profile=self._profile.id,
                 parameters=dict(parameters),
                 conversation_id=turn.conversation_id,
-                asked=asked_of(turn) if kept else None,
+                asked=asked_of(turn, tools) if kept else None,
                 on_disconnect=self._log.on_disconnect,
-                resumes=resumes,
+                resumes=resumed.run_id if resumed else None,
             )
 
     async def keep_receipt(self, receipt: Receipt) -> None:
@@ -75,9 +99,9 @@ class Recorder:
         async with self._database.stores(self._owner_id) as stores:
             await stores.runs.update(self._run_id, receipt=receipt)
 
-    def note(self, turns: Sequence[Turn]) -> None:
-        """Take what stands before the answer: calls of tools, and their results."""
-        self._before = turns
+    def note(self, turns: Sequence[Turn], usage: Usage) -> None:
+        """Take what stands before the answer, calls of tools and their results, and its cost."""
+        self._before, self.usage = turns, usage
 
     async def keep_answer(self, result: ChatResult | None) -> list[Message]:
         """Store what was noted and the answer, or as much of it as there is, once."""
@@ -93,23 +117,53 @@ class Recorder:
         self,
         status: RunStatus,
         *,
-        result: ChatResult | None = None,
+        usage: Usage | None = None,
         error: str | None = None,
     ) -> None:
-        """Close the run and store what happened in it."""
+        """
+        Close the run and store what happened in it.
+
+        Parameters
+        ----------
+        status : RunStatus
+            How it ended.
+        usage : Usage, optional
+            What its whole turn cost; what a run before it in the turn booked is not booked again.
+        error : str, optional
+            Why it failed.
+        """
         async with (
             self._log.storing(end=True) as events,
             self._database.stores(self._owner_id) as stores,
         ):
+            if usage is not None:
+                await self._book(stores, usage)
             await stores.runs.update(
                 self._run_id,
                 status=status,
-                usage=result.usage if result else None,
+                usage=usage,
                 error=error,
                 finished_at=datetime.now(UTC),
             )
-            if result is not None:
-                await stores.usage.add(
-                    self._profile.model, self._profile.id, result.usage, run_id=self._run_id
-                )
             await stores.events.extend({self._run_id: events})
+
+    async def close(self, status: RunStatus, error: str | None) -> None:
+        """Close the run, of which nothing else can be stored."""
+        async with self._database.stores(self._owner_id) as stores:
+            await stores.runs.update(
+                self._run_id, status=status, error=error, finished_at=datetime.now(UTC)
+            )
+
+    async def _book(self, stores: Stores, usage: Usage) -> None:
+        """Book what a turn cost beyond what is booked of it."""
+        booked = await stores.runs.usage_of(self._began)
+        left = usage if booked is None else beyond(usage, booked)
+        if booked is None or left.total_tokens:
+            await stores.usage.add(self._profile.model, self._profile.id, left, run_id=self._run_id)
+
+
+def beyond(usage: Usage, booked: Usage) -> Usage:
+    """Return what was used beyond what was used before."""
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens", "queue_ms", "total_ms")
+    left = {name: max(0, getattr(usage, name) - getattr(booked, name)) for name in counts}
+    return usage.model_copy(update=left)

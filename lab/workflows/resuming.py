@@ -1,17 +1,19 @@
 """Interrupted turns: what is left of one, and where its graph stands."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import StateSnapshot
 
 from lab.db import Stores
 from lab.errors import ConflictError, InputError
 from lab.messages import to_chat_message
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
 from lab.schemas.receipt import Receipt
@@ -32,8 +34,12 @@ class LeftTurn:
     ----------
     run : Run
         What was interrupted.
+    last : UUID
+        The run that went on with it last; itself where none did.
     turn : ChatTurn
-        What was asked, with the seed and the parameters that it had.
+        What was asked.
+    tools : list of str
+        Names of the lab's tools that it began with.
     turn_ids : list of UUID
         The messages that it stored.
     answered : list of Message
@@ -43,7 +49,9 @@ class LeftTurn:
     """
 
     run: Run
+    last: UUID
     turn: ChatTurn
+    tools: list[str]
     turn_ids: list[UUID]
     answered: list[Message]
     receipt: Receipt | None
@@ -58,7 +66,9 @@ class Resumed:
     ----------
     run_id : UUID
         The run that began it.
-    turn_ids, answered, receipt
+    parameters : GenerationParameters
+        What it used, the seed included.
+    last, tools, turn_ids, answered, receipt
         As in `LeftTurn`.
     state : mapping
         What its finished steps returned; empty where none was finished.
@@ -69,6 +79,9 @@ class Resumed:
     """
 
     run_id: UUID
+    parameters: GenerationParameters
+    last: UUID
+    tools: list[str]
     turn_ids: list[UUID]
     answered: list[Message]
     receipt: Receipt | None
@@ -77,14 +90,24 @@ class Resumed:
     reply: Any
 
 
-def asked_of(turn: ChatTurn) -> dict[str, Any]:
-    """Return what a run keeps of its turn, beside the messages that are stored themselves."""
+def asked_of(turn: ChatTurn, tools: Collection[str]) -> dict[str, Any]:
+    """
+    Return what a run keeps of its turn, beside the messages that are stored themselves.
+
+    Parameters
+    ----------
+    turn : ChatTurn
+        What is asked.
+    tools : collection of str
+        Names of the lab's tools that the model may call.
+    """
     said = [message for message in turn.messages if message.role is not Role.system]
     system = [message for message in turn.messages if message.role is Role.system]
     return {
-        **turn.model_dump(mode="json", exclude={"messages", "parameters"}, exclude_unset=True),
+        **turn.model_dump(mode="json", exclude={"messages"}, exclude_unset=True),
         "system": [message.model_dump(mode="json", exclude_unset=True) for message in system],
         "n_said": len(said),
+        "lab_tools": list(tools),
     }
 
 
@@ -97,7 +120,8 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
     NotFoundError
         If the run is not the owner's.
     ConflictError
-        If it was not interrupted, or its question was not stored.
+        If it was not interrupted, another run went on with it to an end or does so, or its
+        question was not stored.
     """
     run = await stores.runs.get(run_id)
     if run.status is not RunStatus.interrupted or run.asked is None:
@@ -106,10 +130,9 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
             "an interrupted turn of a stored conversation can be gone on with. Ask again."
         )
     began = run.resumes or run.id
-    if (other := await stores.runs.going_on(began)) is not None:
-        raise ConflictError(f"The run {other} goes on with {run_id} already; follow it.")
+    last = await stores.runs.check_left(began)
     asked = dict(run.asked)
-    system, n_said = asked.pop("system"), asked.pop("n_said")
+    system, n_said, tools = (asked.pop(name) for name in ("system", "n_said", "lab_tools"))
     stored = await stores.messages.of_run(began)
     if len(stored) < n_said:
         raise ConflictError(f"The question of the run {run_id} was not stored; ask again.")
@@ -125,12 +148,11 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
             **asked,
             "messages": [*system, *said],
             "profile": run.profile,
-            "parameters": run.parameters,
         }
     )
     receipt = await stores.runs.receipt_of(began)
     turn_ids = [message.id for message in stored[:n_said]]
-    return LeftTurn(run, turn, turn_ids, stored[n_said:], receipt)
+    return LeftTurn(run, last, turn, tools, turn_ids, stored[n_said:], receipt)
 
 
 async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, reply: Any) -> Resumed:
@@ -148,11 +170,7 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
     config: RunnableConfig = {"configurable": {"thread_id": str(run.conversation_id)}}
     found = await graph.aget_state(config)
     began = run.resumes or run.id
-    metadata = cast(Mapping[str, Any], found.metadata or {})
-    if metadata.get(TURN) != str(began):
-        raise ConflictError(
-            f"The conversation went on after the run {run.id}, or its steps are gone; ask again."
-        )
+    metadata = _metadata_of(found, began)
     asks = bool(found.interrupts)
     if asks and reply is None:
         values = [interrupt.value for interrupt in found.interrupts]
@@ -161,6 +179,9 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         raise InputError(f"The run {run.id} asks nothing; go on without a `reply`.")
     return Resumed(
         run_id=began,
+        parameters=GenerationParameters.model_validate(run.parameters),
+        last=left.last,
+        tools=left.tools,
         receipt=left.receipt,
         turn_ids=left.turn_ids,
         answered=left.answered,
@@ -168,3 +189,27 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         asks=asks,
         reply=reply,
     )
+
+
+async def check_turn(
+    graph: CompiledStateGraph[Any, Any], config: RunnableConfig, run_id: UUID
+) -> None:
+    """
+    Refuse to go on where a graph stands in another turn than the one that a run began.
+
+    Raises
+    ------
+    ConflictError
+        If its conversation went on meanwhile.
+    """
+    _metadata_of(await graph.aget_state(config), run_id)
+
+
+def _metadata_of(state: StateSnapshot, run_id: UUID) -> Mapping[str, Any]:
+    """Return what a checkpoint says of itself, if it is of the turn that a run began."""
+    metadata = cast(Mapping[str, Any], state.metadata or {})
+    if metadata.get(TURN) != str(run_id):
+        raise ConflictError(
+            f"The conversation went on after the run {run_id}, or its steps are gone; ask again."
+        )
+    return metadata

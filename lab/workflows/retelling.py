@@ -7,7 +7,7 @@ from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.event_type import EventType
 from lab.workflows.context import ChatContext
-from lab.workflows.rounds import Round, rounds_of, run_by_lab, turns_of, usage_of
+from lab.workflows.rounds import Round, note, rounds_of, run_by_lab, usage_of
 from lab.workflows.telling import Teller, tell_end
 from lab.workflows.tools import ERROR
 
@@ -29,7 +29,7 @@ async def retell(context: ChatContext, state: Mapping[str, Any]) -> None:
         await context.recorder.keep_receipt(receipt)
         context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
     rounds = rounds_of(state)
-    context.recorder.note(turns_of(rounds))
+    note(context, rounds)
     for place, one in enumerate(rounds):
         _tell_answer(context, rounds[:place], one.answer)
         _tell_calls(context, one)

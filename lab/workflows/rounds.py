@@ -65,9 +65,10 @@ class Round(BaseModel):
 
     @property
     def turns(self) -> list[Turn]:
-        """The round as it is stored."""
+        """The round as it is stored; one that was cut off may have nothing to store."""
+        parts = answer_parts(self.answer)
         return [
-            Turn(Role.assistant, answer_parts(self.answer)),
+            *([Turn(Role.assistant, parts)] if parts else []),
             *(Turn(Role.tool, [result]) for result in self.results),
         ]
 
@@ -116,7 +117,13 @@ def usage_of(rounds: Sequence[Round], last: ChatResult | None = None) -> Usage:
 def run_by_lab(context: ChatContext, calls: Sequence[ToolCall]) -> list[ToolCall]:
     """Return the calls that the lab answers: all but those of the client's tools."""
     theirs = {tool.name for tool in context.turn.tools}
-    return [call for call in calls if context.tools and call.name not in theirs]
+    return [call for call in calls if context.has_tools and call.name not in theirs]
+
+
+def note(context: ChatContext, rounds: Sequence[Round]) -> None:
+    """Note rounds as what is stored before the answer, whatever becomes of it."""
+    if rounds:
+        context.recorder.note(turns_of(rounds), usage_of(rounds))
 
 
 async def run_round(
@@ -132,17 +139,35 @@ async def run_round(
     refused = {**withheld(context, rounds, calls), **beyond}
     n_tokens = _most_tokens(context, rounds, answer, calls)
 
-    async def run(place: int, call: ToolCall) -> ToolResultPart:
-        context.tell(EventType.tool_started, tool_call=call.model_dump(mode="json"))
+    ended: dict[int, ToolResultPart] = {}
+
+    def note_ended() -> None:
+        done = sorted(ended)
+        cut_off = answer.model_copy(update={"tool_calls": [calls[place] for place in done]})
+        one = Round(
+            answer=cut_off,
+            calls=cut_off.tool_calls,
+            results=[ended[place] for place in done],
+            spent=tool_context.spent,
+            is_last=False,
+        )
+        note(context, [*rounds, one])
+
+    async def run(place: int, call: ToolCall) -> None:
         if place in refused:
             outcome = Outcome(f"{ERROR}{refused[place]}", failed=True)
         else:
             outcome = await context.toolbox.run(call, context.tools, tool_context)
         text = shortened(context, outcome.text, max(n_tokens, LEAST_RESULT_TOKENS))
         _tell_finished(context, call, outcome, text)
-        return ToolResultPart(tool_call_id=call.id, text=text)
+        ended[place] = ToolResultPart(tool_call_id=call.id, text=text)
+        note_ended()
 
-    results = await asyncio.gather(*(run(place, call) for place, call in enumerate(calls)))
+    note_ended()
+    for call in calls:
+        context.tell(EventType.tool_started, tool_call=call.model_dump(mode="json"))
+    await asyncio.gather(*(run(place, call) for place, call in enumerate(calls)))
+    results = [ended[place] for place in range(len(calls))]
     is_last = bool(beyond) or n_tokens < LEAST_RESULT_TOKENS or is_spent(config, rounds, calls)
     if is_last:
         results[-1] = results[-1].model_copy(update={"text": results[-1].text + LAST})

@@ -18,7 +18,7 @@ import structlog
 
 from lab.db import Database
 from lab.db.runs import OPEN
-from lab.errors import ConflictError, LabError
+from lab.errors import ConflictError, UnavailableError
 from lab.protocols import ENDS
 from lab.schemas.disconnect import Disconnect
 from lab.schemas.event import Event
@@ -95,9 +95,14 @@ class LiveRun:
             await self._news.wait()
 
     async def stop(self, status: RunStatus) -> None:
-        """End the run, `cancelled` or `interrupted`, and wait until that is stored."""
-        self.log.if_stopped = status
-        self._task.cancel()
+        """
+        End the run, `cancelled` or `interrupted`, and wait until that is stored.
+
+        Who comes while it is being ended waits for that: a second blow would tear it apart.
+        """
+        if not self._task.cancelling():
+            self.log.if_stopped = status
+            self._task.cancel()
         await self.wait()
 
     async def wait(self) -> None:
@@ -142,6 +147,7 @@ class Running:
         self._database = database
         self._live: dict[UUID, LiveRun] = {}
         self._storing: asyncio.Task[None] | None = None
+        self._stopping: set[asyncio.Task[None]] = set()
 
     async def begin(self, log: EventLog, events: AsyncGenerator[Event, None]) -> LiveRun:
         """
@@ -255,10 +261,20 @@ class Running:
                 if run.has_begun and not run.log.has_ended:
                     owners.setdefault(run.log.owner_id, []).append(run)
             for owner_id, runs in owners.items():
-                try:
-                    await self._store(owner_id, runs)
-                except LabError as error:
-                    log.warning("events wait", owner_id=str(owner_id), error=str(error))
+                await self._try_to_store(owner_id, runs)
+
+    async def _try_to_store(self, owner_id: UUID, runs: Sequence[LiveRun]) -> None:
+        """Store what was told of an owner's runs, of each alone where they cannot be together."""
+        try:
+            await self._store(owner_id, runs)
+        except UnavailableError as error:
+            log.warning("events wait", owner_id=str(owner_id), error=str(error))
+        except Exception as error:
+            if len(runs) == 1:
+                log.error("events wait", run_id=str(runs[0].log.run_id), exc_info=error)
+                return
+            for run in runs:
+                await self._try_to_store(owner_id, [run])
 
     async def _store(self, owner_id: UUID, runs: Sequence[LiveRun]) -> None:
         """Store what was told, and stop the runs that somebody cancelled or deleted elsewhere."""
@@ -268,7 +284,9 @@ class Running:
         for run in runs:
             status = held.get(run.log.run_id, RunStatus.cancelled)
             if status not in OPEN and not run.log.has_ended:
-                await run.stop(status)
+                stopping = asyncio.create_task(run.stop(status))
+                self._stopping.add(stopping)
+                stopping.add_done_callback(self._stopping.discard)
 
 
 @asynccontextmanager

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,19 +14,23 @@ from langgraph.types import interrupt
 
 from lab.config import load_settings
 from lab.db import Database
+from lab.db.events import EventStore
 from lab.errors import ConflictError, InputError
 from lab.messages import text_of
 from lab.runtime import Runtime, open_runtime
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_result import ChatResult
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.message import Message
 from lab.schemas.role import Role
 from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
 from lab.workflows import chat
 from lab.workflows.context import ChatContext
+from lab.workflows.recording import Recorder
 from lab.workflows.running import LiveRun
 from tests.integration.conftest import execute
 from tests.tiny_llama import UNGUARDED, save_tiny_llama
@@ -124,6 +129,146 @@ async def test_only_what_was_interrupted_last_can_be_gone_on_with(
             await runtime.resume_run(owner, run_id)
     with pytest.raises(LookupError):
         await runtime.resume_run(other_owner, left.log.run_id)
+
+
+async def interrupted(runtime: Runtime, owner: User, conversation: UUID, most: int) -> UUID:
+    """Begin a turn, interrupt it while its answer streams, and return its run."""
+    left = await runtime.begin(owner, turn(conversation, most=most))
+    await anext(left.follow(after=3))
+    await runtime.pause_run(owner, left.log.run_id)
+    return left.log.run_id
+
+
+async def test_a_turn_is_gone_on_with_once(
+    runtime: Runtime, database: Database, owner: User, database_url: str
+) -> None:
+    conversation = await new_chat(database, owner)
+    run_id = await interrupted(runtime, owner, conversation, most=400)
+    both = await asyncio.gather(
+        *(runtime.resume_run(owner, run_id) for _ in range(2)), return_exceptions=True
+    )
+    live = next(one for one in both if isinstance(one, LiveRun))
+    with pytest.raises(ConflictError, match="goes on"):
+        raise next(one for one in both if isinstance(one, Exception))
+    *_, last = [event async for event in live.follow()]
+    with pytest.raises(ConflictError, match="completed"):
+        await runtime.resume_run(owner, run_id)
+
+    assert last.type is EventType.run_completed
+    assert [role for role, _ in await said(database, owner, conversation)] == ["user", "assistant"]
+    counts = "SELECT (SELECT count(*) FROM usage), (SELECT count(*) FROM runs)"
+    assert await execute(database_url, counts) == [(1, 2)]
+
+
+async def test_a_turn_that_came_while_another_was_resumed_is_not_gone_on_with(
+    runtime: Runtime, database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = await new_chat(database, owner)
+    run_id = await interrupted(runtime, owner, conversation, most=1500)
+    start = Recorder.start
+
+    async def after_another(self: Recorder, *args: Any) -> None:
+        monkeypatch.setattr(Recorder, "start", start)
+        [event async for event in runtime.chat(owner, turn(conversation))]
+        await start(self, *args)
+
+    monkeypatch.setattr(Recorder, "start", after_another)
+    live = await runtime.resume_run(owner, run_id)
+    *_, last = [event async for event in live.follow()]
+
+    assert (last.type, last.data["code"]) == (EventType.run_failed, "conflict")
+    roles = [role for role, _ in await said(database, owner, conversation)]
+    assert roles == ["user", "user", "assistant"]
+
+
+async def test_a_run_that_is_being_ended_is_not_ended_otherwise(
+    runtime: Runtime, database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = await new_chat(database, owner)
+    live = await runtime.begin(owner, turn(conversation, most=1500))
+    await anext(live.follow(after=3))
+    is_closing, goes_on, keep = asyncio.Event(), asyncio.Event(), Recorder.keep_answer
+
+    async def keep_slowly(self: Recorder, result: ChatResult | None) -> list[Message]:
+        is_closing.set()
+        await goes_on.wait()
+        return await keep(self, result)
+
+    monkeypatch.setattr(Recorder, "keep_answer", keep_slowly)
+    stop = partial(runtime.running.stop, owner.id, live.log.run_id)
+    first = asyncio.create_task(stop(RunStatus.cancelled))
+    await is_closing.wait()
+    second = asyncio.create_task(stop(RunStatus.interrupted))
+    await asyncio.wait([second], timeout=0.1)
+    goes_on.set()
+    ended = await asyncio.gather(first, second)
+    *_, last = [event async for event in live.follow()]
+
+    assert [run.status for run in ended] == [RunStatus.cancelled] * 2
+    assert last.type is EventType.run_cancelled
+    assert [role for role, _ in await said(database, owner, conversation)] == ["user", "assistant"]
+
+
+async def test_what_cannot_be_stored_of_a_run_leaves_the_others_alone(
+    runtime: Runtime, database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats = [await new_chat(database, owner) for _ in range(2)]
+    bad, good = [await runtime.begin(owner, turn(chat, most=1500)) for chat in chats]
+    extend = EventStore.extend
+
+    async def failing(self: EventStore, runs: Mapping[UUID, Sequence[Event]]) -> None:
+        if bad.log.run_id in runs:
+            raise ZeroDivisionError
+        await extend(self, runs)
+
+    monkeypatch.setattr(EventStore, "extend", failing)
+    async with asyncio.timeout(10):
+        while not await stored_events(database, owner, good):
+            await asyncio.sleep(0.05)
+    ended = [
+        await runtime.running.stop(owner.id, live.log.run_id, RunStatus.cancelled)
+        for live in (bad, good)
+    ]
+
+    assert [run.status for run in ended] == [RunStatus.cancelled] * 2
+    assert [len(await said(database, owner, chat)) for chat in chats] == [2, 2]
+
+
+async def stored_events(database: Database, owner: User, live: LiveRun) -> list[Event]:
+    async with database.stores(owner.id) as stores:
+        return await stores.events.list(live.log.run_id)
+
+
+async def test_a_turn_with_a_setting_that_is_locked_meanwhile_is_gone_on_with(
+    runtime: Runtime, database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = await new_chat(database, owner)
+    short = GenerationParameters(max_new_tokens=1500)
+    asked = turn(conversation).model_copy(update={"parameters": short})
+    live = await runtime.begin(owner, asked)
+    begun = await anext(live.follow())
+    await anext(live.follow(after=3))
+    await runtime.pause_run(owner, live.log.run_id)
+    locked = load_settings(None, {"LAB_LIMITS_LOCKED": '["generation.seed"]'})
+    monkeypatch.setattr(runtime, "settings", locked)
+    again = await runtime.resume_run(owner, live.log.run_id)
+    begun_again = await anext(again.follow())
+    await again.stop(RunStatus.cancelled)
+
+    assert begun_again.data["seed"] == begun.data["seed"]
+
+
+async def test_deleting_a_message_deletes_what_all_runs_of_its_turn_told(
+    runtime: Runtime, database: Database, owner: User, database_url: str
+) -> None:
+    conversation = await new_chat(database, owner)
+    live = await runtime.resume_run(owner, await interrupted(runtime, owner, conversation, 400))
+    await live.wait()
+    async with database.stores(owner.id) as stores:
+        (_, answer) = await stores.messages.list(conversation)
+        await stores.messages.delete(answer.id)
+
+    assert await execute(database_url, "SELECT run_id FROM events") == []
 
 
 async def test_a_step_that_asks_waits_for_the_reply(

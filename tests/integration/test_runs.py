@@ -22,6 +22,7 @@ from lab.runtime import Runtime
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.role import Role
+from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
 from tests.api_server import Api, hello
@@ -205,6 +206,20 @@ async def test_deleting_a_message_deletes_what_its_run_told(
         left = (await client.get(f"/v1/runs/{run_id}/events")).json()
 
     assert left == []
+
+
+async def test_a_stream_that_cannot_go_on_says_why(
+    api: Api, ann: str, database: Database, owner: User, database_url: str
+) -> None:
+    async with database.stores(owner.id) as stores:
+        run = await stores.runs.create(RunKind.chat, None, {})
+    path = f"/v1/runs/{run.id}/stream"
+    async with api.client(ann) as client, client.stream("GET", path) as response:
+        await execute(database_url, "DELETE FROM runs")
+        sent = [line async for line in response.aiter_lines()]
+
+    (told,) = [line.removeprefix("data: ") for line in sent if line]
+    assert json.loads(told)["error"]["code"] == "not_found"
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from lab.client import Lab, connect
 from lab.db import Database
 from lab.errors import BreakerOpenError, InputError, RemoteError
 from lab.evals import tool_use
+from lab.messages import text_of
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
@@ -23,6 +24,7 @@ from lab.schemas.tool import Tool
 from lab.workflows.tools import LabTool, ToolContext, Traits
 from lab.workflows.tools.tool import Arguments
 from tests.api_server import USER_SCOPES, Api, ann, bob, hello, key_of, running_api
+from tests.integration.conftest import execute
 from tests.peer_server import Peer, Reply, chunk, running_peer, said, stream_of, usage
 
 __all__ = ["ann", "bob"]
@@ -30,6 +32,7 @@ __all__ = ["ann", "bob"]
 pytestmark = pytest.mark.integration
 
 CHAT = "/v1/chat/completions"
+BOOKED = "SELECT sum(prompt_tokens + completion_tokens)::int FROM usage"
 MODEL = "there/big"
 WEATHER = Tool(name="weather", parameters={"type": "object", "properties": {}})
 Call = tuple[str, dict[str, Any]]
@@ -248,6 +251,71 @@ async def test_who_leaves_stops_what_runs(lab: Lab, there: Peer, source: Source)
         while (await lab.runs.get(event.run_id)).status is RunStatus.running:
             await asyncio.sleep(0.02)
     assert [m.role for m in await lab.conversations.messages(talk.id)] == [Role.user]
+
+
+async def test_what_ended_of_a_turn_that_is_left_is_stored_and_booked(
+    lab: Lab, there: Peer, database_url: str
+) -> None:
+    talk = await lab.conversations.create("Left")
+    calls = [("calculator", {"expression": "6 * 7"}), ("hangs", {})]
+    there.answers[CHAT] = [calling(*calls, text="Let me see.")]
+    asking = lab.stream("Go.", conversation=talk.id, settings=enabled("calculator", "hangs"))
+
+    async with aclosing(asking) as events:
+        async for event in events:
+            if event.type is EventType.tool_finished:
+                break
+    async with asyncio.timeout(10):
+        while (run := await lab.runs.get(event.run_id)).status is RunStatus.running:
+            await asyncio.sleep(0.02)
+
+    (_, answer, result) = await lab.conversations.messages(talk.id)
+    assert [part.type for part in answer.parts] == ["text", "tool_call"]
+    assert text_of(answer.parts) == "Let me see."
+    assert text_of(result.parts) == "42"
+    assert run.usage is not None
+    assert run.usage.total_tokens == 25
+    assert await execute(database_url, BOOKED) == [(25,)]
+
+
+async def test_a_turn_goes_on_with_the_tools_that_it_began_with(
+    lab: Lab, there: Peer, source: Source, database_url: str
+) -> None:
+    talk = await lab.conversations.create("Resumed")
+    there.answers[CHAT] = [calling(("hangs", {}), text="I look."), said("Done.", 30, 4)]
+    await lab.config.set("tools.enabled", ["hangs"])
+    asking = lab.stream("Go.", conversation=talk.id, on_disconnect="continue")
+    async with aclosing(asking) as events:
+        async for event in events:
+            if event.type is EventType.tool_started:
+                break
+    await lab.runs.pause(event.run_id)
+    assert await execute(database_url, BOOKED) == [(25,)]
+    await lab.config.reset("tools.enabled")
+    del source.strange["hangs"]
+
+    run = await lab.runs.resume(event.run_id)
+    told = [event async for event in lab.runs.follow(run.id)]
+
+    assert told[-1].type is EventType.run_completed
+    assert EventType.tool_call not in {event.type for event in told}
+    (finished,) = [event.data for event in told if event.type is EventType.tool_finished]
+    assert finished["failed"]
+    assert "no tool `hangs`" in finished["text"]
+    stored = await lab.conversations.messages(talk.id)
+    assert [m.role.value for m in stored] == ["user", "assistant", "tool", "assistant"]
+    assert await execute(database_url, BOOKED) == [(25 + 34,)]
+
+
+async def test_what_no_database_holds_in_a_call_is_replaced(lab: Lab, there: Peer) -> None:
+    talk = await lab.conversations.create("Odd")
+    there.answers[CHAT] = [calling(("keeps", {"text": "a\x00b\ud800"})), said("Done.")]
+    events = await events_of(lab, "Go.", conversation=talk.id, settings=enabled("keeps"))
+
+    (call,) = [e.data["tool_call"] for e in events if e.type is EventType.tool_started]
+    assert call["arguments"] == {"text": "a\ufffdb\ufffd"}
+    assert events[-1].type is EventType.run_completed
+    assert len(await lab.conversations.messages(talk.id)) == 4
 
 
 @pytest.mark.parametrize(

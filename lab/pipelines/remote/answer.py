@@ -7,13 +7,14 @@ from typing import Any, Final
 from uuid import uuid4
 
 from lab.pipelines.split import Splitter
-from lab.pipelines.text import NUL, REPLACEMENT, StopMatcher
+from lab.pipelines.text import StopMatcher
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_delta import ToolCallDelta
 from lab.schemas.top_logprob import TopLogprob
+from lab.texts import storable, storable_json
 
 REASONS: Final = {
     "length": FinishReason.length,
@@ -118,10 +119,10 @@ class Answer:
 
     def _deltas(self, delta: dict[str, Any], logprobs: dict[str, Any]) -> list[ChatDelta]:
         deltas = []
-        if thinking := clean(delta.get("reasoning_content") or delta.get("reasoning") or ""):
+        if thinking := storable(delta.get("reasoning_content") or delta.get("reasoning") or ""):
             self.texts.append(thinking)
             deltas.append(ChatDelta(thinking=thinking))
-        if (content := clean(delta.get("content") or "")) and not self._matcher.stopped:
+        if (content := storable(delta.get("content") or "")) and not self._matcher.stopped:
             deltas += self._content(self._matcher.push(content))
         deltas += [self._piece(call) for call in delta.get("tool_calls") or []]
         if tokens := [self._logprob(token) for token in logprobs.get("content") or []]:
@@ -160,7 +161,7 @@ class Answer:
                 index=index,
                 id=call.id if is_first else None,
                 name=call.name if is_first else None,
-                arguments=clean(arguments),
+                arguments=storable(arguments),
             )
         )
 
@@ -188,24 +189,17 @@ def parsed(name: str, arguments: str, call_id: str) -> ToolCall | None:
     ({}, None)
     """
     try:
-        found = json.loads(arguments or "{}")
-    except ValueError:
+        found = storable_json(json.loads(arguments or "{}"))
+    except (ValueError, RecursionError):
         return None
     if not (name and isinstance(found, dict)):
         return None
-    return ToolCall(id=call_id, name=name, arguments=found)
-
-
-def clean(text: str) -> str:
-    """Return a text that UTF-8 and PostgreSQL can hold: halves of characters become U+FFFD."""
-    if NUL in text:
-        text = text.replace(NUL, REPLACEMENT)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return ToolCall(id=storable(call_id), name=storable(name), arguments=found)
 
 
 def _likely(token: dict[str, Any]) -> dict[str, Any]:
     return {
-        "token": clean(token["token"]),
+        "token": storable(token["token"]),
         "logprob": min(float(token["logprob"]), 0.0),
         "bytes": token.get("bytes"),
     }

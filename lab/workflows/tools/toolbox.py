@@ -146,7 +146,8 @@ class Toolbox:
 
     async def _run(self, call: ToolCall, tools: Mapping[str, LabTool], context: ToolContext) -> str:
         if call.name not in tools:
-            raise InputError(f"There is no tool `{call.name}`; there are: {', '.join(tools)}.")
+            known = ", ".join(tools) or "none"
+            raise InputError(f"There is no tool `{call.name}`; there are: {known}.")
         tool = tools[call.name]
         check_arguments(tool.tool, call.arguments)
         config = context.settings.config.tools

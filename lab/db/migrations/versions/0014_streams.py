@@ -19,6 +19,13 @@ def upgrade() -> None:
     )
     op.add_column("runs", sa.Column("resumes", sa.Uuid, nullable=True))
     op.create_index("ix_runs_resumes", "runs", ["resumes"])
+    op.create_index(
+        "uq_runs_resumes_open",
+        "runs",
+        ["resumes"],
+        unique=True,
+        postgresql_where=sa.text("status IN ('queued', 'running')"),
+    )
     create_store()
 
 
@@ -54,6 +61,7 @@ def downgrade() -> None:
     """Leave of events that share a row the first, as before nothing else could be read."""
     op.drop_table("store_items")
     op.drop_column("events", "later")
+    op.drop_index("uq_runs_resumes_open", "runs")
     op.drop_index("ix_runs_resumes", "runs")
     op.drop_column("runs", "asked")
     op.drop_column("runs", "on_disconnect")
