@@ -11,14 +11,14 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
 
 from lab.db.cache import Cache
-from lab.errors import InputError, LabError, ServiceError, cut, nearest
-from lab.schemas.tool import Tool
+from lab.errors import InputError, LabError, ServiceError, nearest
 from lab.schemas.tool_call import ToolCall
+from lab.texts import clean
 from lab.workflows.breakers import Breakers
+from lab.workflows.tool_arguments import check_arguments
 from lab.workflows.tools.tool import LabTool, ToolContext, ToolSource
 
 ERROR: Final = "Error: "
@@ -137,7 +137,7 @@ class Toolbox:
         try:
             text, failed = await self._run(call, tools, context), False
         except LabError as error:
-            text, failed = f"{ERROR}{error}", True
+            text, failed = clean(f"{ERROR}{error}"), True
         except Exception as error:
             log.error("tool failed", tool=name, exc_info=error)
             text, failed = f"{ERROR}the tool `{name}` failed; answer without it.", True
@@ -148,7 +148,7 @@ class Toolbox:
         if call.name not in tools:
             raise InputError(f"There is no tool `{call.name}`; there are: {', '.join(tools)}.")
         tool = tools[call.name]
-        check_arguments(tool.tool, call.arguments)
+        check_arguments(call.name, tool.tool.parameters, call.arguments)
         config = context.settings.config.tools
         keeps_s = min(tool.traits.keeps_s, config.cache_s)
         if not keeps_s:
@@ -175,7 +175,7 @@ class Toolbox:
         with breaker.admitted(), breaker.counting():
             try:
                 async with asyncio.timeout(timeout_s):
-                    return await tool.call(arguments, context)
+                    return clean(await tool.call(arguments, context))
             except TimeoutError:
                 raise ServiceError(
                     f"`{tool.tool.name}` took more than {timeout_s:g} s and was stopped."
@@ -188,22 +188,6 @@ async def _tools(sources: Sequence[ToolSource], owner_id: UUID) -> dict[str, Lab
         for tool in await source.tools(owner_id):
             found.setdefault(tool.tool.name, tool)
     return found
-
-
-def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> None:
-    """
-    Raise `InputError` where arguments are not as a tool's schema has them.
-
-    >>> tool = Tool(name="add", parameters={"type": "object", "required": ["n"]})
-    >>> check_arguments(tool, {})
-    Traceback (most recent call last):
-        ...
-    lab.errors.InputError: Wrong arguments of `add`: 'n' is a required property.
-    """
-    problem = next(Draft202012Validator(tool.parameters).iter_errors(arguments), None)
-    if problem is not None:
-        place = "".join(f" at `{part}`" for part in problem.path)
-        raise InputError(f"Wrong arguments of `{tool.name}`{place}: {cut(problem.message, 300)}.")
 
 
 def _key(call: ToolCall, context: ToolContext) -> str:
