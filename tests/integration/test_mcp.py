@@ -217,3 +217,18 @@ async def test_schemas_of_other_servers_lead_nowhere_and_take_no_time(
 
     assert [use.text for use in answer.tool_uses] == ["A" * 100 + "B"]
     assert "other_leads_away" not in known
+
+
+async def test_a_tool_that_needs_no_model_works_where_the_models_name_is_wrong(
+    api_with_mcp: tuple[Api, Any], ann: str
+) -> None:
+    api, _ = api_with_mcp
+    async with connect(api.url, token=ann) as lab, client_of(api, ann) as client:
+        await lab.config.set("roles.primary", "nobody")
+        counted = await text_of(client, "calculator", expression="6 * 7")
+        wrong, failed = await text_of(client, "summarise", text="Ann lives in Oslo.")
+        await lab.config.reset("roles.primary")
+
+    assert counted == ("42", False)
+    assert failed
+    assert "nobody" in wrong
