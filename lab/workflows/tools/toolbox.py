@@ -17,7 +17,7 @@ from lab.db.cache import Cache
 from lab.errors import InputError, LabError, ServiceError, nearest
 from lab.schemas.tool_call import ToolCall
 from lab.texts import clean
-from lab.workflows.breakers import Breakers
+from lab.workflows.breakers import OWN, Breakers
 from lab.workflows.tool_arguments import check_arguments
 from lab.workflows.tools.tool import LabTool, ToolContext, ToolSource
 
@@ -41,7 +41,7 @@ class Outcome:
 
 @dataclass
 class ToolStats:
-    """What was called in this process, by tool."""
+    """What was called in this process, by tool; users' own are one."""
 
     calls: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -132,15 +132,15 @@ class Toolbox:
     ) -> Outcome:
         """Run a call of one of these tools; what goes wrong is a result, too."""
         started = time.perf_counter()
-        name = call.name if call.name in tools else UNKNOWN
+        name = _counted(tools.get(call.name))
         self.stats.calls[name] += 1
         try:
             text, failed = await self._run(call, tools, context), False
         except LabError as error:
             text, failed = clean(f"{ERROR}{error}"), True
         except Exception as error:
-            log.error("tool failed", tool=name, exc_info=error)
-            text, failed = f"{ERROR}the tool `{name}` failed; answer without it.", True
+            log.error("tool failed", tool=call.name, exc_info=error)
+            text, failed = f"{ERROR}the tool `{call.name}` failed; answer without it.", True
         self.stats.failures[name] += failed
         return Outcome(text, failed, time.perf_counter() - started)
 
@@ -163,14 +163,15 @@ class Toolbox:
         text = await self._cache.get(
             _key(call, context), _TEXT, load, owner_of=lambda _: context.owner_id, ttl_s=keeps_s
         )
-        self.stats.cached[call.name] += not is_made
+        self.stats.cached[_counted(tool)] += not is_made
         return text
 
     async def _called(
         self, tool: LabTool, arguments: Mapping[str, Any], context: ToolContext
     ) -> str:
         """Make a call, unless its tool keeps failing, for as long as it may take."""
-        breaker = self._breakers.of("tool", tool.tool.name)
+        owner_id = context.owner_id if tool.traits.own else None
+        breaker = self._breakers.of("tool", tool.tool.name, owner_id)
         timeout_s = context.settings.config.tools.timeout_s
         with breaker.admitted(), breaker.counting():
             try:
@@ -180,6 +181,13 @@ class Toolbox:
                 raise ServiceError(
                     f"`{tool.tool.name}` took more than {timeout_s:g} s and was stopped."
                 ) from None
+
+
+def _counted(tool: LabTool | None) -> str:
+    """Return under which name calls of a tool are counted, for everybody to see."""
+    if tool is None:
+        return UNKNOWN
+    return OWN if tool.traits.own else tool.tool.name
 
 
 async def _tools(sources: Sequence[ToolSource], owner_id: UUID) -> dict[str, LabTool]:
