@@ -1,5 +1,6 @@
 """What the API counts, for Prometheus."""
 
+from collections import Counter as Counts
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -145,9 +146,14 @@ class _BreakerCollector(Collector):
         opened = CounterMetricFamily(
             "lab_breaker_openings", "Times that it kept failing.", labels=["kind", "name"]
         )
-        for breaker in self._breakers:
-            about = [breaker.kind, breaker.name]
-            states.add_metric(about, OPEN[breaker.state])
-            opened.add_metric(about, breaker.n_opened)
+        worst: dict[tuple[str, str], float] = {}
+        n_opened: Counts[tuple[str, str]] = Counts()
+        for breaker in self._breakers:  # several have one name: those of users' own tools
+            about: tuple[str, str] = (breaker.kind, breaker.shown)
+            worst[about] = max(worst.get(about, 0.0), OPEN[breaker.state])
+            n_opened[about] += breaker.n_opened
+        for labels, state in worst.items():
+            states.add_metric(labels, state)
+            opened.add_metric(labels, n_opened[labels])
         yield states
         yield opened

@@ -29,6 +29,7 @@ from lab.messages import n_pictures, text_of
 from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.pipelines.profiles import check_asked
 from lab.profiles import Profiles
+from lab.protocols import ChatPipeline
 from lab.reading import Limits, Text, read
 from lab.sandbox import PythonSandbox
 from lab.schemas.chat_message import ChatMessage
@@ -496,17 +497,27 @@ class Runtime:
         """Run one of the lab's own tools for a program, outside of a chat."""
         settings = await self.settings_of(owner)
         tools = await self.own_tools(owner, personal=personal)
-        profile = await self.profiles.resolve(owner, _preferred(settings))
+        answered: list[ModelProfile] = []
+
+        @asynccontextmanager
+        async def chat() -> AsyncIterator[ChatPipeline]:
+            profile = await self.profiles.resolve(owner, _preferred(settings))
+            answered.append(profile)
+            leased = self.pipelines.chat(profile.model, purpose="tool", owner=owner.id)
+            async with leased as pipeline:
+                yield pipeline
+
         context = ToolContext(
             owner_id=owner.id,
             settings=settings,
-            chat=partial(self.pipelines.chat, profile.model, purpose="tool", owner=owner.id),
+            chat=chat,
             embedding=self.pipelines.embedding,
             stores=partial(self.database.stores, owner.id),
         )
         outcome = await self.toolbox.run(call, tools, context)
         async with self.database.stores(owner.id) as stores:
             for usage in context.spent:
+                profile = answered[-1]  # what was spent was spent by a model
                 await stores.usage.add(profile.model, profile.id, usage)
         return outcome
 

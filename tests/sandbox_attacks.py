@@ -62,6 +62,17 @@ DENIED = {
     "mode": "import os; os.chmod(at['secret'], 0o777)",
     "owner": "import os; os.chown(at['secret'], 0, 0)",
     "times": "import os; os.utime(at['secret'])",
+    "hide what was written": (
+        "import os\nf = open('f', 'wb'); f.write(bytes(10**5)); f.flush(); os.unlink('f')"
+    ),
+    "hide it by folder": (
+        "import os\nf = open('f', 'wb'); os.unlink('f', dir_fd=os.open('.', os.O_RDONLY))"
+    ),
+    "hide it under another": (
+        "import os\nf = open('f', 'wb'); open('g', 'w').close(); os.replace('g', 'f')"
+    ),
+    "write without a name": "import os; os.open('.', os.O_TMPFILE | os.O_RDWR)",
+    "write without a name, cut": "import os; os.open('.', os.O_TMPFILE | os.O_TRUNC | os.O_RDWR)",
     "folder": "import os; os.mkdir('deep')",
     "pipe with a name": "import os; os.mkfifo('pipe')",
     "own environment": "open('/proc/self/environ').read()",
@@ -86,6 +97,7 @@ def write(fd, text):
     try: os.write(fd, text)
     except OSError: pass
 for fd in range(3, 64): write(fd, """
+REFUSED = b'{"refused": "The sandbox is broken."}'
 ENDS = {
     "endless": ("while True: pass", "time"),
     "stubborn": (
@@ -118,6 +130,7 @@ ENDS = {
     "deep result": ("x = []\nfor _ in range(10**5): x = [x]\nx", "error"),
     "no answer": (f"{EVERYWHERE}b'[' * 10**5)\nos._exit(0)", "killed"),
     "a wrong answer": (f"{EVERYWHERE}b'{{\"ended\": 1}}')\nos._exit(0)", "killed"),
+    "a refusal": (f"{EVERYWHERE}{REFUSED!r})\nos._exit(0)", "error"),
     "leave": ("import os; os._exit(0)", "killed"),
     "exit": ("raise SystemExit(3)", "error"),
     "abort": ("import os; os.abort()", "killed"),
@@ -148,6 +161,8 @@ NUMBERS = {
     "shmget": (29, 0, 4096, 0o1777), "msgget": (68, 0, 0o1777), "mq_open": (240, 0, 0, 0, 0),
     "prctl": (157, 4, 1, 0, 0, 0), "seccomp": (317, 0, 0, 0), "personality": (135, 0),
     "setpriority": (141, 0, 0, 19), "sched_setaffinity": (203, 0, 8, 0), "setsid": (112,),
+    "unlink": (87, 0), "unlinkat": (263, -100, 0, 0), "rename": (82, 0, 0),
+    "renameat": (264, -100, 0, -100, 0), "renameat2": (316, -100, 0, -100, 0, 0),
     "tiocsti": (16, 1, 0x5412, 0), "setxattr": (188, 0, 0, 0, 0, 0), "inotify_init": (253,),
     "fanotify_init": (300, 0, 0), "acct": (163, 0), "reboot": (169, 0, 0, 0, 0), "sync": (162,),
     "modify_ldt": (154, 0, 0, 0), "kcmp": (312, at["lab"], at["lab"], 0, 0, 0),

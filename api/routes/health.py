@@ -25,8 +25,8 @@ async def is_alive() -> dict[str, str]:
 async def is_ready(runtime: RuntimeDep) -> dict[str, str]:
     """Answer when the database does, say where copies lie and what keeps failing; 503 otherwise."""
     await runtime.database.check()
-    failing = [f"{b.kind} {b.name}" for b in runtime.breakers if b.state != "closed"]
-    told = {"failing": ", ".join(failing)} if failing else {}
+    failing = [f"{b.kind} {b.shown}" for b in runtime.breakers if b.state != "closed"]
+    told = {"failing": ", ".join(dict.fromkeys(failing))} if failing else {}
     return {"status": "ready", "cache": runtime.cache.state, **told}
 
 

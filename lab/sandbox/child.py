@@ -69,7 +69,7 @@ def _lock(request: Mapping[str, Any]) -> None:
     rules = Ruleset()
     read = FSAccess.READ_FILE | FSAccess.READ_DIR
     rules.allow(*request["readable"], rules=read)
-    write = read | FSAccess.WRITE_FILE | FSAccess.MAKE_REG | FSAccess.REMOVE_FILE
+    write = read | FSAccess.WRITE_FILE | FSAccess.MAKE_REG
     rules.allow(".", rules=(write | FSAccess.TRUNCATE) & FSAccess.all())
     rules.apply()  # also: no new privileges
     os.close(rules._fd)

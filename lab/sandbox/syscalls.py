@@ -2,7 +2,8 @@
 What code in the sandbox may ask of the kernel; all else fails with "operation not permitted".
 
 There is no call in the list that makes a process, a thread or a socket, names another process,
-changes what a file is or may be, or loads a program.
+changes what a file is or may be, or loads a program. Nor does one take a file's name away or make
+one without: what is written stays where it is counted.
 """
 
 import errno
@@ -24,7 +25,6 @@ ALLOWED: Final = (
     *("lseek", "close", "close_range", "dup", "dup2", "dup3", "pipe", "pipe2"),
     *("stat", "lstat", "fstat", "newfstatat", "statx", "access", "faccessat", "faccessat2"),
     *("getdents64", "getcwd", "ftruncate", "fsync", "fdatasync", "fadvise64", "umask"),
-    *("unlink", "unlinkat", "rename", "renameat", "renameat2"),
     *("poll", "ppoll", "select", "pselect6"),
     # memory
     *("brk", "mmap", "munmap", "mremap", "mprotect", "madvise"),
@@ -42,6 +42,8 @@ ALLOWED: Final = (
 
 _FLAGS_AT: Final = {"open": 1, "openat": 2}
 """Which argument holds the flags."""
+_NAMELESS: Final = os.O_TMPFILE & ~os.O_DIRECTORY
+"""The flag of files without a name."""
 _CONTROLS: Final = (F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL)
 _FIOCLEX, _FIONCLEX = 0x5451, 0x5450
 _REQUESTS: Final = (termios.TCGETS, termios.FIONREAD, _FIOCLEX, _FIONCLEX)
@@ -71,7 +73,7 @@ def program() -> bytes:
     for name, place in _FLAGS_AT.items():
         # Before Linux 6.2 Landlock does not know truncation, so that needs leave to write.
         for kept in (0, os.O_TRUNC | os.O_WRONLY, os.O_TRUNC | os.O_RDWR):
-            mask = os.O_TRUNC | (os.O_ACCMODE if kept else 0)
+            mask = _NAMELESS | os.O_TRUNC | (os.O_ACCMODE if kept else 0)
             _allow(made, name, pyseccomp.Arg(place, pyseccomp.MASKED_EQ, mask, kept))
     for place, name, values in ((1, "fcntl", _CONTROLS), (1, "ioctl", _REQUESTS)):
         for value in values:

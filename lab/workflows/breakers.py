@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
+from uuid import UUID
 
 from lab.errors import BreakerOpenError, LabError, NoRoomError
 from lab.schemas.breaker_config import BreakerConfig
 
 Kind = Literal["model", "tool"]
 State = Literal["closed", "open", "half_open"]
+OWN: Final = "own"
+"""How everything that is some user's own is named to others."""
 OUR_FAULT: Final = 500
 """Errors of this HTTP status and above are failures; below, what was asked for was wrong."""
 
@@ -31,6 +34,8 @@ class Breaker:
         When it opens, and for how long.
     clock : callable
         Returns seconds that only rise.
+    is_own : bool
+        Whether it is of something that is one user's, whose name others shall not see.
     """
 
     def __init__(
@@ -39,9 +44,12 @@ class Breaker:
         name: str,
         config: BreakerConfig,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_own: bool = False,
     ) -> None:
         self.kind = kind
         self.name = name
+        self.shown = OWN if is_own else name
         self.n_opened = 0
         self._config = config
         self._clock = clock
@@ -135,13 +143,17 @@ class Breakers:
     def __init__(self, config: BreakerConfig) -> None:
         self.clock: Callable[[], float] = time.monotonic
         self._config = config
-        self._breakers: dict[tuple[Kind, str], Breaker] = {}
+        self._breakers: dict[tuple[Kind, str, UUID | None], Breaker] = {}
 
-    def of(self, kind: Kind, name: str) -> Breaker:
-        """Return the breaker of a model or tool."""
-        if (kind, name) not in self._breakers:
-            self._breakers[kind, name] = Breaker(kind, name, self._config, lambda: self.clock())
-        return self._breakers[kind, name]
+    def of(self, kind: Kind, name: str, owner_id: UUID | None = None) -> Breaker:
+        """Return the breaker of a model or tool, or of a tool that is an owner's own."""
+        key = (kind, name, owner_id)
+        if key not in self._breakers:
+            is_own = owner_id is not None
+            self._breakers[key] = Breaker(
+                kind, name, self._config, lambda: self.clock(), is_own=is_own
+            )
+        return self._breakers[key]
 
     def __iter__(self) -> Iterator[Breaker]:
         return iter(list(self._breakers.values()))

@@ -24,6 +24,7 @@ from lab.schemas.chat_result import ChatResult
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.message import Message
+from lab.schemas.source_kind import SourceKind
 from lab.schemas.tool import Tool
 from lab.workflows.context import ChatContext
 from lab.workflows.rounds import (
@@ -52,6 +53,9 @@ class State(TypedDict, total=False):
     window: list[dict[str, Any]]
     """`ChatMessage` dumps put before the model."""
 
+    has_foreign: bool
+    """Whether it saw passages of documents in this turn, which others may have written."""
+
     answer: dict[str, Any]
     """`ChatResult` dump; empty when it stands in the last round."""
 
@@ -76,7 +80,8 @@ async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
 
 def _begun(turn_ids: Sequence[UUID]) -> State:
     """Return the state after the first step; what the turn before left is gone."""
-    return {"turn_ids": [str(id) for id in turn_ids], "window": [], "answer": {}, "rounds": []}
+    ids = [str(id) for id in turn_ids]
+    return {"turn_ids": ids, "window": [], "has_foreign": False, "answer": {}, "rounds": []}
 
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -87,7 +92,11 @@ async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
     receipt = window.receipt.model_copy(update={"run_id": context.run_id})
     await context.recorder.keep_receipt(receipt)
     context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
-    return {"window": [message.model_dump(mode="json") for message in window.messages]}
+    shows = any(i.included and i.kind is SourceKind.document for i in receipt.items)
+    return {
+        "window": [message.model_dump(mode="json") for message in window.messages],
+        "has_foreign": shows or state.get("has_foreign", False),
+    }
 
 
 async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -126,7 +135,11 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
         conversation_id=context.turn.conversation_id,
         current=_current(state),
     )
-    rounds.append(await run_round(context, rounds, answer, tool_context))
+    shown = [ChatMessage.model_validate(message) for message in state["window"]]
+    has_foreign = state.get("has_foreign", False)
+    rounds.append(
+        await run_round(context, rounds, answer, tool_context, shown, has_foreign=has_foreign)
+    )
     note(context, rounds)
     if rounds[-1].waits_for_client:
         tell_end(context, answer, usage_of(rounds))

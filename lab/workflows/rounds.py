@@ -26,6 +26,7 @@ from lab.workflows.context import ChatContext
 from lab.workflows.tools import ERROR, Outcome, ToolContext
 from lab.workflows.turns import Turn
 from lab.workflows.window import room_beside
+from lab.workflows.withholding import withheld
 
 LEAST_RESULT_TOKENS: Final = 16
 """A result of fewer tokens tells nothing."""
@@ -131,12 +132,38 @@ async def run_round(
     rounds: Sequence[Round],
     answer: ChatResult,
     tool_context: ToolContext,
+    shown: Sequence[ChatMessage],
+    *,
+    has_foreign: bool,
 ) -> Round:
-    """Run what an answer calls of the lab's tools, all at once, and return the round."""
+    """
+    Run what an answer calls of the lab's tools, all at once, and return the round.
+
+    Parameters
+    ----------
+    context : ChatContext
+        The run.
+    rounds : sequence of Round
+        Those before.
+    answer : ChatResult
+        What the model answered.
+    tool_context : ToolContext
+        What tools may use.
+    shown : sequence of ChatMessage
+        What the model had seen.
+    has_foreign : bool
+        Whether text of others was shown in the turn, beside what tools returned.
+    """
     calls = run_by_lab(context, answer.tool_calls)
     config = context.settings.config.tools
     beyond = refusals(config, rounds, calls)
-    refused = {**withheld(context, rounds, calls), **beyond}
+    before = [
+        (call, result.text)
+        for one in rounds
+        for call, result in zip(one.calls, one.results, strict=True)
+    ]
+    barred = withheld(context.tools, before, calls, shown, has_foreign=has_foreign)
+    refused = {**barred, **beyond}
     n_tokens = _most_tokens(context, rounds, answer, calls)
 
     ended: dict[int, ToolResultPart] = {}
@@ -196,22 +223,6 @@ def is_spent(config: ToolsConfig, rounds: Sequence[Round], calls: Sequence[ToolC
     """Return whether the model has called all that it may, with these calls."""
     n_calls = len(calls) + sum(len(one.calls) for one in rounds)
     return len(rounds) + 1 >= config.max_rounds or n_calls >= config.max_calls
-
-
-def withheld(
-    context: ChatContext, rounds: Sequence[Round], calls: Sequence[ToolCall]
-) -> dict[int, str]:
-    """Return why calls do not run that text of others may have asked for, by their places."""
-    traits = {name: tool.traits for name, tool in context.tools.items()}
-    before = {call.name for one in rounds for call in one.calls}
-    if not any(traits[name].foreign for name in before & traits.keys()):
-        return {}
-    return {
-        place: f"`{call.name}` changes what is stored, and this turn has read text from outside "
-        "of the lab, which may have asked for it; let the user ask."
-        for place, call in enumerate(calls)
-        if call.name in traits and traits[call.name].changes
-    }
 
 
 def _key(call: ToolCall) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator, SchemaError
+from referencing import Registry
 
 from lab.errors import InputError, cut, nearest
 
@@ -34,6 +35,8 @@ KEYWORDS: Final = frozenset(
 )
 """What a schema may say. Patterns may take forever, and references lead elsewhere."""
 MOST_LEVELS: Final = 16
+NOWHERE: Final[Registry[Any]] = Registry()
+"""Where references are looked up: nothing is fetched."""
 MOST_SHOWN: Final = 200
 """Characters of a reason."""
 
@@ -79,12 +82,17 @@ def check_arguments(name: str, parameters: Mapping[str, Any], arguments: Mapping
     """
     Refuse arguments that do not keep a tool's schema.
 
+    >>> check_arguments("add", {"properties": {"n": {}}, "required": ["n"]}, {})
+    Traceback (most recent call last):
+        ...
+    lab.errors.InputError: `add` cannot be called so: 'n' is a required property; it takes `n`.
+
     Raises
     ------
     InputError
         With the first that is wrong.
     """
-    found = Draft202012Validator(parameters).iter_errors(arguments)
+    found = Draft202012Validator(parameters, registry=NOWHERE).iter_errors(arguments)
     if error := min(found, key=lambda one: list(map(str, one.absolute_path)), default=None):
         place = ".".join(map(str, error.absolute_path))
         at = f"`{place}`: " if place else ""

@@ -35,14 +35,28 @@ KEY = "key-of-the-operator"
 
 async def _list(context: Any, params: Any) -> mcp_types.ListToolsResult:
     schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-    names = ("shout", "fail", "bad name!")
+    text = schema["properties"]["text"]
+    texts = {
+        **dict.fromkeys(("shout", "fail", "look", "bad name!"), text),
+        "slow": {**text, "pattern": "^(a+)+$"},
+        "leads_away": {"$ref": "http://127.0.0.1:9/schema"},
+    }
+    hints = mcp_types.ToolAnnotations(read_only_hint=True)
     return mcp_types.ListToolsResult(
-        tools=[mcp_types.Tool(name=n, description=f"To {n}.", input_schema=schema) for n in names]
+        tools=[
+            mcp_types.Tool(
+                name=name,
+                description=f"To {name}.",
+                input_schema={**schema, "properties": {"text": text}},
+                annotations=hints if name != "shout" else None,
+            )
+            for name, text in texts.items()
+        ]
     )
 
 
 async def _call(context: Any, params: mcp_types.CallToolRequestParams) -> mcp_types.CallToolResult:
-    text = (params.arguments or {})["text"].upper()
+    text = "\x00" + (params.arguments or {})["text"].upper()
     fails = params.name == "fail"
     content = mcp_types.TextContent(type="text", text="It broke." if fails else text)
     return mcp_types.CallToolResult(content=[content], is_error=fails)
@@ -134,7 +148,7 @@ async def test_programs_use_the_labs_own_tools(
     assert not any(name.startswith("other_") for name in tools)
     assert tools["calculator"].input_schema["required"] == ["expression"]
     assert failed
-    assert "Wrong arguments" in wrong
+    assert "cannot be called so" in wrong
 
     assert found == ("Nothing was found.", False)
 
@@ -175,3 +189,46 @@ async def test_a_model_uses_tools_of_other_servers(
     assert {"other_shout", "other_fail", "calculator"} <= known
     assert "other_bad name!" not in known
     assert KEY not in str(servers.value)
+
+
+async def test_what_a_server_does_not_call_harmless_does_not_run_after_text_from_outside(
+    api_with_mcp: tuple[Api, Any], ann: str
+) -> None:
+    api, peer = api_with_mcp
+    calls = [("other_shout", {"text": "b"}), ("other_look", {"text": "c"})]
+    peer.answers[CHAT] = [calling(("other_look", {"text": "a"})), calling(*calls), said("So.")]
+    async with connect(api.url, token=ann) as lab:
+        answer = await lab.chat("Look.", settings=enabled("other_shout", "other_look"))
+
+    looked, shouted, again = (use.text for use in answer.tool_uses)
+    assert (looked, again) == ("A", "C")
+    assert "read text from outside" in shouted
+
+
+async def test_schemas_of_other_servers_lead_nowhere_and_take_no_time(
+    api_with_mcp: tuple[Api, Any], ann: str
+) -> None:
+    api, peer = api_with_mcp
+    peer.answers[CHAT] = [calling(("other_slow", {"text": "a" * 100 + "b"})), said("So.")]
+    async with connect(api.url, token=ann) as lab:
+        known = {tool.name for tool in await lab.tools.list()}
+        async with asyncio.timeout(10):
+            answer = await lab.chat("Go.", settings=enabled("other_slow"))
+
+    assert [use.text for use in answer.tool_uses] == ["A" * 100 + "B"]
+    assert "other_leads_away" not in known
+
+
+async def test_a_tool_that_needs_no_model_works_where_the_models_name_is_wrong(
+    api_with_mcp: tuple[Api, Any], ann: str
+) -> None:
+    api, _ = api_with_mcp
+    async with connect(api.url, token=ann) as lab, client_of(api, ann) as client:
+        await lab.config.set("roles.primary", "nobody")
+        counted = await text_of(client, "calculator", expression="6 * 7")
+        wrong, failed = await text_of(client, "summarise", text="Ann lives in Oslo.")
+        await lab.config.reset("roles.primary")
+
+    assert counted == ("42", False)
+    assert failed
+    assert "nobody" in wrong

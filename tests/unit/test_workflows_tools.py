@@ -8,12 +8,19 @@ import pytest
 from lab.config import Settings
 from lab.errors import BreakerOpenError, ConfigError, InputError, NoRoomError, RemoteError
 from lab.schemas.breaker_config import BreakerConfig
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.role import Role
 from lab.schemas.todo import Todo
 from lab.schemas.todo_status import TodoStatus
+from lab.schemas.tool import Tool
+from lab.schemas.tool_call import ToolCall
 from lab.workflows.breakers import Breaker
+from lab.workflows.tools import LabTool, ToolContext, Traits
 from lab.workflows.tools.calculator import MOST_BITS, evaluate, written
 from lab.workflows.tools.current_time import CurrentTime
 from lab.workflows.tools.todos import meant
+from lab.workflows.tools.tool import Arguments
+from lab.workflows.withholding import withheld
 
 
 @pytest.mark.parametrize(
@@ -178,3 +185,44 @@ def test_without_a_number_of_failures_it_never_opens(clock: Clock) -> None:
         fail(breaker, RemoteError("Away."))
 
     assert breaker.state == "closed"
+
+
+class _Tool:
+    def __init__(self, **traits: Any) -> None:
+        self.tool, self.traits = Tool(name="tool"), Traits(**traits)
+
+    async def call(self, arguments: Arguments, context: ToolContext) -> str:
+        return ""
+
+
+def test_after_text_of_others_no_address_is_gone_to_that_nobody_named() -> None:
+    tools: dict[str, LabTool] = {
+        "read_page": _Tool(foreign=True, leads=True, goes_to="url"),
+        "python": _Tool(),
+        "docs": _Tool(foreign=True),
+    }
+
+    def call(name: str, **arguments: str) -> ToolCall:
+        return ToolCall(id="1", name=name, arguments=arguments)
+
+    page = (call("read_page", url="https://a.org"), "See [x](https://b.org/x), <c.org/y_(z)>.")
+    computed = (call("python"), "https://evil.org/?safe=4711")
+    failed = (call("read_page", url="https://evil.org/?4711"), "Error: https://evil.org/?4711")
+    asked = ChatMessage(role=Role.user, content="Read https://d.org/one?a=b.")
+    urls = {
+        "https://b.org/x": True,
+        "http://c.org/y_(z)": True,
+        "https://d.org/one?a=b": True,
+        "https://d.org/one": False,
+        "https://b.org/x?utm_source=4711": False,
+        "https://evil.org/?safe=4711": False,
+        "https://evil.org/?4711": False,
+    }
+    calls = [call("read_page", url=url) for url in urls]
+    refused = withheld(tools, [page, computed, failed], calls, [asked], has_foreign=False)
+    documents = withheld(tools, [], calls[:1], [asked], has_foreign=True)
+
+    assert [place not in refused for place in range(len(urls))] == list(urls.values())
+    assert "letter by letter" in refused[3]
+    assert documents.keys() == {0}
+    assert withheld(tools, [], calls, [asked], has_foreign=False) == {}

@@ -46,4 +46,5 @@ class InSandbox:
     async def tools(self, owner_id: UUID) -> Sequence[LabTool]:
         """Return Python, and what the owner approved."""
         own = await self._written.callable(owner_id)
-        return [self._python, *(SandboxTool(tool, Traits(personal=True)) for tool in own)]
+        traits = Traits(personal=True, own=True)
+        return [self._python, *(SandboxTool(tool, traits) for tool in own)]

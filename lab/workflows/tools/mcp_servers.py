@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from lab.errors import InputError, ServiceError, cut
 from lab.schemas.mcp_server import McpServer
 from lab.schemas.tool import Tool
+from lab.texts import clean
+from lab.workflows.foreign_schemas import plain_parameters
 from lab.workflows.tools.tool import Arguments, LabTool, ToolContext, Traits
 
 LISTED_S: Final = 60.0
@@ -78,16 +80,23 @@ class McpTool:
         Which.
     theirs : Tool of MCP
         As the server describes it.
+
+    Raises
+    ------
+    ValidationError
+        If its name is none here.
+    InputError
+        If its schema cannot be used.
     """
 
     def __init__(self, server: McpServer, theirs: mcp_types.Tool) -> None:
         self.tool = Tool(
             name=f"{server.name}_{theirs.name}",
-            description=cut(theirs.description or theirs.title or "", MOST_DESCRIPTION),
-            parameters=theirs.input_schema,
+            description=cut(clean(theirs.description or theirs.title or ""), MOST_DESCRIPTION),
+            parameters=plain_parameters(theirs.input_schema),
         )
         hints = theirs.annotations
-        changes = hints is not None and hints.destructive_hint is True and not hints.read_only_hint
+        changes = not (hints and hints.read_only_hint)  # by default a tool changes something
         self.traits = Traits(changes=changes, foreign=True)
         self._server = server
         self._name = theirs.name
@@ -120,7 +129,9 @@ def _tool(server: McpServer, theirs: mcp_types.Tool) -> LabTool | None:
         return McpTool(server, theirs)
     except ValidationError:
         log.warning("no name for a tool here", server=server.name, tool=cut(theirs.name))
-        return None
+    except InputError as error:
+        log.warning("no tool to call", server=server.name, tool=cut(theirs.name), why=str(error))
+    return None
 
 
 @asynccontextmanager

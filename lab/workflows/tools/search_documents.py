@@ -14,7 +14,7 @@ class SearchDocuments:
         "Search the documents.",
         query={"type": "string", "minLength": 1, "description": "What to search for."},
     )
-    traits = Traits(personal=True)
+    traits = Traits(personal=True, foreign=True)  # who wrote them is not known
 
     async def call(self, arguments: Arguments, context: ToolContext) -> str:
         """Return passages under the names of their documents, best first."""

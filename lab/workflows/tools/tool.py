@@ -46,11 +46,20 @@ class Traits:
     personal: bool = False
     """It reads or writes what is stored of the owner."""
 
+    own: bool = False
+    """It is one user's: others may have another by its name, and shall not see that."""
+
     changes: bool = False
     """It changes something. It does not run in a turn that has read `foreign` text."""
 
     foreign: bool = False
     """Its results are from outside of the lab: others wrote them."""
+
+    leads: bool = False
+    """Its results name addresses of the web, to which a turn may go on."""
+
+    goes_to: str | None = None
+    """The argument that is an address: after `foreign` text only one that was named before."""
 
     keeps_s: float = 0.0
     """

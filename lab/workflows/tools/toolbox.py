@@ -11,14 +11,14 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
 
 from lab.db.cache import Cache
-from lab.errors import InputError, LabError, ServiceError, cut, nearest
-from lab.schemas.tool import Tool
+from lab.errors import InputError, LabError, ServiceError, nearest
 from lab.schemas.tool_call import ToolCall
-from lab.workflows.breakers import Breakers
+from lab.texts import clean
+from lab.workflows.breakers import OWN, Breakers
+from lab.workflows.tool_arguments import check_arguments
 from lab.workflows.tools.tool import LabTool, ToolContext, ToolSource
 
 ERROR: Final = "Error: "
@@ -41,7 +41,7 @@ class Outcome:
 
 @dataclass
 class ToolStats:
-    """What was called in this process, by tool."""
+    """What was called in this process, by tool; users' own are one."""
 
     calls: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -132,15 +132,15 @@ class Toolbox:
     ) -> Outcome:
         """Run a call of one of these tools; what goes wrong is a result, too."""
         started = time.perf_counter()
-        name = call.name if call.name in tools else UNKNOWN
+        name = _counted(tools.get(call.name))
         self.stats.calls[name] += 1
         try:
             text, failed = await self._run(call, tools, context), False
         except LabError as error:
-            text, failed = f"{ERROR}{error}", True
+            text, failed = clean(f"{ERROR}{error}"), True
         except Exception as error:
-            log.error("tool failed", tool=name, exc_info=error)
-            text, failed = f"{ERROR}the tool `{name}` failed; answer without it.", True
+            log.error("tool failed", tool=call.name, exc_info=error)
+            text, failed = f"{ERROR}the tool `{call.name}` failed; answer without it.", True
         self.stats.failures[name] += failed
         return Outcome(text, failed, time.perf_counter() - started)
 
@@ -149,7 +149,7 @@ class Toolbox:
             known = ", ".join(tools) or "none"
             raise InputError(f"There is no tool `{call.name}`; there are: {known}.")
         tool = tools[call.name]
-        check_arguments(tool.tool, call.arguments)
+        check_arguments(call.name, tool.tool.parameters, call.arguments)
         config = context.settings.config.tools
         keeps_s = min(tool.traits.keeps_s, config.cache_s)
         if not keeps_s:
@@ -164,23 +164,31 @@ class Toolbox:
         text = await self._cache.get(
             _key(call, context), _TEXT, load, owner_of=lambda _: context.owner_id, ttl_s=keeps_s
         )
-        self.stats.cached[call.name] += not is_made
+        self.stats.cached[_counted(tool)] += not is_made
         return text
 
     async def _called(
         self, tool: LabTool, arguments: Mapping[str, Any], context: ToolContext
     ) -> str:
         """Make a call, unless its tool keeps failing, for as long as it may take."""
-        breaker = self._breakers.of("tool", tool.tool.name)
+        owner_id = context.owner_id if tool.traits.own else None
+        breaker = self._breakers.of("tool", tool.tool.name, owner_id)
         timeout_s = context.settings.config.tools.timeout_s
         with breaker.admitted(), breaker.counting():
             try:
                 async with asyncio.timeout(timeout_s):
-                    return await tool.call(arguments, context)
+                    return clean(await tool.call(arguments, context))
             except TimeoutError:
                 raise ServiceError(
                     f"`{tool.tool.name}` took more than {timeout_s:g} s and was stopped."
                 ) from None
+
+
+def _counted(tool: LabTool | None) -> str:
+    """Return under which name calls of a tool are counted, for everybody to see."""
+    if tool is None:
+        return UNKNOWN
+    return OWN if tool.traits.own else tool.tool.name
 
 
 async def _tools(sources: Sequence[ToolSource], owner_id: UUID) -> dict[str, LabTool]:
@@ -189,22 +197,6 @@ async def _tools(sources: Sequence[ToolSource], owner_id: UUID) -> dict[str, Lab
         for tool in await source.tools(owner_id):
             found.setdefault(tool.tool.name, tool)
     return found
-
-
-def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> None:
-    """
-    Raise `InputError` where arguments are not as a tool's schema has them.
-
-    >>> tool = Tool(name="add", parameters={"type": "object", "required": ["n"]})
-    >>> check_arguments(tool, {})
-    Traceback (most recent call last):
-        ...
-    lab.errors.InputError: Wrong arguments of `add`: 'n' is a required property.
-    """
-    problem = next(Draft202012Validator(tool.parameters).iter_errors(arguments), None)
-    if problem is not None:
-        place = "".join(f" at `{part}`" for part in problem.path)
-        raise InputError(f"Wrong arguments of `{tool.name}`{place}: {cut(problem.message, 300)}.")
 
 
 def _key(call: ToolCall, context: ToolContext) -> str:

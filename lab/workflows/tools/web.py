@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from lab.workflows.web import Web
 
 HITS: Final = 5
 """Pages that a search shows to a model."""
-TRAITS: Final = Traits(personal=True, foreign=True, keeps_s=300.0)
+TRAITS: Final = Traits(personal=True, foreign=True, leads=True, keeps_s=300.0)
 """The pages that were read are the user's; what they say is others'."""
 
 
@@ -33,7 +34,12 @@ class SearchWeb:
     tool = described(
         "search_web",
         "Search the web.",
-        query={"type": "string", "minLength": 1, "description": "What to search for."},
+        query={
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 2000,
+            "description": "What to search for.",
+        },
     )
     traits = TRAITS
 
@@ -62,7 +68,7 @@ class ReadPage:
         "Read a page of the web.",
         url={"type": "string", "minLength": 1, "description": "Its address."},
     )
-    traits = TRAITS
+    traits = replace(TRAITS, goes_to="url")
 
     def __init__(self, web: Web) -> None:
         self._web = web
