@@ -34,8 +34,8 @@ KEY = "key-of-the-operator"
 
 
 async def _list(context: Any, params: Any) -> mcp_types.ListToolsResult:
-    schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-    text = schema["properties"]["text"]
+    text = {"type": "string"}
+    schema = {"type": "object", "properties": {"text": text}, "required": ["text"]}
     texts = {
         **dict.fromkeys(("shout", "fail", "look", "bad name!"), text),
         "slow": {**text, "pattern": "^(a+)+$"},
