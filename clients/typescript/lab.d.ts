@@ -4041,7 +4041,7 @@ export interface Run {
     [k: string]: unknown;
   };
   /**
-   * Of a turn that is kept, to go on with it: the turn without what was said, its system messages, and how many messages were stored.
+   * Of a turn that is kept, to go on with it: the turn without what was said, its system messages, how many messages were stored, and the names of the tools of the lab that it was offered.
    */
   asked?: {
     [k: string]: unknown;

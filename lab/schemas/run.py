@@ -38,7 +38,7 @@ class Run(BaseModel):
     asked: Annotated[
         dict[str, Any] | None,
         Field(
-            description='Of a turn that is kept, to go on with it: the turn without what was said, its system messages, and how many messages were stored.'
+            description='Of a turn that is kept, to go on with it: the turn without what was said, its system messages, how many messages were stored, and the names of the tools of the lab that it was offered.'
         ),
     ] = None
     on_disconnect: Annotated[

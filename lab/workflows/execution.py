@@ -9,7 +9,7 @@ import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Durability
 
-from lab.errors import INTERRUPTED, LabError, UnavailableError
+from lab.errors import INTERRUPTED, LabError, NotFoundError, UnavailableError
 from lab.pipelines.answer import Answer
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.event import Event
@@ -42,11 +42,6 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
         From `compose_workflow`.
     context : ChatContext
         What the run depends on.
-
-    Raises
-    ------
-    LabError
-        If the run cannot be stored; then it tells nothing.
     """
     run = _Run(context)
     try:
@@ -56,7 +51,6 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
             context.resumed.tools if context.resumed else list(context.tools),
             context.resumed,
         )
-        run.is_stored = True
         yield run.tell(
             EventType.run_started,
             profile=context.profile.id,
@@ -79,8 +73,6 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
     except _AsksError as asks:
         yield await run.interrupt(asks.questions)
     except LabError as error:
-        if not run.is_stored:
-            raise
         yield await run.fail(error)
     except Exception as error:
         log.error("run failed", run_id=str(context.run_id), exc_info=error)
@@ -141,7 +133,6 @@ class _Run:
         self._context = context
         self._answer = Answer()
         self._usage: Usage | None = None
-        self.is_stored = False
 
     def tell(self, type_: EventType, **data: Any) -> Event:
         self._follow(type_, data)
@@ -202,7 +193,7 @@ class _Run:
             await self._try("answer not kept", recorder.keep_answer(self._answer.result()))
         finishing = recorder.finish(status, usage=self._usage or recorder.usage, error=error)
         failure = await self._try("run not finished", finishing)
-        if failure is not None and not isinstance(failure, UnavailableError):
+        if failure is not None and not isinstance(failure, UnavailableError | NotFoundError):
             await self._try("run not closed", recorder.close(status, error))
 
     async def _try(self, problem: str, step: Awaitable[object]) -> Exception | None:

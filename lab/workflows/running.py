@@ -18,10 +18,11 @@ import structlog
 
 from lab.db import Database
 from lab.db.runs import OPEN
-from lab.errors import ConflictError, UnavailableError
+from lab.errors import ConflictError, UnavailableError, rebuild
 from lab.protocols import ENDS
 from lab.schemas.disconnect import Disconnect
 from lab.schemas.event import Event
+from lab.schemas.event_type import EventType
 from lab.schemas.run import Run
 from lab.schemas.run_status import RunStatus
 from lab.workflows.event_log import EventLog
@@ -82,6 +83,9 @@ class LiveRun:
             await self._news.wait()
         if not self._events:
             await self._task
+        if (first := self._events[0]).type is EventType.run_failed:
+            await self.wait()
+            raise rebuild(first.data["code"], first.data["message"])
 
     async def follow(self, after: int = -1) -> AsyncGenerator[Event, None]:
         """Yield the events after a position, the last as soon as it is stored."""
