@@ -30,6 +30,7 @@ from lab.sandbox.syscalls import program
 from lab.schemas.sandbox_config import SandboxConfig
 from lab.schemas.sandbox_end import SandboxEnd
 from lab.schemas.sandbox_result import SandboxResult
+from lab.waiting import place_of
 
 CHILD: Final = Path(__file__).with_name("child.py")
 LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
@@ -91,7 +92,7 @@ class PythonSandbox:
         ServiceError
             If this machine has not all that makes it safe.
         """
-        async with self._at_once:
+        async with place_of(self._at_once):
             await self._prove()
             request = {"code": code, "function": function, "arguments": dict(arguments or {})}
             return await self._run(request, limits or self._config)

@@ -16,6 +16,7 @@ from lab.schemas.pages_config import PagesConfig
 from lab.schemas.web_config import WebConfig
 from lab.schemas.web_failure import WebFailure
 from lab.schemas.web_failure_reason import WebFailureReason
+from lab.waiting import place_of
 from lab.web.pages import Outcome, ReadPage, failed
 from lab.web.records import END, LINE_BYTES, LINE_FACTOR, Job, outcome_of
 
@@ -47,7 +48,7 @@ class Crawl:
     ) -> AsyncGenerator[Outcome, None]:
         """Yield what comes of each address as soon as it is known, as `PageSource` says."""
         job = Job(list(dict.fromkeys(urls)), max_pages, max_depth, self._web, self._pages)
-        async with self._readers, aclosing(self._outcomes(job)) as outcomes:
+        async with place_of(self._readers), aclosing(self._outcomes(job)) as outcomes:
             async for outcome in outcomes:
                 yield outcome
 

@@ -96,8 +96,10 @@ def check_arguments(name: str, parameters: Mapping[str, Any], arguments: Mapping
     if error := min(found, key=lambda one: list(map(str, one.absolute_path)), default=None):
         place = ".".join(map(str, error.absolute_path))
         at = f"`{place}`: " if place else ""
+        given = repr(error.instance)  # may be longer than all that is shown
+        said = error.message.replace(given, cut(given, MOST_SHOWN // 2))
         raise InputError(
-            f"`{name}` cannot be called so: {at}{cut(error.message, MOST_SHOWN)}; "
+            f"`{name}` cannot be called so: {at}{cut(said, MOST_SHOWN)}; "
             f"it takes {_listed(set(parameters.get('properties', {})))}."
         )
 

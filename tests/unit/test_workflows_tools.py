@@ -1,6 +1,6 @@
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -15,11 +15,13 @@ from lab.schemas.todo_status import TodoStatus
 from lab.schemas.tool import Tool
 from lab.schemas.tool_call import ToolCall
 from lab.workflows.breakers import Breaker
+from lab.workflows.tool_arguments import check_arguments
 from lab.workflows.tools import LabTool, ToolContext, Traits
 from lab.workflows.tools.calculator import MOST_BITS, evaluate, written
 from lab.workflows.tools.current_time import CurrentTime
 from lab.workflows.tools.todos import meant
 from lab.workflows.tools.tool import Arguments
+from lab.workflows.tools.web import ReadPage, SearchWeb
 from lab.workflows.withholding import withheld
 
 
@@ -185,6 +187,18 @@ def test_without_a_number_of_failures_it_never_opens(clock: Clock) -> None:
         fail(breaker, RemoteError("Away."))
 
     assert breaker.state == "closed"
+
+
+async def test_what_the_web_cannot_be_asked_is_an_input_error() -> None:
+    context: Any = type("Context", (), {"owner_id": UUID(int=1)})
+    search, read = (kind(cast("Any", None)) for kind in (SearchWeb, ReadPage))
+
+    with pytest.raises(InputError, match="is too long"):
+        check_arguments("search_web", search.tool.parameters, {"query": "x" * 2001})
+    with pytest.raises(InputError, match="cannot be asked so"):
+        await search.call({"query": "\ud800"}, context)
+    with pytest.raises(InputError, match="cannot be asked so"):
+        await read.call({"url": "\ud800"}, context)
 
 
 class _Tool:

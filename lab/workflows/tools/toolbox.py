@@ -1,6 +1,5 @@
 """Find the lab's tools, and run what a model calls: a call always has a result."""
 
-import asyncio
 import hashlib
 import json
 import time
@@ -17,6 +16,7 @@ from lab.db.cache import Cache
 from lab.errors import InputError, LabError, ServiceError, nearest
 from lab.schemas.tool_call import ToolCall
 from lab.texts import clean
+from lab.waiting import working_time
 from lab.workflows.breakers import OWN, Breakers
 from lab.workflows.tool_arguments import check_arguments
 from lab.workflows.tools.tool import LabTool, ToolContext, ToolSource
@@ -176,7 +176,7 @@ class Toolbox:
         timeout_s = context.settings.config.tools.timeout_s
         with breaker.admitted(), breaker.counting():
             try:
-                async with asyncio.timeout(timeout_s):
+                async with working_time(timeout_s):
                     return clean(await tool.call(arguments, context))
             except TimeoutError:
                 raise ServiceError(

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from lab.errors import FetchError
+from pydantic import BaseModel, ValidationError
+
+from lab.errors import FetchError, InputError
 from lab.schemas.web_hit import WebHit
 from lab.schemas.web_page import WebPage
 from lab.schemas.web_read_request import WebReadRequest
@@ -15,8 +17,10 @@ from lab.workflows.tools.search_memory import NOTHING
 from lab.workflows.tools.tool import Arguments, LabTool, ToolContext, Traits, described
 from lab.workflows.web import Web
 
+Asked = TypeVar("Asked", bound=BaseModel)
 HITS: Final = 5
 """Pages that a search shows to a model."""
+LONGEST_QUERY: Final = WebSearchRequest.model_json_schema()["properties"]["query"]["maxLength"]
 TRAITS: Final = Traits(personal=True, foreign=True, leads=True, keeps_s=300.0)
 """The pages that were read are the user's; what they say is others'."""
 
@@ -37,7 +41,7 @@ class SearchWeb:
         query={
             "type": "string",
             "minLength": 1,
-            "maxLength": 2000,
+            "maxLength": LONGEST_QUERY,
             "description": "What to search for.",
         },
     )
@@ -48,7 +52,7 @@ class SearchWeb:
 
     async def call(self, arguments: Arguments, context: ToolContext) -> str:
         """Return titles, addresses and snippets, best first."""
-        request = WebSearchRequest(query=arguments["query"], limit=HITS)
+        request = _request(WebSearchRequest, query=arguments["query"], limit=HITS)
         found = await self._web.search(context.owner_id, request)
         return "\n".join(_line(hit) for hit in found.hits) or NOTHING
 
@@ -75,7 +79,8 @@ class ReadPage:
 
     async def call(self, arguments: Arguments, context: ToolContext) -> str:
         """Return the title and main text of the page, which is kept for the user."""
-        outcomes = self._web.read(context.owner_id, WebReadRequest(urls=[arguments["url"]]))
+        request = _request(WebReadRequest, urls=[arguments["url"]])
+        outcomes = self._web.read(context.owner_id, request)
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 if outcome.page is not None:
@@ -101,6 +106,13 @@ class WebTools:
     async def tools(self, owner_id: UUID) -> Sequence[LabTool]:
         """Return them."""
         return self._tools
+
+
+def _request(kind: type[Asked], **values: Any) -> Asked:
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise InputError(f"It cannot be asked so: {error.errors()[0]['msg']}.") from None
 
 
 def _line(hit: WebHit) -> str:
