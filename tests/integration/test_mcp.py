@@ -34,7 +34,11 @@ KEY = "key-of-the-operator"
 
 
 async def _list(context: Any, params: Any) -> mcp_types.ListToolsResult:
-    schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"text": {"type": "string"}},
+        "required": ["text"],
+    }
     text = schema["properties"]["text"]
     texts = {
         **dict.fromkeys(("shout", "fail", "look", "bad name!"), text),
