@@ -34,8 +34,12 @@ KEY = "key-of-the-operator"
 
 
 async def _list(context: Any, params: Any) -> mcp_types.ListToolsResult:
-    text = {"type": "string"}
-    schema = {"type": "object", "properties": {"text": text}, "required": ["text"]}
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"text": {"type": "string"}},
+        "required": ["text"],
+    }
+    text = schema["properties"]["text"]
     texts = {
         **dict.fromkeys(("shout", "fail", "look", "bad name!"), text),
         "slow": {**text, "pattern": "^(a+)+$"},

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -236,5 +237,6 @@ async def test_more_than_may_run_at_once_wait() -> None:
 
 def _children(pid: int) -> Iterator[psutil.Process]:
     for child in psutil.Process(pid).children():
-        if any(part.endswith("child.py") for part in child.cmdline()):
-            yield child
+        with suppress(psutil.NoSuchProcess):  # ended meanwhile
+            if any(part.endswith("child.py") for part in child.cmdline()):
+                yield child

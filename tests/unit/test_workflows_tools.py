@@ -21,7 +21,7 @@ from lab.workflows.tools.calculator import MOST_BITS, evaluate, written
 from lab.workflows.tools.current_time import CurrentTime
 from lab.workflows.tools.todos import meant
 from lab.workflows.tools.tool import Arguments
-from lab.workflows.tools.web import ReadPage, SearchWeb
+from lab.workflows.tools.web import SearchWeb
 from lab.workflows.withholding import withheld
 
 
@@ -191,14 +191,12 @@ def test_without_a_number_of_failures_it_never_opens(clock: Clock) -> None:
 
 async def test_what_the_web_cannot_be_asked_is_an_input_error() -> None:
     context: Any = type("Context", (), {"owner_id": UUID(int=1)})
-    search, read = (kind(cast("Any", None)) for kind in (SearchWeb, ReadPage))
+    search = SearchWeb(cast("Any", None))
 
     with pytest.raises(InputError, match="is too long"):
         check_arguments("search_web", search.tool.parameters, {"query": "x" * 2001})
     with pytest.raises(InputError, match="cannot be asked so"):
         await search.call({"query": "\ud800"}, context)
-    with pytest.raises(InputError, match="cannot be asked so"):
-        await read.call({"url": "\ud800"}, context)
 
 
 class _Tool:

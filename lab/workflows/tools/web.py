@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Final
 from uuid import UUID
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from lab.errors import FetchError, InputError
 from lab.schemas.web_hit import WebHit
@@ -17,7 +17,6 @@ from lab.workflows.tools.search_memory import NOTHING
 from lab.workflows.tools.tool import Arguments, LabTool, ToolContext, Traits, described
 from lab.workflows.web import Web
 
-Asked = TypeVar("Asked", bound=BaseModel)
 HITS: Final = 5
 """Pages that a search shows to a model."""
 LONGEST_QUERY: Final = WebSearchRequest.model_json_schema()["properties"]["query"]["maxLength"]
@@ -52,7 +51,10 @@ class SearchWeb:
 
     async def call(self, arguments: Arguments, context: ToolContext) -> str:
         """Return titles, addresses and snippets, best first."""
-        request = _request(WebSearchRequest, query=arguments["query"], limit=HITS)
+        try:
+            request = WebSearchRequest(query=arguments["query"], limit=HITS)
+        except ValidationError as error:  # no text, such as half of a surrogate pair
+            raise InputError(f"It cannot be asked so: {error.errors()[0]['msg']}.") from None
         found = await self._web.search(context.owner_id, request)
         return "\n".join(_line(hit) for hit in found.hits) or NOTHING
 
@@ -79,8 +81,7 @@ class ReadPage:
 
     async def call(self, arguments: Arguments, context: ToolContext) -> str:
         """Return the title and main text of the page, which is kept for the user."""
-        request = _request(WebReadRequest, urls=[arguments["url"]])
-        outcomes = self._web.read(context.owner_id, request)
+        outcomes = self._web.read(context.owner_id, WebReadRequest(urls=[arguments["url"]]))
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 if outcome.page is not None:
@@ -106,13 +107,6 @@ class WebTools:
     async def tools(self, owner_id: UUID) -> Sequence[LabTool]:
         """Return them."""
         return self._tools
-
-
-def _request(kind: type[Asked], **values: Any) -> Asked:
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        raise InputError(f"It cannot be asked so: {error.errors()[0]['msg']}.") from None
 
 
 def _line(hit: WebHit) -> str:
