@@ -62,7 +62,7 @@ async def running_api(database_url: str, **variables: str) -> AsyncIterator[Api]
         yield Api(url, app)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def api_app(
     database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Api]:
@@ -77,7 +77,7 @@ async def api(api_app: Api, database: Database) -> AsyncIterator[Api]:
     await api_app.until_idle()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def endless_api_app(
     database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Api]:

@@ -98,9 +98,10 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
 
 @asynccontextmanager
 async def running_peer() -> AsyncIterator[Peer]:
-    peer, tasks = Peer(), set[asyncio.Task[None]]()
+    peer, tasks, writers = Peer(), set[asyncio.Task[None]](), set[asyncio.StreamWriter]()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
         task = asyncio.create_task(peer.answer(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -114,6 +115,8 @@ async def running_peer() -> AsyncIterator[Peer]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:  # a task that is cancelled before it began closes nothing
+            writer.transport.abort()
         await server.wait_closed()
 
 

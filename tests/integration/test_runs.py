@@ -236,7 +236,11 @@ async def cutting_proxy(url: str, seed: int) -> AsyncIterator[str]:
             await writer.drain()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(target.host, target.port)
+        try:
+            there, back = await asyncio.open_connection(target.host, target.port)
+        except BaseException:
+            writer.transport.abort()
+            raise
         ways = [
             asyncio.create_task(pass_on(reader, back, 1_000_000)),
             asyncio.create_task(pass_on(there, writer, chance.randint(8_000, 30_000))),
