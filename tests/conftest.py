@@ -1,5 +1,5 @@
 """
-Fixtures of every test: those of the modules below, so that there is one of each in a run, or of a server in a module.
+Fixtures of every test: those of the modules below, one of each in a run; of servers, in a module.
 
 database_server, database_url, database, owner, other_owner   see `tests/database.py`
 api, endless_api, ann, bob                                    see `tests/api_server.py`
