@@ -75,7 +75,7 @@ async def explain_config(
     runtime: RuntimeDep, owner: MemoryDep, key: str | None = None
 ) -> list[ExplainedSetting]:
     """Return the caller's settings, each with the layer that set it."""
-    return _explained(await runtime.settings_of(owner), key)
+    return _explained(await runtime.preferences.settings_of(owner), key)
 
 
 @router.patch("/config")
@@ -90,7 +90,7 @@ async def change_config(
             changed[section] = {**changed.get(section, {}), **section_values}
         await stores.config.set(changed)
     await runtime.cache.drop(owner.id)
-    return _explained(await runtime.settings_of(owner), None)
+    return _explained(await runtime.preferences.settings_of(owner), None)
 
 
 @router.delete("/config/{key}")
@@ -104,7 +104,7 @@ async def reset_config(key: str, runtime: RuntimeDep, owner: MemoryDep) -> list[
         changed.get(section, {}).pop(name, None)
         await stores.config.set(changed)
     await runtime.cache.drop(owner.id)
-    return _explained(await runtime.settings_of(owner), None)
+    return _explained(await runtime.preferences.settings_of(owner), None)
 
 
 @router.get("/keys")

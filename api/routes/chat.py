@@ -31,7 +31,7 @@ async def create_chat_completion(
     """Answer one turn; with `stream` as Server-Sent Events while it is generated."""
     completion = Completion(request.model, request.n or 1)
     turn = turn_of(request)
-    events = runtime.chat(require_for(turn, caller), turn)
+    events = runtime.answering.stream(require_for(turn, caller), turn)
     if not request.stream:
         await unless_gone(http, _take_all(events, completion))
         return JSONResponse(completion.whole())

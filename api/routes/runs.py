@@ -83,7 +83,7 @@ async def cancel_run(run_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Run
 @router.post("/{run_id}/pause")
 async def pause_run(run_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Run:
     """Interrupt a run that goes on without its client, to resume it later."""
-    return await runtime.pause_run(owner, run_id)
+    return await runtime.answering.pause(owner, run_id)
 
 
 @router.post("/{run_id}/resume", status_code=201)
@@ -97,7 +97,7 @@ async def resume_run(
     """
     owner = require(Scope.custom_lab_infer, caller)
     require(Scope.custom_lab_memory, caller)
-    live = await runtime.resume_run(owner, run_id, request.reply if request else None)
+    live = await runtime.answering.resume(owner, run_id, request.reply if request else None)
     async with runtime.database.stores(owner.id) as stores:
         return await stores.runs.get(live.log.run_id)
 

@@ -32,9 +32,9 @@ async def create_turn(
     """
     owner = require_for(turn, caller)
     if turn.on_disconnect is Disconnect.cancel:
-        events = runtime.chat(owner, turn)
+        events = runtime.answering.stream(owner, turn)
         return event_stream(events, await opening(http, events))
-    run = await unless_gone(http, runtime.begin(owner, turn))
+    run = await unless_gone(http, runtime.answering.begin(owner, turn))
     events = run.follow()
     try:
         return event_stream(events, await opening(http, events))
@@ -49,4 +49,4 @@ async def create_window(
 ) -> Window:
     """Return what the model would see for a turn; nothing is generated, and nothing stored."""
     owner = require_for(request.turn, caller)
-    return await unless_gone(http, runtime.window(owner, request))
+    return await unless_gone(http, runtime.answering.window(owner, request))

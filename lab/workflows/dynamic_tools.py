@@ -13,7 +13,6 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from lab.config import Settings
 from lab.db import Database
 from lab.errors import CodeError, ConflictError, InputError, rebuild
 from lab.pipelines import run_pipeline
@@ -36,6 +35,7 @@ from lab.schemas.sandbox_end import SandboxEnd
 from lab.schemas.sandbox_result import SandboxResult
 from lab.schemas.tool import Tool
 from lab.schemas.user import User
+from lab.workflows.preferences import Preferences
 from lab.workflows.tool_arguments import check_arguments, check_parameters
 from lab.workflows.tool_code import MODULES, read_code
 from lab.workflows.window import context_length_of
@@ -74,12 +74,8 @@ class DynamicTools:
         Where models are.
     sandbox : Sandbox
         Where they run.
-    settings_of : callable
-        Returns the settings of a user.
-    resolve : callable
-        Returns the profile that a user means by a name.
-    preferred : callable
-        Returns the profile that settings prefer.
+    preferences : Preferences
+        What people have set.
     """
 
     def __init__(
@@ -87,16 +83,12 @@ class DynamicTools:
         database: Database,
         pipelines: Pipelines,
         sandbox: Sandbox,
-        settings_of: Callable[[User], Awaitable[Settings]],
-        resolve: Callable[[User, str], Awaitable[ModelProfile]],
-        preferred: Callable[[Settings], str],
+        preferences: Preferences,
     ) -> None:
         self._database = database
         self._pipelines = pipelines
         self._sandbox = sandbox
-        self._settings_of = settings_of
-        self._resolve = resolve
-        self._preferred = preferred
+        self._preferences = preferences
 
     async def propose(self, owner: User, wish: DynamicToolWish) -> DynamicToolProposal:
         """
@@ -111,7 +103,7 @@ class DynamicTools:
         ConflictError
             If the owner has a tool of the name that the model chose.
         """
-        settings = await self._settings_of(owner)
+        settings = await self._preferences.settings_of(owner)
         config = settings.config.dynamic_tools
         near, similarity = await self._nearest(owner, wish.description)
         found = {"nearest": near and near.name, "similarity": similarity}
@@ -119,7 +111,8 @@ class DynamicTools:
             return DynamicToolProposal(tool=near, origin=DynamicToolOrigin.reused, **found)
         is_like = near and similarity is not None and similarity >= config.modify_similarity
         start = near if is_like else None
-        profile = await self._writer(owner, settings, wish)
+        analysis = settings.config.roles.analysis
+        profile = await self._preferences.profile(owner, settings, wish.model, analysis)
         written = await self._written(owner, profile, wish.description, start)
         origin = DynamicToolOrigin.modified if start else DynamicToolOrigin.written
         try:
@@ -218,10 +211,6 @@ class DynamicTools:
         async with self._database.stores(owner.id) as stores:
             for tool, vector in zip(tools, vectors, strict=True):
                 await stores.dynamic_tools.renew(tool, vector, model=embedding.signature)
-
-    async def _writer(self, owner: User, settings: Settings, wish: DynamicToolWish) -> ModelProfile:
-        name = wish.model or settings.config.roles.analysis or self._preferred(settings)
-        return await self._resolve(owner, name)
 
     async def _written(
         self, owner: User, profile: ModelProfile, wish: str, start: DynamicTool | None

@@ -8,7 +8,7 @@ anew without what is gone, and nothing else is.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -33,6 +33,7 @@ from lab.schemas.summary import Summary
 from lab.schemas.summary_style import SummaryStyle
 from lab.schemas.user import User
 from lab.workflows.extraction import MOST_KNOWN, Extracted, extract
+from lab.workflows.preferences import Preferences
 from lab.workflows.summary import joined, summarise
 from lab.workflows.window import context_length_of, level_weights
 
@@ -71,27 +72,19 @@ class Summariser:
         Where memories and summaries are.
     pipelines : Pipelines
         Where models are.
-    settings_of : callable
-        Returns the settings of a user.
-    resolve : callable
-        Returns the profile that a user means by a name.
-    preferred : callable
-        Returns the profile that settings prefer.
+    preferences : Preferences
+        What people have set.
     """
 
     def __init__(
         self,
         database: Database,
         pipelines: Pipelines,
-        settings_of: Callable[[User], Awaitable[Settings]],
-        resolve: Callable[[User, str], Awaitable[ModelProfile]],
-        preferred: Callable[[Settings], str],
+        preferences: Preferences,
     ) -> None:
         self._database = database
         self._pipelines = pipelines
-        self._settings_of = settings_of
-        self._resolve = resolve
-        self._preferred = preferred
+        self._preferences = preferences
         self._jobs: dict[UUID, Job] = {}
         self._worker: asyncio.Task[None] | None = None
         # One at a time: each holds a connection while the model generates.
@@ -133,7 +126,7 @@ class Summariser:
         Whoever is refused the lock leaves its work to the holder: so that one looks again after it
         let go.
         """
-        settings = await self._settings_of(job.owner)
+        settings = await self._preferences.settings_of(job.owner)
         config = settings.config.summaries
         if not config.enabled:
             return True
@@ -225,12 +218,12 @@ class Summariser:
 
     async def _writers(self, job: Job, settings: Settings) -> Writers:
         """Return who writes for a conversation: who has the role, else who answers there."""
-        usual = job.profile or self._preferred(settings)
         roles = settings.config.roles
-        return Writers(
-            summary=await self._resolve(job.owner, roles.summary or usual),
-            facts=await self._resolve(job.owner, roles.analysis or usual),
-        )
+
+        async def writer(role: str | None) -> ModelProfile:
+            return await self._preferences.profile(job.owner, settings, role, job.profile)
+
+        return Writers(summary=await writer(roles.summary), facts=await writer(roles.analysis))
 
     def _leased(
         self, job: Job, profile: ModelProfile, purpose: str

@@ -11,7 +11,7 @@ from lab.config import load_settings
 from lab.db import Database
 from lab.errors import NotFoundError
 from lab.messages import text_of
-from lab.runtime import NEW_CHAT, Runtime, open_runtime
+from lab.runtime import Runtime, open_runtime
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
@@ -23,6 +23,7 @@ from lab.schemas.run_status import RunStatus
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.user import User
 from lab.workflows import chat
+from lab.workflows.afterwards import NEW_CHAT
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +50,7 @@ def user(text: str) -> ChatMessage:
 
 
 async def said(runtime: Runtime, owner: User, turn: ChatTurn) -> list[Event]:
-    return [event async for event in runtime.chat(owner, turn)]
+    return [event async for event in runtime.answering.stream(owner, turn)]
 
 
 def receipt_of(events: Sequence[Event]) -> Receipt:
@@ -140,7 +141,7 @@ async def test_closing_the_stream_frees_the_slot_and_keeps_what_was_said(
     endless = GenerationParameters(max_new_tokens=800, temperature=2.0, seed=1)
     turn = ChatTurn(messages=[user("Talk.")], conversation_id=conversation_id, parameters=endless)
 
-    async with aclosing(runtime.chat(owner, turn)) as events:
+    async with aclosing(runtime.answering.stream(owner, turn)) as events:
         async for event in events:
             if event.type is EventType.content:
                 break
@@ -268,7 +269,7 @@ async def test_a_conversation_that_is_deleted_under_a_turn_leaves_no_checkpoint(
     long = GenerationParameters(max_new_tokens=100, temperature=2.0, seed=1)
     turn = ChatTurn(messages=[user("Talk.")], conversation_id=conversation_id, parameters=long)
     is_there = True
-    async for event in runtime.chat(owner, turn):
+    async for event in runtime.answering.stream(owner, turn):
         if event.type is EventType.content and is_there:
             await runtime.delete_conversation(owner, conversation_id)
             is_there = False

@@ -69,7 +69,7 @@ async def window(
     runtime: Runtime, owner: User, chat: UUID | None, question: str, *, memory: bool | None = None
 ) -> Window:
     turn = ChatTurn(messages=[user(question)], conversation_id=chat, memory=memory)
-    return await runtime.window(owner, WindowRequest(turn=turn))
+    return await runtime.answering.window(owner, WindowRequest(turn=turn))
 
 
 def known(receipt: Receipt, *, included: bool = True) -> list[str]:
@@ -82,7 +82,7 @@ async def set_to(runtime: Runtime, owner: User, values: dict[str, Any]) -> None:
         await stores.config.set(values)
     wanted = runtime.settings.under_user(values).config
     async with asyncio.timeout(10):
-        while (await runtime.settings_of(owner)).config != wanted:
+        while (await runtime.preferences.settings_of(owner)).config != wanted:
             await asyncio.sleep(0.01)
 
 
@@ -254,9 +254,7 @@ async def extracted(runtime: Runtime, owner: User, chat: UUID, model: Copyist) -
     summariser = Summariser(
         runtime.database,
         Scripted(runtime, model),
-        runtime.settings_of,
-        runtime.profiles.resolve,
-        lambda _: "lab-tiny",
+        runtime.preferences,
     )
     await summariser.finish(Job(owner, chat))
 

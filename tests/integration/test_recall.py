@@ -90,7 +90,7 @@ async def test_a_bare_reply_is_found_by_what_it_replies_to(
 
     question = ChatMessage(role=Role.user, content="Which town is my home in?")
     turn = ChatTurn(messages=[question], memory=True)
-    window = await runtime.window(owner, WindowRequest(turn=turn))
+    window = await runtime.answering.window(owner, WindowRequest(turn=turn))
 
     assert "user: Raimo." in (window.messages[0].content or "")
 

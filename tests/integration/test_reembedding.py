@@ -122,7 +122,7 @@ async def test_the_receipt_says_how_many_memories_wait(
 async def receipt(runtime: Runtime, owner: User, chat: UUID) -> Receipt:
     message = ChatMessage(role=Role.user, content="Who barks?")
     turn = ChatTurn(conversation_id=chat, messages=[message])
-    events = [event async for event in runtime.chat(owner, turn)]
+    events = [event async for event in runtime.answering.stream(owner, turn)]
     async with runtime.database.stores(owner.id) as stores:
         run = await stores.runs.get(events[0].run_id)
     assert run.receipt is not None

@@ -80,17 +80,17 @@ async def test_a_turn_that_is_interrupted_at_random_moments_ends_as_if_it_was_no
     runtime: Runtime, database: Database, owner: User
 ) -> None:
     whole = await new_chat(database, owner)
-    undisturbed = [event async for event in runtime.chat(owner, turn(whole, most=200))]
+    undisturbed = [event async for event in runtime.answering.stream(owner, turn(whole, most=200))]
     chance, n_resumed = random.Random(1), 0
     for _ in range(3):
         conversation = await new_chat(database, owner)
-        live = await runtime.begin(owner, turn(conversation, most=200))
+        live = await runtime.answering.begin(owner, turn(conversation, most=200))
         for _ in range(5):
             await asyncio.sleep(chance.random() * 0.2)
             stopped = await runtime.running.stop(owner.id, live.log.run_id, RunStatus.interrupted)
             if stopped.status is RunStatus.completed:
                 break
-            live = await gone_on(runtime, owner, live.log.run_id) or await runtime.begin(
+            live = await gone_on(runtime, owner, live.log.run_id) or await runtime.answering.begin(
                 owner, turn(conversation, most=200)
             )
             n_resumed += 1
@@ -105,7 +105,7 @@ async def test_a_turn_that_is_interrupted_at_random_moments_ends_as_if_it_was_no
 async def gone_on(runtime: Runtime, owner: User, run_id: UUID) -> LiveRun | None:
     """Go on with a run; None where its question was not stored yet."""
     try:
-        return await runtime.resume_run(owner, run_id)
+        return await runtime.answering.resume(owner, run_id)
     except ConflictError as error:
         if "was not stored" in str(error):
             return None
@@ -116,26 +116,26 @@ async def test_only_what_was_interrupted_last_can_be_gone_on_with(
     runtime: Runtime, database: Database, owner: User, other_owner: User
 ) -> None:
     conversation = await new_chat(database, owner)
-    (done, *_) = [event async for event in runtime.chat(owner, turn(conversation))]
-    left = await runtime.begin(owner, turn(conversation, most=1500))
+    (done, *_) = [event async for event in runtime.answering.stream(owner, turn(conversation))]
+    left = await runtime.answering.begin(owner, turn(conversation, most=1500))
     await anext(left.follow(after=3))
-    await runtime.pause_run(owner, left.log.run_id)
+    await runtime.answering.pause(owner, left.log.run_id)
     with pytest.raises(InputError, match="asks nothing"):
-        await runtime.resume_run(owner, left.log.run_id, "yes")
-    [event async for event in runtime.chat(owner, turn(conversation))]
+        await runtime.answering.resume(owner, left.log.run_id, "yes")
+    [event async for event in runtime.answering.stream(owner, turn(conversation))]
 
     for run_id, why in ((done.run_id, "completed"), (left.log.run_id, "went on")):
         with pytest.raises(ConflictError, match=why):
-            await runtime.resume_run(owner, run_id)
+            await runtime.answering.resume(owner, run_id)
     with pytest.raises(LookupError):
-        await runtime.resume_run(other_owner, left.log.run_id)
+        await runtime.answering.resume(other_owner, left.log.run_id)
 
 
 async def interrupted(runtime: Runtime, owner: User, conversation: UUID, most: int) -> UUID:
     """Begin a turn, interrupt it while its answer streams, and return its run."""
-    left = await runtime.begin(owner, turn(conversation, most=most))
+    left = await runtime.answering.begin(owner, turn(conversation, most=most))
     await anext(left.follow(after=3))
-    await runtime.pause_run(owner, left.log.run_id)
+    await runtime.answering.pause(owner, left.log.run_id)
     return left.log.run_id
 
 
@@ -145,14 +145,14 @@ async def test_a_turn_is_gone_on_with_once(
     conversation = await new_chat(database, owner)
     run_id = await interrupted(runtime, owner, conversation, most=400)
     both = await asyncio.gather(
-        *(runtime.resume_run(owner, run_id) for _ in range(2)), return_exceptions=True
+        *(runtime.answering.resume(owner, run_id) for _ in range(2)), return_exceptions=True
     )
     live = next(one for one in both if isinstance(one, LiveRun))
     with pytest.raises(ConflictError, match="goes on"):
         raise next(one for one in both if isinstance(one, Exception))
     *_, last = [event async for event in live.follow()]
     with pytest.raises(ConflictError, match="completed"):
-        await runtime.resume_run(owner, run_id)
+        await runtime.answering.resume(owner, run_id)
 
     assert last.type is EventType.run_completed
     assert [role for role, _ in await said(database, owner, conversation)] == ["user", "assistant"]
@@ -169,11 +169,11 @@ async def test_a_turn_that_came_while_another_was_resumed_is_not_gone_on_with(
 
     async def after_another(self: Recorder, *args: Any) -> None:
         monkeypatch.setattr(Recorder, "start", start)
-        [event async for event in runtime.chat(owner, turn(conversation))]
+        [event async for event in runtime.answering.stream(owner, turn(conversation))]
         await start(self, *args)
 
     monkeypatch.setattr(Recorder, "start", after_another)
-    live = await runtime.resume_run(owner, run_id)
+    live = await runtime.answering.resume(owner, run_id)
     *_, last = [event async for event in live.follow()]
 
     assert (last.type, last.data["code"]) == (EventType.run_failed, "conflict")
@@ -185,7 +185,7 @@ async def test_a_run_that_is_being_ended_is_not_ended_otherwise(
     runtime: Runtime, database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conversation = await new_chat(database, owner)
-    live = await runtime.begin(owner, turn(conversation, most=1500))
+    live = await runtime.answering.begin(owner, turn(conversation, most=1500))
     await anext(live.follow(after=3))
     is_closing, goes_on, keep = asyncio.Event(), asyncio.Event(), Recorder.keep_answer
 
@@ -213,7 +213,7 @@ async def test_what_cannot_be_stored_of_a_run_leaves_the_others_alone(
     runtime: Runtime, database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chats = [await new_chat(database, owner) for _ in range(2)]
-    bad, good = [await runtime.begin(owner, turn(chat, most=1500)) for chat in chats]
+    bad, good = [await runtime.answering.begin(owner, turn(chat, most=1500)) for chat in chats]
     extend = EventStore.extend
 
     async def failing(self: EventStore, runs: Mapping[UUID, Sequence[Event]]) -> None:
@@ -245,13 +245,13 @@ async def test_a_turn_with_a_setting_that_is_locked_meanwhile_is_gone_on_with(
     conversation = await new_chat(database, owner)
     short = GenerationParameters(max_new_tokens=1500)
     asked = turn(conversation).model_copy(update={"parameters": short})
-    live = await runtime.begin(owner, asked)
+    live = await runtime.answering.begin(owner, asked)
     begun = await anext(live.follow())
     await anext(live.follow(after=3))
-    await runtime.pause_run(owner, live.log.run_id)
+    await runtime.answering.pause(owner, live.log.run_id)
     locked = load_settings(None, {"LAB_LIMITS_LOCKED": '["generation.seed"]'})
     monkeypatch.setattr(runtime, "settings", locked)
-    again = await runtime.resume_run(owner, live.log.run_id)
+    again = await runtime.answering.resume(owner, live.log.run_id)
     begun_again = await anext(again.follow())
     await again.stop(RunStatus.cancelled)
 
@@ -262,7 +262,9 @@ async def test_deleting_a_message_deletes_what_all_runs_of_its_turn_told(
     runtime: Runtime, database: Database, owner: User, database_url: str
 ) -> None:
     conversation = await new_chat(database, owner)
-    live = await runtime.resume_run(owner, await interrupted(runtime, owner, conversation, 400))
+    live = await runtime.answering.resume(
+        owner, await interrupted(runtime, owner, conversation, 400)
+    )
     await live.wait()
     async with database.stores(owner.id) as stores:
         (_, answer) = await stores.messages.list(conversation)
@@ -285,10 +287,10 @@ async def test_a_step_that_asks_waits_for_the_reply(
     monkeypatch.setattr(runtime.composer, "_graphs", {})
     conversation = await new_chat(database, owner)
 
-    *_, asked = [event async for event in runtime.chat(owner, turn(conversation))]
+    *_, asked = [event async for event in runtime.answering.stream(owner, turn(conversation))]
     with pytest.raises(ConflictError, match="allow"):
-        await runtime.resume_run(owner, asked.run_id)
-    live = await runtime.resume_run(owner, asked.run_id, "yes")
+        await runtime.answering.resume(owner, asked.run_id)
+    live = await runtime.answering.resume(owner, asked.run_id, "yes")
     *_, last = [event async for event in live.follow()]
 
     assert asked.type is EventType.run_interrupted
@@ -304,8 +306,8 @@ async def test_steps_are_kept_of_the_last_turns_alone(
     kept: dict[str, Any] = {"settings": {"workflow": {"keep_turns": 2}}}
     counts = []
     for _ in range(5):
-        [event async for event in runtime.chat(owner, turn(conversation, **kept))]
-        await asyncio.gather(*runtime._background)
+        [event async for event in runtime.answering.stream(owner, turn(conversation, **kept))]
+        await runtime._afterwards.aclose()
         tables = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
         counts.append(
             [(await execute(database_url, f"SELECT count(*) FROM {t}"))[0][0] for t in tables]

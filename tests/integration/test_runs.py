@@ -297,7 +297,7 @@ async def run(environ):
         async with runtime.database.accounts() as accounts:
             owner = await accounts.get("ann")
         while line := await asyncio.to_thread(sys.stdin.readline):
-            live = await runtime.begin(owner, ChatTurn.model_validate_json(line))
+            live = await runtime.answering.begin(owner, ChatTurn.model_validate_json(line))
             print(live.log.run_id, flush=True)
 
 asyncio.run(run(json.loads(sys.stdin.readline())))
@@ -361,7 +361,7 @@ async def test_a_run_of_another_process_is_followed_cancelled_and_resumed_when_t
                     if event.type is EventType.content and text_of(events) == event.data["text"]:
                         await stop(run_id)
             told.append(events)
-        resumed = await runtime.resume_run(owner, run_id)
+        resumed = await runtime.answering.resume(owner, run_id)
         again = [event async for event in resumed.follow()]
     async with runtime.database.stores(owner.id) as stores:
         messages = await stores.messages.list(conversation)

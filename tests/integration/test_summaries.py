@@ -215,7 +215,9 @@ async def test_turns_and_stored_messages_are_summarised_without_being_asked_to(
         parameters=GenerationParameters(max_new_tokens=12),
     )
     for _ in range(N // 2):
-        assert [e async for e in runtime.chat(owner, turn)][-1].type is EventType.run_completed
+        assert [e async for e in runtime.answering.stream(owner, turn)][
+            -1
+        ].type is EventType.run_completed
     await until_written(runtime, owner, chat, 1)
     await runtime.store_messages(owner, chat, rain(N))
     await until_written(runtime, owner, chat, 3)
@@ -438,7 +440,7 @@ async def asked(
         memory=memory,
         parameters=GenerationParameters(max_new_tokens=12, seed=0),
     )
-    events = [event async for event in runtime.chat(owner, turn)]
+    events = [event async for event in runtime.answering.stream(owner, turn)]
     (data,) = [e.data for e in events if e.type is EventType.receipt]
     return Receipt.model_validate(data["receipt"])
 

@@ -1,0 +1,348 @@
+"""Answer chat turns: what each needs is found, leased and given to its graph."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from lab.config import Settings
+from lab.db import Database
+from lab.errors import ConflictError, DatabaseError, NotFoundError
+from lab.messages import n_pictures
+from lab.pipelines import PipelineFactory
+from lab.pipelines.profiles import check_asked
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.event import Event
+from lab.schemas.event_type import EventType
+from lab.schemas.generation_config import GenerationConfig
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.model_profile import ModelProfile
+from lab.schemas.run import Run
+from lab.schemas.run_status import RunStatus
+from lab.schemas.user import User
+from lab.schemas.window import Window
+from lab.schemas.window_request import WindowRequest
+from lab.web import Fetcher
+from lab.web.pictures import with_pictures
+from lab.workflows.afterwards import Afterwards
+from lab.workflows.breakers import Breakers
+from lab.workflows.composer import Composer, compose_workflow
+from lab.workflows.context import ChatContext
+from lab.workflows.event_log import EventLog
+from lab.workflows.execution import execute_workflow
+from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.preferences import Preferences
+from lab.workflows.recording import Recorder
+from lab.workflows.resuming import Resumed, left_turn, resumed_turn
+from lab.workflows.running import LiveRun, Running
+from lab.workflows.shared_talk import Shared
+from lab.workflows.tools import Toolbox
+from lab.workflows.tools.offering import Wanted, wanted_tools
+from lab.workflows.turns import Turns
+from lab.workflows.window import build_window
+
+
+class Answering:
+    """
+    Answer chat turns.
+
+    Parameters
+    ----------
+    database : Database
+        What is remembered.
+    pipelines : PipelineFactory
+        How models run.
+    composer : Composer
+        The compiled graphs.
+    preferences : Preferences
+        What people have set.
+    breakers : Breakers
+        Where it stands that a model or tool keeps failing.
+    toolbox : Toolbox
+        The tools that the lab runs itself.
+    running : Running
+        The runs that go on without their client.
+    afterwards : Afterwards
+        What is done after a turn.
+    fetcher : Fetcher
+        Fetches pictures of which the address came.
+    max_bytes : int
+        The most bytes of such a picture.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        pipelines: PipelineFactory,
+        composer: Composer,
+        preferences: Preferences,
+        breakers: Breakers,
+        toolbox: Toolbox,
+        running: Running,
+        afterwards: Afterwards,
+        fetcher: Fetcher,
+        max_bytes: int,
+    ) -> None:
+        self._database = database
+        self._pipelines = pipelines
+        self._composer = composer
+        self._preferences = preferences
+        self._breakers = breakers
+        self._toolbox = toolbox
+        self._running = running
+        self._afterwards = afterwards
+        self._fetcher = fetcher
+        self._max_bytes = max_bytes
+        self._search_given = GivenHistorySearch()
+
+    async def begin(self, owner: User, turn: ChatTurn) -> LiveRun:
+        """
+        Begin to answer one turn; it goes on, whoever follows it.
+
+        Raises
+        ------
+        LabError
+            What `stream` raises before its first event.
+        """
+        log = EventLog(owner.id, whole=True, goes_on=True)
+        return await self._running.begin(log, self.stream(owner, turn, log))
+
+    async def resume(self, owner: User, run_id: UUID, reply: Any = None) -> LiveRun:
+        """
+        Go on with an interrupted turn after its last finished step; none runs a second time.
+
+        Parameters
+        ----------
+        owner : User
+            Whose it is.
+        run_id : UUID
+            The run, which stays as it is: a new one goes on.
+        reply : object, optional
+            The answer to what the turn asks.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not the owner's.
+        ConflictError
+            If it cannot be gone on with: it ended otherwise, its question was not stored, the
+            conversation went on, or it waits for an answer.
+        """
+        async with self._database.stores(owner.id) as stores:
+            left = await left_turn(stores, run_id)
+        settings = await self._preferences.settings_of(owner)
+        profile = await self._preferences.profile(owner, settings, left.turn.profile)
+        graph = compose_workflow(self._composer, profile.workflow)
+        with self._database.guarded():
+            resumed = await resumed_turn(graph, left, reply)
+        log = EventLog(owner.id, whole=True, goes_on=True)
+        return await self._running.begin(log, self.stream(owner, left.turn, log, resumed))
+
+    async def stream(
+        self,
+        owner: User,
+        turn: ChatTurn,
+        log: EventLog | None = None,
+        resumed: Resumed | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """
+        Answer one turn; yield events as they happen, the last says how it ended.
+
+        Closing the generator cancels the turn and frees the model's place at once.
+
+        Parameters
+        ----------
+        owner : User
+            Who asks.
+        turn : ChatTurn
+            What is asked.
+        log : EventLog, optional
+            Where it is told; by default one that stores the answer's stream where the answer is
+            stored too.
+        resumed : Resumed, optional
+            What the turn goes on with.
+
+        Raises
+        ------
+        UnknownModelError
+            If the profile is unknown.
+        NotFoundError
+            If the conversation is not the owner's.
+        ModelLoadError
+            If the model cannot be loaded.
+        LockedKeyError
+            If the turn overrides a setting that the operator locked.
+        InputError
+            If the turn names tools of the lab that there are not, or that it cannot have.
+        BreakerOpenError
+            If the model keeps failing and nobody stands in.
+        """
+        settings = await self._settings_for(owner, turn)
+        kept = turn.store and turn.conversation_id is not None
+        log = log or EventLog(owner.id, whole=kept)
+        async with self._context(log, owner, turn, settings, resumed=resumed) as context:
+            graph = compose_workflow(self._composer, context.profile.workflow, checkpointed=kept)
+            completed = False
+            try:
+                async with aclosing(execute_workflow(graph, context)) as events:
+                    async for event in events:
+                        completed = event.type is EventType.run_completed
+                        yield event
+            finally:
+                if turn.conversation_id is not None and not completed:
+                    await asyncio.shield(self._forget_if_gone(owner, turn.conversation_id))
+        if completed:
+            self._afterwards.look_after(owner, turn, settings, context.profile)
+
+    async def pause(self, owner: User, run_id: UUID) -> Run:
+        """
+        Interrupt a turn that goes on by itself, to go on with it later.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not the owner's.
+        ConflictError
+            If its question is not stored, and so nobody could.
+        """
+        async with self._database.stores(owner.id) as stores:
+            run = await stores.runs.get(run_id)
+        if run.asked is None:
+            raise ConflictError(
+                f"The run {run_id} is no turn of a stored conversation, which alone can be gone on "
+                "with; cancel it."
+            )
+        return await self._running.stop(owner.id, run_id, RunStatus.interrupted)
+
+    async def window(self, owner: User, request: WindowRequest) -> Window:
+        """
+        Return what the model would see for a turn; nothing is generated, and nothing stored.
+
+        Raises
+        ------
+        ContextLengthError
+            If system prompt and question alone do not fit.
+        LabError
+            What `stream` raises before it answers.
+        """
+        turn = request.turn.model_copy(update={"store": False})
+        settings = await self._settings_for(owner, turn)
+        if turn.conversation_id is not None:
+            async with self._database.stores(owner.id) as stores:
+                await stores.conversations.get(turn.conversation_id)
+        log = EventLog(owner.id, whole=False)
+        async with self._context(log, owner, turn, settings, request.context_length) as context:
+            return await build_window(context, current=[])
+
+    async def shown(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        """Return messages with their pictures, fetched where only their address came."""
+        return await with_pictures(messages, self._fetcher, self._max_bytes)
+
+    async def _forget_if_gone(self, owner: User, conversation_id: UUID) -> None:
+        """Delete the steps of a turn whose conversation was deleted under it."""
+        with suppress(DatabaseError):  # which is away: the next start does it
+            try:
+                async with self._database.stores(owner.id) as stores:
+                    await stores.conversations.get(conversation_id)
+            except NotFoundError:
+                await self._composer.forget(conversation_id)
+
+    @asynccontextmanager
+    async def _context(
+        self,
+        log: EventLog,
+        owner: User,
+        turn: ChatTurn,
+        settings: Settings,
+        context_length: int | None = None,
+        resumed: Resumed | None = None,
+    ) -> AsyncIterator[ChatContext]:
+        """Lease the models of a turn and yield what its run depends on."""
+        asked = await self._preferences.profile(owner, settings, turn.profile)
+        profile = await self._stand_in(owner, asked, settings)
+        parameters = resumed.parameters if resumed else _parameters(profile, settings, turn)
+        self._check_asked(profile, parameters, turn)
+        model = self._pipelines.catalog.chat_model(profile.model)
+        turn = turn.model_copy(update={"messages": await self.shown(turn.messages)})
+        if resumed is None:
+            wanted = wanted_tools(turn, profile, settings, parameters, model)
+        else:
+            wanted = Wanted(resumed.tools, is_asked=False, turn=turn)
+        tools = await self._toolbox.named(owner.id, wanted.names, strict=wanted.is_asked)
+        breaker = self._breakers.of("model", profile.model)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(breaker.admitted())
+            embedding = await stack.enter_async_context(self._pipelines.embedding())
+            with breaker.counting(is_whole=False):
+                leased = self._pipelines.chat(profile.model, owner=owner.id)
+                chat = await stack.enter_async_context(leased)
+            await chat.prepare(turn.messages)
+            turns = Turns(self._database, owner.id, turn.conversation_id, embedding)
+            yield ChatContext(
+                log=log,
+                turn=turn,
+                profile=profile,
+                parameters=parameters,
+                settings=settings,
+                chat=chat,
+                embedding=embedding,
+                stores=partial(self._database.stores, owner.id),
+                shared=Shared(self._database, owner.id),
+                turns=turns,
+                recorder=Recorder(self._database, log, turns, profile),
+                resumed=resumed,
+                search_given=self._search_given,
+                breaker=breaker,
+                toolbox=self._toolbox,
+                tools=wanted.offered(tools),
+                stands_in_for=asked.id if profile is not asked else None,
+                context_length=context_length or profile.context_length,
+            )
+
+    async def _stand_in(self, owner: User, asked: ModelProfile, settings: Settings) -> ModelProfile:
+        """Return who answers in the place of a profile whose model keeps failing."""
+        fallback = settings.config.roles.fallback
+        if fallback is None or not self._breakers.of("model", asked.model).refuses:
+            return asked
+        return await self._preferences.profile(owner, settings, fallback)
+
+    async def _settings_for(self, owner: User, turn: ChatTurn) -> Settings:
+        """Return the settings of a turn: the user's, under what the turn asks for."""
+        settings = (await self._preferences.settings_of(owner)).overlay("request", turn.settings)
+        return settings.overlay("request", _asked(turn))
+
+    def _check_asked(
+        self, profile: ModelProfile, parameters: GenerationParameters, turn: ChatTurn
+    ) -> None:
+        """Refuse what the model cannot do, before anything is loaded."""
+        model = self._pipelines.catalog.chat_model(profile.model)
+        check_asked(
+            model, parameters, n_tools=len(turn.tools), n_pictures=n_pictures(turn.messages)
+        )
+
+
+def _asked(turn: ChatTurn) -> dict[str, dict[str, Any]]:
+    """Return the settings that a turn overrides, as a layer."""
+    sampling = set(GenerationConfig.model_fields)
+    given = (
+        turn.parameters.model_dump(include=sampling, exclude_unset=True) if turn.parameters else {}
+    )
+    layer = {"generation": given, "memory": {"enabled": turn.memory}}
+    return {s: v for s, v in layer.items() if any(value is not None for value in v.values())}
+
+
+def _parameters(profile: ModelProfile, settings: Settings, turn: ChatTurn) -> GenerationParameters:
+    """Merge profile, user and request; draw the seed when nobody set one."""
+    user = settings.config.generation.model_dump(exclude_none=True)
+    user["guards"] = settings.config.guards
+    merged = {
+        **(profile.parameters.model_dump(exclude_unset=True) if profile.parameters else {}),
+        **user,
+        **(turn.parameters.model_dump(exclude_unset=True) if turn.parameters else {}),
+    }
+    merged = {key: value for key, value in merged.items() if value is not None}
+    return GenerationParameters.model_validate({"seed": secrets.randbits(32), **merged})
