@@ -18,26 +18,21 @@ named peer measured in the same run, or a time that people wait.
 
 def page() -> str:
     """Return the page: one section for each result that is there, by name."""
-    results = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]
-    return "\n".join([HEAD, *(section(result) for result in results)])
+    files = sorted(RESULTS.glob("*.json"))
+    return "\n".join([HEAD, *(section(file.stem, json.loads(file.read_text())) for file in files)])
 
 
-def section(result: dict[str, Any]) -> str:
-    """Return a benchmark's method, machine and tables."""
-    name = result["benchmark"]
+def section(name: str, results: dict[str, Any]) -> str:
+    """Return a benchmark's method, and what each kind of machine gave."""
     method = (importlib.import_module(f"benchmarks.{name}").__doc__ or "").strip()
-    machine = result["machine"]
-    hardware = ", ".join(filter(None, (machine.get("accelerator"), machine["cpu"])))
-    packages = ", ".join(f"{key} {value}" for key, value in machine["packages"].items())
-    blocks = [
-        f"## {name}",
-        method,
-        f"Measured on {result['measured_at'][:10]}: {hardware}, {machine['cores']} cores, "
-        f"Python {machine['python']}, {packages}.",
-        judged(result["rows"]),
-    ]
-    if figures := result.get("figures"):
-        blocks.append(measured(figures))
+    blocks = [f"## {name}", method]
+    for hardware, result in results.items():
+        machine = result["machine"]
+        packages = ", ".join(f"{key} {value}" for key, value in machine["packages"].items())
+        on = f"{hardware}, Python {machine['python']}, {packages}"
+        blocks += [f"Measured on {result['measured_at'][:10]}: {on}.", judged(result["rows"])]
+        if figures := result["figures"]:
+            blocks.append(measured(figures))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -49,7 +50,11 @@ Figures = Mapping[str, Mapping[str, str]]
 
 
 def report(name: str, rows: Sequence[Row], figures: Figures | None = None) -> bool:
-    """Print all, write it to `benchmarks/results/NAME.json`, and say if every aim is met."""
+    """
+    Print all, write it to `benchmarks/results/NAME.json`, and say if every aim is met.
+
+    The file keeps the last measurement of each kind of machine.
+    """
     if figures:
         show(name, figures)
     table = Table("", "measured", "aim", "measured / aim", "", title=name)
@@ -64,14 +69,15 @@ def report(name: str, rows: Sequence[Row], figures: Figures | None = None) -> bo
         )
     Console().print(table)
     RESULTS.mkdir(exist_ok=True)
-    content = {
-        "benchmark": name,
+    file = RESULTS / f"{name}.json"
+    measured = json.loads(file.read_text()) if file.exists() else {}
+    measured[hardware(machine())] = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "rows": [asdict(row) | {"met": row.met} for row in rows],
         "figures": figures or {},
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    file.write_text(json.dumps(measured, indent=2) + "\n")
     return all(row.met for row in rows)
 
 
@@ -83,7 +89,13 @@ def show(name: str, figures: Figures) -> None:
     Console().print(table)
 
 
-def machine() -> dict[str, object]:
+def hardware(machine: Mapping[str, Any]) -> str:
+    """Return what names a kind of machine."""
+    names = ", ".join(filter(None, (machine["accelerator"], machine["cpu"])))
+    return f"{names}, {machine['cores']} cores"
+
+
+def machine() -> dict[str, Any]:
     """Return on what and with what was measured."""
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")

@@ -100,3 +100,9 @@ START_INSTRUCTION: Final = (
     "\n\nA tool like it is there already. Start from its code, and give yours another name:\n\n"
 )
 """Follows the wish in the user's message, before the code."""
+
+WORDINGS_INSTRUCTION: Final = (
+    "The user looks for something on the web. Write at most {n} other queries that find the same: "
+    "other words, a narrower one, a wider one. Keep names and numbers as they are. Answer in JSON."
+)
+"""Asks for further wordings of a query, which is the user's message."""

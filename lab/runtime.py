@@ -35,6 +35,8 @@ from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.summary import Summary
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.user import User
+from lab.schemas.web_search_request import WebSearchRequest
+from lab.schemas.web_search_response import WebSearchResponse
 from lab.web import Fetcher
 from lab.workflows import Composer, initialize_composer
 from lab.workflows.afterwards import Afterwards
@@ -60,6 +62,7 @@ from lab.workflows.tools.mcp_servers import McpServers
 from lab.workflows.tools.web import WebTools
 from lab.workflows.turns import Turns
 from lab.workflows.web import Web
+from lab.workflows.wordings import Wordings
 
 READERS = 2
 """Files that are read at once: each takes a processor."""
@@ -137,6 +140,7 @@ class Runtime:
         self.models = Models(database, pipelines)
         self.profiles = Profiles(database, cache, pipelines)
         self.preferences = Preferences(settings, database, cache, self.profiles)
+        self._wordings = Wordings(database, pipelines, self.preferences)
         self.sandbox = PythonSandbox(config.sandbox)
         self.dynamic_tools = DynamicTools(database, pipelines, self.sandbox, self.preferences)
         self.toolbox = Toolbox(
@@ -214,6 +218,12 @@ class Runtime:
             return await find_facts(
                 stores, asked, top_k=limit, conversation_id=conversation_id, history=history
             )
+
+    async def search_web(self, owner: User, request: WebSearchRequest) -> WebSearchResponse:
+        """Return the pages that providers find for a query, in as many wordings as are wanted."""
+        asked = request.wordings
+        wordings = await self._wordings.of(owner, request.query, asked) if asked else []
+        return await self.web.search(owner.id, request, wordings)
 
     async def correct_memory(self, owner: User, memory_id: UUID, text: str) -> Memory:
         """Put another text in the place of a memory's."""

@@ -28,7 +28,7 @@ async def search_web(
     request: WebSearchRequest, http: Request, runtime: RuntimeDep, owner: MemoryDep
 ) -> WebSearchResponse:
     """Return pages that bear on a query, the nearest first, and which providers failed."""
-    return await unless_gone(http, runtime.web.search(owner.id, request))
+    return await unless_gone(http, runtime.search_web(owner, request))
 
 
 @router.post(

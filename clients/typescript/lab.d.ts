@@ -4857,6 +4857,10 @@ export interface WebSearchRequest {
    */
   limit?: number;
   /**
+   * Further wordings of the query that a model writes, and that are looked for too; 0 for none.
+   */
+  wordings?: number;
+  /**
    * Whom to ask, the first choice first; null for search.providers.
    *
    * @minItems 1
@@ -4867,6 +4871,10 @@ export interface WebSearchRequest {
  * What a search found, and which providers failed; where all fail the search does.
  */
 export interface WebSearchResponse {
+  /**
+   * What was looked for: the query, and its further wordings.
+   */
+  queries: string[];
   /**
    * Pages, the nearest first; none where nothing was found.
    */

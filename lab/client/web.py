@@ -31,6 +31,7 @@ class Web:
         *,
         limit: int = 10,
         providers: Sequence[SearchProviderKind | str] | None = None,
+        wordings: int = 0,
     ) -> WebSearchResponse:
         """
         Return pages that bear on a query, the nearest first, and which providers failed.
@@ -44,6 +45,8 @@ class Web:
         providers : sequence of str, optional
             Whom to ask, the first choice first; by default as the operator set it. `local` looks
             through the pages that the user has read.
+        wordings : int
+            Look for so many further wordings too, which a model writes.
 
         Raises
         ------
@@ -51,8 +54,12 @@ class Web:
             If all providers fail.
         ConfigError
             If one lacks a setting.
+        InputError
+            If further wordings are asked for of a model that writes none.
         """
-        body = checked(WebSearchRequest, query=query, limit=limit, providers=providers)
+        body = checked(
+            WebSearchRequest, query=query, limit=limit, providers=providers, wordings=wordings
+        )
         return await self._http.fetch("POST", f"{PATH}/search", WebSearchResponse, body)
 
     async def read(

@@ -35,6 +35,9 @@ def search(
         list[SearchProviderKind] | None,
         typer.Option(help="Whom to ask, the first choice first; may be given several times."),
     ] = None,
+    wordings: Annotated[
+        int, typer.Option(min=0, max=5, help="Look for so many further wordings of a model's too.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -44,7 +47,9 @@ def search(
 
     Example: `lab web search "lighthouses of the North Sea" -n 5`
     """
-    found = asyncio.run(_search(query, limit, provider))
+    found = asyncio.run(_search(query, limit, provider, wordings))
+    for wording in found.queries[1:]:
+        notes.print(f"Also looked for: {wording}", markup=False, soft_wrap=True)
     for failure in found.failures:
         notes.print(failure.message, markup=False, soft_wrap=True)
     if as_json:
@@ -152,10 +157,12 @@ def delete(page_id: PageId) -> None:
 
 
 async def _search(
-    query: str, limit: int, providers: list[SearchProviderKind] | None
+    query: str, limit: int, providers: list[SearchProviderKind] | None, wordings: int
 ) -> WebSearchResponse:
     async with open_client() as lab:
-        return await lab.search_web(query, limit=limit, providers=providers or None)
+        return await lab.search_web(
+            query, limit=limit, providers=providers or None, wordings=wordings
+        )
 
 
 async def _read(

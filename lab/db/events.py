@@ -1,8 +1,8 @@
 """
 What happened in runs.
 
-Events of one type that follow each other share a row, as the tokens of an answer do. A receipt is
-kept with its run alone, where it is corrected when somebody is forgotten.
+Events of one type that follow each other share a row, as the tokens of an answer do; receipts have
+rows of their own, which are corrected when somebody is forgotten.
 """
 
 import builtins
@@ -73,27 +73,19 @@ class EventStore(Store):
         found = [event for row in rows for event in _events(row) if event.position > after]
         if not found:
             await RunStore(self._session, self._owner_id).get(run_id)
-        return [await self._with_receipt(event) for event in found]
-
-    async def _with_receipt(self, event: Event) -> Event:
-        if event.type is not EventType.receipt:
-            return event
-        run = await RunStore(self._session, self._owner_id).get(event.run_id)
-        receipt = run.receipt and run.receipt.model_dump(mode="json")
-        return event.model_copy(update={"data": {"receipt": receipt}})
+        return found
 
 
 def _rows(events: Sequence[Event]) -> builtins.list[dict[str, Any]]:
     """Return events as rows; those of one type without another between them are one."""
     rows: builtins.list[dict[str, Any]] = []
     for event in events:
-        data = {} if event.type is EventType.receipt else event.data
-        row = rows[-1] if rows else None
+        row = rows[-1] if rows and event.type is not EventType.receipt else None
         if row and row["type"] is event.type and event.position == _next_position(row):
-            row["later"].append([(event.created_at - row["created_at"]) // TICK, data])
+            row["later"].append([(event.created_at - row["created_at"]) // TICK, event.data])
         else:
-            values = event.model_dump(include={"run_id", "position", "created_at"})
-            rows.append({**values, "type": event.type, "data": data, "later": []})
+            values = event.model_dump(include={"run_id", "position", "created_at", "type", "data"})
+            rows.append({**values, "later": []})
     return [{**row, "later": row["later"] or None} for row in rows]
 
 

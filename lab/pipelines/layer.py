@@ -10,6 +10,8 @@ Shape letters: B rows, T tokens, H heads (Q of queries, K of keys), D head size.
 """
 
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -120,9 +122,21 @@ def attended_by_one(
     if keys.is_cuda:
         attended = scaled_dot_product_attention(grouped, keys, values, mask, scale=scaling)
     else:  # torch's kernel for a CPU works in blocks, which one token does not fill
-        scores = (keys @ (grouped * scaling).transpose(2, 3)).transpose(2, 3)
+        if is_intel():
+            scores = (grouped * scaling) @ keys.transpose(2, 3)
+        else:
+            scores = (keys @ (grouped * scaling).transpose(2, 3)).transpose(2, 3)
         attended = torch.softmax(scores if mask is None else scores + mask, -1) @ values
     return attended.reshape(n_rows, 1, n_queries, head_dim)
+
+
+@cache
+def is_intel() -> bool:
+    """Return True on Intel's processors, where MKL takes another order of factors faster."""
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return False
 
 
 def rotated(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -21,6 +21,14 @@ class WebSearchRequest(BaseModel):
     )
     query: Annotated[str, Field(description='What to look for.', max_length=2000, min_length=1)]
     limit: Annotated[int, Field(description='Most pages to return.', ge=1, le=50)] = 10
+    wordings: Annotated[
+        int,
+        Field(
+            description='Further wordings of the query that a model writes, and that are looked for too; 0 for none.',
+            ge=0,
+            le=5,
+        ),
+    ] = 0
     providers: Annotated[
         list[search_provider_kind.SearchProviderKind] | None,
         Field(

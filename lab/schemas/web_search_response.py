@@ -19,6 +19,9 @@ class WebSearchResponse(BaseModel):
         extra='forbid',
         frozen=True,
     )
+    queries: Annotated[
+        list[str], Field(description='What was looked for: the query, and its further wordings.')
+    ]
     hits: Annotated[
         list[web_hit.WebHit],
         Field(description='Pages, the nearest first; none where nothing was found.'),

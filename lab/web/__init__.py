@@ -13,11 +13,12 @@ from lab.web.guard import Guard
 from lab.web.pages import Outcome, PageSource, ReadPage
 from lab.web.providers import open_provider
 from lab.web.replaying import Replay, Snapshot
-from lab.web.searching import Merged, ask_all, merged
+from lab.web.searching import Answers, Merged, ask_all, merged
 from lab.web.urls import canonical
 from lab.web.warc import snapshot
 
 __all__ = [
+    "Answers",
     "Crawl",
     "Fetched",
     "Fetcher",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -114,20 +114,29 @@ async def _ask(
     return False
 
 
-def merged(found: Mapping[SearchProviderKind, Sequence[SearchFinding]]) -> list[Merged]:
-    """Return each page that was found once, the one with the best ranks first."""
+def merged(
+    found: Sequence[tuple[SearchProviderKind, Sequence[SearchFinding]]],
+) -> list[Merged]:
+    """
+    Return each page that was found once, the one with the best ranks first.
+
+    Parameters
+    ----------
+    found : sequence of (SearchProviderKind, sequence of SearchFinding)
+        What providers answered, each maybe to several queries.
+    """
     by_url: dict[str, list[tuple[int, SearchProviderKind, SearchFinding]]] = {}
-    for provider, findings in found.items():
+    for provider, findings in found:
         seen: set[str] = set()
         for rank, finding in enumerate(findings):
             if (url := _url_of(finding)) and url not in seen:
                 seen.add(url)
                 by_url.setdefault(url, []).append((rank, provider, finding))
-    most = sum(1 / RANK for findings in found.values() if findings)
+    most = sum(1 / RANK for _, findings in found if findings)
     pages = [
         Merged(
             finding=min(places, key=lambda place: place[0])[2],
-            providers=[provider for _, provider, _ in places],
+            providers=list(dict.fromkeys(provider for _, provider, _ in places)),
             rank_score=sum(1 / (RANK + rank) for rank, _, _ in places) / most,
         )
         for places in by_url.values()

@@ -1,5 +1,6 @@
 """The web for people: pages read, kept with their snapshots, found again; searches."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict
@@ -11,7 +12,7 @@ import numpy as np
 
 from lab.context import best
 from lab.db import Database
-from lab.errors import ConflictError, InputError
+from lab.errors import ConflictError, InputError, SearchError
 from lab.protocols import EmbeddingPipeline, FloatArray, Pipelines, SearchFinding
 from lab.schemas.config import Config
 from lab.schemas.search_provider_kind import SearchProviderKind
@@ -23,6 +24,7 @@ from lab.schemas.web_read_request import WebReadRequest
 from lab.schemas.web_search_request import WebSearchRequest
 from lab.schemas.web_search_response import WebSearchResponse
 from lab.web import (
+    Answers,
     Crawl,
     Merged,
     PageSource,
@@ -207,9 +209,20 @@ class Web:
                         page = await pages.keep(outcome, self._config.documents.chunk_tokens)
                         yield WebOutcome(page=page)
 
-    async def search(self, owner_id: UUID, request: WebSearchRequest) -> WebSearchResponse:
+    async def search(
+        self, owner_id: UUID, request: WebSearchRequest, wordings: Sequence[str] = ()
+    ) -> WebSearchResponse:
         """
         Return the pages that providers find, each once and the nearest to the question first.
+
+        Parameters
+        ----------
+        owner_id : UUID
+            Who asks.
+        request : WebSearchRequest
+            What is looked for.
+        wordings : sequence of str
+            What else is looked for, because it is the same in other words.
 
         Raises
         ------
@@ -222,22 +235,33 @@ class Web:
         async with AsyncExitStack() as stack:
             embedding = await stack.enter_async_context(self._pipelines.embedding())
             http = await stack.enter_async_context(httpx.AsyncClient(timeout=config.timeout_s))
-            question = Question(request.query, embedding)
-            local = LocalIndex(self._database, owner_id, question)
-            answers = await ask_all(
-                [
-                    local if kind is SearchProviderKind.local else open_provider(kind, config, http)
-                    for kind in dict.fromkeys(request.providers or config.providers)
-                ],
-                request.query,
-                limit=request.limit,
-                at_once=config.at_once,
-                timeout_s=config.timeout_s,
-            )
-            pages = await self._distinct(owner_id, merged(answers.found))
-            hits = _ranked(pages, await _similarities(pages, question))
+            questions = [Question(query, embedding) for query in (request.query, *wordings)]
+
+            async def ask(question: Question) -> Answers:
+                local = LocalIndex(self._database, owner_id, question)
+                return await ask_all(
+                    [
+                        local
+                        if kind is SearchProviderKind.local
+                        else open_provider(kind, config, http)
+                        for kind in dict.fromkeys(request.providers or config.providers)
+                    ],
+                    question.text,
+                    limit=request.limit,
+                    at_once=config.at_once,
+                    timeout_s=config.timeout_s,
+                )
+
+            answers = _joined(await asyncio.gather(*map(ask, questions), return_exceptions=True))
+            found = [pair for one in answers for pair in one.found.items()]
+            pages = await self._distinct(owner_id, merged(found))
+            hits = _ranked(pages, await _similarities(pages, questions[0]))
+        failures = {failure.message: failure for one in answers for failure in one.failures}
         return WebSearchResponse(
-            hits=hits[: request.limit], asked=list(answers.found), failures=answers.failures
+            queries=[question.text for question in questions],
+            hits=hits[: request.limit],
+            asked=list(dict.fromkeys(kind for kind, _ in found)),
+            failures=list(failures.values()),
         )
 
     async def _distinct(self, owner_id: UUID, pages: Sequence[Merged]) -> list[Merged]:
@@ -249,6 +273,15 @@ class Web:
         for url, page in zip(urls, pages, strict=True):
             first.setdefault(hashes.get(url, url), page)
         return list(first.values())
+
+
+def _joined(found: Sequence[Answers | BaseException]) -> list[Answers]:
+    """Return what was answered; raise where a query failed otherwise, or where all failed."""
+    errors = [one for one in found if isinstance(one, BaseException)]
+    for error in errors:
+        if not isinstance(error, SearchError) or len(errors) == len(found):
+            raise error
+    return [one for one in found if isinstance(one, Answers)]
 
 
 def _check(name: str, asked: int, most: int) -> None:

@@ -1,7 +1,6 @@
 """What a person does with sound: have recordings written down and translated, have texts spoken."""
 
 import asyncio
-import os
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -29,8 +28,8 @@ from lab.schemas.scope import Scope
 from lab.schemas.transcription_event import TranscriptionEvent
 from lab.schemas.user import User
 from tests.api_server import USER_SCOPES, Api, key_of, running_api
+from tests.commands import command, start
 from tests.sounds import silence, sound_file, tone
-from tests.stack import LAB
 from tests.tiny_speech import save_tiny_vits, save_tiny_whisper
 
 pytestmark = pytest.mark.integration
@@ -250,14 +249,16 @@ async def test_audio_on_the_command_line(
     audio_api: Api, ann: str, long: bytes, tmp_path: Path
 ) -> None:
     wav = tmp_path / "morning.wav"
-    spoken = await command(audio_api, ann, "speak", "Good morning.", "-o", str(wav))
+    spoken = await command(audio_api, ann, "audio", "speak", "Good morning.", "-o", str(wav))
     (tmp_path / "tone.wav").write_bytes(sound_file(tone(2)))
     said = await command(
-        audio_api, ann, "transcribe", str(tmp_path / "tone.wav"), "-l", "de", "--times"
+        audio_api, ann, "audio", "transcribe", str(tmp_path / "tone.wav"), "-l", "de", "--times"
     )
-    gone = await command(audio_api, ann, "transcribe", str(tmp_path / "no.wav"))
+    gone = await command(audio_api, ann, "audio", "transcribe", str(tmp_path / "no.wav"))
     (tmp_path / "long.flac").write_bytes(long)
-    process = await start(audio_api, ann, "transcribe", str(tmp_path / "long.flac"), "-l", "de")
+    process = await start(
+        audio_api, ann, "audio", "transcribe", str(tmp_path / "long.flac"), "-l", "de"
+    )
     async with asyncio.timeout(60):
         while not audio_api.load().leases:
             await asyncio.sleep(0.05)
@@ -272,21 +273,3 @@ async def test_audio_on_the_command_line(
     assert process.returncode == 130
     assert "Stopped." in errors.decode()
     assert "Traceback" not in "".join([spoken[1], said[1], gone[1], errors.decode()])
-
-
-async def command(api: Api, key: str, *arguments: str) -> tuple[int, str]:
-    """Run `lab audio`; return its exit code and what it wrote."""
-    process = await start(api, key, *arguments)
-    written, errors = await process.communicate()
-    return process.returncode or 0, written.decode() + errors.decode()
-
-
-async def start(api: Api, key: str, *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        # A shell starts what runs in the background with SIGINT ignored.
-        *("env", "--default-signal=INT", LAB, "audio"),
-        *arguments,
-        env=os.environ | {"LAB_API_URL": api.url, "LAB_API_KEY": key, "COLUMNS": "200"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )

@@ -168,6 +168,24 @@ async def test_the_profiles_that_people_preferred_keep_their_roles(empty_url: st
     assert again["ann"]["summaries"] == {"profile": "b", "share": 0.1}
 
 
+async def test_streams_that_left_their_receipt_to_the_run_have_it(empty_url: str) -> None:
+    await upgrade(empty_url)
+    await to_revision(empty_url, "0014")
+    owner, run = new_id(), new_id()
+    await execute(
+        empty_url,
+        f"INSERT INTO users VALUES ('{owner}', 'ann', false, true, '[]')",
+        "INSERT INTO runs (id, owner_id, kind, status, parameters, receipt) VALUES"
+        f""" ('{run}', '{owner}', 'chat', 'completed', '{{}}', '{{"items": [1]}}')""",
+        "INSERT INTO events (run_id, position, owner_id, type, data) VALUES"
+        f" ('{run}', 1, '{owner}', 'receipt', '{{}}')",
+    )
+
+    await upgrade(empty_url)
+
+    assert await execute(empty_url, "SELECT data FROM events") == [({"receipt": {"items": [1]}},)]
+
+
 async def test_five_processes_may_migrate_at_once(empty_url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FIVE_PROCESSES, stdin=-1, stderr=-1

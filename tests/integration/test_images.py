@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import os
 import signal
 from base64 import b64decode
 from collections.abc import AsyncIterator
@@ -31,8 +30,8 @@ from lab.errors import (
 from lab.schemas.image_event import ImageEvent
 from lab.schemas.user import User
 from tests.api_server import Api, running_api
+from tests.commands import command, start
 from tests.pictures import png, png_of_size
-from tests.stack import LAB
 from tests.tiny_diffusers import save_tiny_flux, save_tiny_lora, save_tiny_stable_diffusion
 
 pytestmark = pytest.mark.integration
@@ -355,12 +354,23 @@ async def test_a_lab_without_an_image_model_says_which_setting_to_give(api: Api,
 async def test_a_picture_on_the_command_line(image_api: Api, ann: str, tmp_path: Path) -> None:
     boat, blue = tmp_path / "boat.png", tmp_path / "blue.png"
     options = ("--size", "64x64", "--steps", "3", "--seed", "7")
-    made = await command(image_api, ann, "a red boat", "-o", str(boat), *options)
-    over = await command(image_api, ann, "a red boat", "-o", str(boat), *options)
+    made = await command(image_api, ann, "image", "a red boat", "-o", str(boat), *options)
+    over = await command(image_api, ann, "image", "a red boat", "-o", str(boat), *options)
     edited = await command(
-        image_api, ann, "a blue boat", "--edit", str(boat), "-o", str(blue), "--strength", "0.8"
+        image_api,
+        ann,
+        "image",
+        "a blue boat",
+        "--edit",
+        str(boat),
+        "-o",
+        str(blue),
+        "--strength",
+        "0.8",
     )
-    wrong = await command(image_api, ann, "a boat", "-o", str(tmp_path / "no.png"), "--size", "big")
+    wrong = await command(
+        image_api, ann, "image", "a boat", "-o", str(tmp_path / "no.png"), "--size", "big"
+    )
 
     assert made[0] == 0
     assert "tiny-sd, seed 7, 64x64" in made[1]
@@ -378,7 +388,9 @@ async def test_ctrl_c_stops_the_picture_and_leaves_no_file(
     image_api: Api, ann: str, tmp_path: Path
 ) -> None:
     long = ("--size", "128x128", "--steps", "150")
-    process = await start(image_api, ann, "a boat", "-o", str(tmp_path / "boat.png"), *long)
+    process = await start(
+        image_api, ann, "image", "a boat", "-o", str(tmp_path / "boat.png"), *long
+    )
     async with asyncio.timeout(60):
         while not image_api.load().leases:
             await asyncio.sleep(0.05)
@@ -412,21 +424,3 @@ async def test_memory_is_back_after_the_model_left(image_api: Api, ann: str) -> 
 def size_of(content: bytes) -> tuple[int, int]:
     with Image.open(BytesIO(content)) as picture:
         return picture.size
-
-
-async def command(api: Api, key: str, *arguments: str) -> tuple[int, str]:
-    """Run `lab image`; return its exit code and what it wrote."""
-    process = await start(api, key, *arguments)
-    written, errors = await process.communicate()
-    return process.returncode or 0, written.decode() + errors.decode()
-
-
-async def start(api: Api, key: str, *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        # A shell starts what runs in the background with SIGINT ignored.
-        *("env", "--default-signal=INT", LAB, "image"),
-        *arguments,
-        env=os.environ | {"LAB_API_URL": api.url, "LAB_API_KEY": key, "COLUMNS": "200"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )

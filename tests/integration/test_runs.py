@@ -27,6 +27,7 @@ from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
 from tests.api_server import Api, hello
 from tests.integration.conftest import execute
+from tests.streams import read, read_with_drops, text_of
 from tests.tiny_llama import UNGUARDED, save_tiny_llama
 
 pytestmark = pytest.mark.integration
@@ -39,33 +40,6 @@ def turn(text: str = "Talk.", **options: Any) -> dict[str, Any]:
     """Return a turn that goes on by itself."""
     asked = {"role": "user", "content": text}
     return {"messages": [asked], "on_disconnect": "continue", "parameters": LONG, **options}
-
-
-async def read(
-    client: httpx.AsyncClient, run_id: UUID, after: int = -1, most: int | None = None
-) -> list[Event]:
-    """Return events of a run after a position; the connection is dropped after so many."""
-    found: list[Event] = []
-    headers = {"Last-Event-ID": str(after)} if after >= 0 else {}
-    async with client.stream("GET", f"/v1/runs/{run_id}/stream", headers=headers) as response:
-        assert response.status_code == 200
-        async for line in response.aiter_lines():
-            if line.startswith("data: "):
-                found.append(Event.model_validate_json(line.removeprefix("data: ")))
-            if most is not None and len(found) >= most:
-                break
-    return found
-
-
-async def read_with_drops(client: httpx.AsyncClient, run_id: UUID, seed: int) -> list[Event]:
-    """Return the events that a client gets whose connection breaks at random moments."""
-    chance = random.Random(seed)
-    found: list[Event] = []
-    while not found or found[-1].type is not EventType.run_completed:
-        after = found[-1].position if found else -1
-        found += await read(client, run_id, after, most=chance.randint(1, 200))
-        await asyncio.sleep(chance.random() * 0.2)
-    return found
 
 
 async def begin(client: httpx.AsyncClient, **options: Any) -> UUID:
@@ -81,10 +55,6 @@ def told_of(events: Sequence[Event]) -> list[str]:
     """Return the types of events before the last, those that follow each other once."""
     types = [event.type.value for event in events[:-1]]
     return [type_ for i, type_ in enumerate(types) if types[i - 1 : i] != [type_]]
-
-
-def text_of(events: Sequence[Event]) -> str:
-    return "".join(event.data["text"] for event in events if event.type is EventType.content)
 
 
 async def test_clients_that_drop_at_random_get_what_an_undisturbed_one_gets(

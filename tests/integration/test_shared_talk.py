@@ -240,7 +240,14 @@ async def test_forgetting_somebody_reaches_what_others_were_shown(
     assert [i.n_tokens for i in receipt.items] == [i.n_tokens for i in answer.receipt.items]
     assert sum(i.reason == "forgotten with the person who said it" for i in receipt.items) == 2
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        for table in ("runs", "checkpoints", "checkpoint_blobs", "checkpoint_writes", "messages"):
+        for table in (
+            "runs",
+            "events",
+            "checkpoints",
+            "checkpoint_blobs",
+            "checkpoint_writes",
+            "messages",
+        ):
             rows = await connection.execute(f"SELECT t::text FROM {table} t".encode())
             for (row,) in await rows.fetchall():
                 assert "Brandell" not in row

@@ -18,6 +18,7 @@ from lab.schemas.search_provider_kind import SearchProviderKind as Kind
 from lab.schemas.web_failure_reason import WebFailureReason as Why
 from lab.schemas.web_outcome import WebOutcome
 from tests.api_server import Api, ann, bob, running_api
+from tests.peer_server import Peer, Reply, running_peer, said
 from tests.stack import LAB
 from tests.web import LocalWeb, Page, Site
 from tests.web.sites import SAID, article, news
@@ -27,6 +28,7 @@ __all__ = ["ann", "bob"]
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
+CHAT = "/v1/chat/completions"
 QUESTION = "When was the lighthouse of Norderhaven lit first?"
 
 
@@ -40,10 +42,20 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
+async def peer() -> AsyncIterator[Peer]:
+    async with running_peer() as peer:
+        models = {"data": [{"id": "big", "max_model_len": 4096}]}
+        peer.answers["/v1/models"] = [Reply(pieces=[json.dumps(models)])]
+        yield peer
+
+
+@pytest.fixture(scope="module")
 async def web_app(
-    site: Site, database_url: str, tmp_path_factory: pytest.TempPathFactory
+    site: Site, peer: Peer, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Api]:
+    endpoint = {"name": "there", "url": f"{peer.url}/v1", "kind": "vllm", "retries": 0}
     variables = {
+        "LAB_REMOTES_ENDPOINTS": json.dumps([endpoint]),
         "LAB_DATA_FOLDER": str(tmp_path_factory.mktemp("web")),
         "LAB_WEB_ALLOWED": site.address,
         "LAB_PAGES_HOST_DELAY_S": "0",
@@ -147,6 +159,26 @@ async def test_a_provider_that_fails_is_named_beside_what_others_found(
     assert found.asked == [Kind.local]
     (failure,) = found.failures
     assert failure.provider is Kind.searxng
+
+
+async def test_further_wordings_of_a_query_are_looked_for_too(
+    lab: Lab, site: Site, peer: Peer
+) -> None:
+    await read(lab, site.url("/lighthouse"), site.url("/harbour"))
+    written = {"wordings": ["lighthouse ", "Harbour  of Norderhaven", QUESTION.lower(), "boats"]}
+    peer.answers[CHAT] = [said(json.dumps(written)), said("I cannot.")]
+    await lab.config.set("roles.analysis", "there/big")
+
+    found = await lab.search_web(QUESTION, wordings=4)
+    with pytest.raises(InputError, match=r"`there/big` wrote no wordings .* no list of wordings"):
+        await lab.search_web(QUESTION, wordings=1)
+    await lab.config.reset("roles.analysis")
+    with pytest.raises(InputError, match=r"`default` wrote no wordings .* demonstrates the lab"):
+        await lab.search_web(QUESTION, wordings=1)
+
+    assert found.queries == [QUESTION, "lighthouse", "Harbour of Norderhaven", "boats"]
+    assert [hit.title for hit in found.hits] == ["The lighthouse", "The harbour"]
+    assert found.hits[0].score > found.hits[1].score
 
 
 async def test_what_cannot_be_read_is_a_clear_error(lab: Lab, site: Site) -> None:

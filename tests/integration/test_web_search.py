@@ -293,12 +293,13 @@ def test_a_page_that_several_find_is_one_and_comes_first() -> None:
         return [SearchFinding(url, "", "") for url in urls]
 
     pages = merged(
-        {
-            Kind.brave: found("https://a.test/", "https://b.test/x?utm_source=y#part"),
-            Kind.serper: found(
-                "http://c.test/", "https://B.test:443/x", "ftp://d.test/", "rubbish"
+        [
+            (Kind.brave, found("https://a.test/", "https://b.test/x?utm_source=y#part")),
+            (
+                Kind.serper,
+                found("http://c.test/", "https://B.test:443/x", "ftp://d.test/", "rubbish"),
             ),
-        }
+        ]
     )
 
     assert [page.finding.url for page in pages] == [
