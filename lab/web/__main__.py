@@ -25,6 +25,8 @@ MAX_MEMORY_BYTES = 2 * 2**30
 MAX_FILE_BYTES = 2**20
 """Of what it complains about."""
 PARENT_GONE = 3
+LEAST_DELAY_S = 0.001
+"""Without any, Scrapy 2.19 sends what waits for a host before it counts what is under way."""
 
 
 def main() -> int:
@@ -63,7 +65,7 @@ def settings_of(job: Job) -> dict[str, Any]:
         "ROBOTSTXT_OBEY": pages.obey_robots,
         "CONCURRENT_REQUESTS": pages.concurrency,
         "CONCURRENT_REQUESTS_PER_DOMAIN": pages.host_concurrency,
-        "DOWNLOAD_DELAY": pages.host_delay_s,
+        "DOWNLOAD_DELAY": max(pages.host_delay_s, LEAST_DELAY_S),
         "RANDOMIZE_DOWNLOAD_DELAY": False,
         "DOWNLOAD_TIMEOUT": web.timeout_s,
         "DOWNLOAD_MAXSIZE": web.max_bytes,

@@ -1,6 +1,8 @@
 """Pages of the web as the lab reads them: a web of its own, real HTTP, in a child process."""
 
 import os
+import threading
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from itertools import pairwise
@@ -14,8 +16,9 @@ from lab.schemas.pages_config import PagesConfig
 from lab.schemas.web_config import WebConfig
 from lab.schemas.web_failure_reason import WebFailureReason as Why
 from lab.web import Crawl, Outcome, ReadPage
-from tests.web import LocalWeb, Site
-from tests.web.sites import SAID, encodings, news, traps
+from tests.web import Asked, LocalWeb, Page, Site
+from tests.web.server import Handler
+from tests.web.sites import SAID, article, encodings, news, traps
 
 pytestmark = pytest.mark.integration
 
@@ -90,6 +93,49 @@ async def test_a_site_is_read_with_its_links_and_its_wishes(
     assert {asked.headers["User-Agent"] for asked in site.asked} == {"lab-test (tests)"}
     times = [asked.at for asked in site.asked]
     assert min(later - earlier for earlier, later in pairwise(times)) > 0.08
+
+
+async def test_an_operator_says_whether_robots_count_and_which_kinds_are_read(
+    sites: tuple[Site, Site, Site],
+) -> None:
+    site = sites[0]
+    reader = crawl(site, obey_robots=False, media_types=["text/html"])
+    asked = [site.url(path) for path in ("/private/diary", "/paper.pdf")]
+
+    found = await all_of(reader.read(asked, max_pages=2, max_depth=0))
+
+    assert reasons(found, site) == {"/private/diary": "Diary", "/paper.pdf": Why.media_type}
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [
+        ({"concurrency": 3, "host_concurrency": 16}, 3),
+        ({"concurrency": 16, "host_concurrency": 2}, 2),
+    ],
+)
+async def test_no_more_pages_are_asked_for_at_once_than_is_set(
+    limits: dict[str, int], most: int
+) -> None:
+    lock, counts, n_busy = threading.Lock(), list[int](), 0
+
+    def answer(asked: Asked, _: Handler) -> Page:
+        nonlocal n_busy
+        with lock:
+            n_busy += 1
+            counts.append(n_busy)
+        time.sleep(0.15)
+        with lock:
+            n_busy -= 1
+        return Page(article(asked.path, f"This is page {asked.path} of many. " * 8))
+
+    site = Site({"/robots.txt": Page("", "text/plain"), "/pages/*": answer})
+    with LocalWeb(site):
+        urls = [site.url(f"/pages/{n}") for n in range(12)]
+        found = await all_of(crawl(site, **limits).read(urls, max_pages=12, max_depth=0))
+
+    assert all(isinstance(outcome, ReadPage) for outcome in found.values())
+    assert max(counts) == most
 
 
 async def test_each_trap_has_its_outcome_and_stops_no_other_page(
