@@ -9,7 +9,6 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
-from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -19,6 +18,7 @@ from lab.db.connection import connect, conninfo, place
 from lab.db.failures import heeded_cancellation, translated
 from lab.db.isolation import enter
 from lab.db.models import ModelStore
+from lab.db.pool import CheckedPool
 from lab.db.presence import present, watched_connection
 from lab.db.stores import Stores
 from lab.schemas.database_config import DatabaseConfig
@@ -52,14 +52,13 @@ class Database:
         self._max_file_bytes = config.max_file_bytes
         self._number = secrets.randbits(31)
         self.changes = Changes()
-        self.pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
+        self.pool: CheckedPool[AsyncConnection[DictRow]] = CheckedPool(
             conninfo(url),
             min_size=1,
             max_size=config.pool_size,
             timeout=config.connect_timeout_s,
             # Given up soon, so that the next request tries again without a grown delay.
             reconnect_timeout=config.connect_timeout_s,
-            check=AsyncConnectionPool.check_connection,
             configure=self._configure,
             close_returns=True,
             open=False,

@@ -59,12 +59,24 @@ async def test_a_wrong_password_is_refused_at_once(database_server: EmbeddedPost
         await asyncio.wait_for(Database(DatabaseConfig(), url).open(), 5)
 
 
-async def test_lost_connections_are_replaced(database: Database, database_url: str) -> None:
-    await database.check()
-    await end_all_connections(database_url)
+@pytest.mark.parametrize("n_connections", [1, 8])
+async def test_lost_connections_are_replaced(
+    database_url: str, database: Database, n_connections: int
+) -> None:
+    """After a restart of the server all of them are, and nobody waits for each in turn."""
+    config = DatabaseConfig(pool_size=n_connections, connect_timeout_s=4)
+    all_held = asyncio.Barrier(n_connections)
 
-    async with database.accounts() as accounts:
-        assert await accounts.list() == []
+    async def hold(held: Database) -> None:
+        async with held.pool.connection():
+            await all_held.wait()
+
+    async with Database(config, database_url) as busy:
+        await asyncio.gather(*(hold(busy) for _ in range(n_connections)))
+        await end_all_connections(database_url)
+
+        async with busy.accounts() as accounts:
+            assert await accounts.list() == []
 
 
 async def test_a_connection_lost_half_way_is_an_error_and_stores_nothing(
