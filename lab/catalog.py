@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Final
 
 from lab.db import Database
 from lab.errors import ConflictError, InputError
@@ -10,11 +11,14 @@ from lab.pipelines import PipelineFactory
 from lab.pipelines.checking import check_config, check_weights
 from lab.pipelines.description import here, size_on_disk
 from lab.pipelines.fetching import fetch_config
-from lab.pipelines.profiles import check_name
+from lab.pipelines.profiles import DOES, check_name
 from lab.schemas.model import Model
 from lab.schemas.model_pin import ModelPin
 from lab.schemas.model_request import ModelRequest
 from lab.schemas.task import Task
+
+ONLY: Final = {Task.image: "LAB_IMAGE_MODEL", Task.rerank: "LAB_RERANK_MODEL"}
+"""Tasks for which there is one model, with the setting that names it."""
 
 
 class Models:
@@ -126,6 +130,11 @@ class Models:
 
 def _asked(request: ModelRequest) -> Model:
     """Return the model that a request describes; folders are those of the lab's machine."""
+    if setting := ONLY.get(request.task):
+        raise InputError(
+            f"A lab has one model that {DOES[request.task]}, which is not added: name it as "
+            f"{setting}, and start the lab again."
+        )
     folder = Path(request.source)
     name = request.name or (folder.name if folder.is_absolute() else request.source)
     # Unlike `Path.is_dir`, no error for a name that is too long or not to be looked at.

@@ -156,7 +156,8 @@ class Recorder:
 
     async def _book(self, stores: Stores, usage: Usage) -> None:
         """Book what a turn cost beyond what is booked of it."""
-        booked = await stores.runs.usage_of(self._began)
+        is_first = self._began == self._run_id
+        booked = None if is_first else await stores.runs.usage_of(self._began)
         left = usage if booked is None else beyond(usage, booked)
         if booked is None or left.total_tokens:
             await stores.usage.add(self._profile.model, self._profile.id, left, run_id=self._run_id)

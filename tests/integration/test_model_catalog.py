@@ -230,6 +230,13 @@ async def test_a_model_that_the_lab_cannot_run_is_refused_and_nothing_is_kept(
         assert await models.list() == []
 
 
+async def test_tasks_with_one_model_say_which_setting_names_it(lab: Lab, tiny: Path) -> None:
+    with pytest.raises(InputError, match=r"one model that makes pictures.*LAB_IMAGE_MODEL"):
+        await lab.catalog.add(str(tiny), task=Task.image)
+    with pytest.raises(InputError, match=r"one model that reranks.*LAB_RERANK_MODEL"):
+        await lab.catalog.add(str(tiny), task=Task.rerank)
+
+
 async def test_what_is_no_folder_and_no_sentence_model_is_refused(lab: Lab, tiny: Path) -> None:
     with pytest.raises(InputError, match="is no folder on the lab's machine"):
         await lab.catalog.add("/nowhere/at-all")
