@@ -46,6 +46,7 @@ from lab.workflows.composer import GRAPHS
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.dynamic_tools import DynamicTools
 from lab.workflows.facts import find_facts
+from lab.workflows.history import Histories
 from lab.workflows.images import ImageMaker
 from lab.workflows.memories import correct
 from lab.workflows.preferences import Preferences
@@ -113,6 +114,8 @@ class Runtime:
         The runs that go on without their client.
     answering : Answering
         Who answers chat turns.
+    histories : Histories
+        The states that conversations were in.
     """
 
     def __init__(
@@ -165,6 +168,7 @@ class Runtime:
             Fetcher(config.web),
             config.limits.max_body_bytes,
         )
+        self.histories = Histories(database, composer)
 
     async def store_messages(
         self, owner: User, conversation_id: UUID, messages: Sequence[ChatMessage]
