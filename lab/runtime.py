@@ -56,6 +56,7 @@ from lab.workflows.recall import recall
 from lab.workflows.running import Running
 from lab.workflows.speech import Speech
 from lab.workflows.summaries import Job, Summariser
+from lab.workflows.threads import Threads
 from lab.workflows.tools import LabTool, Outcome, Toolbox, ToolContext
 from lab.workflows.tools.built_in import BuiltIn
 from lab.workflows.tools.in_sandbox import InSandbox
@@ -116,6 +117,8 @@ class Runtime:
         Who answers chat turns.
     histories : Histories
         The states that conversations were in.
+    threads : Threads
+        Who runs turns for programs.
     """
 
     def __init__(
@@ -169,6 +172,7 @@ class Runtime:
             config.limits.max_body_bytes,
         )
         self.histories = Histories(database, composer)
+        self.threads = Threads(database, self.answering, self.running, self.histories)
 
     async def store_messages(
         self, owner: User, conversation_id: UUID, messages: Sequence[ChatMessage]

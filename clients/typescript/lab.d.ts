@@ -4324,7 +4324,10 @@ export interface RunConfig {
    * @maxItems 100
    */
   tags?: string[];
-  configurable?: RunConfigurable;
+  /**
+   * What the config schema of the agent names.
+   */
+  configurable?: RunConfigurable | null;
 }
 /**
  * What can be set for one run.
@@ -5050,13 +5053,7 @@ export interface ThreadRunRequest {
   /**
    * What the stream tells.
    */
-  stream_mode?:
-    | StreamMode
-    | [StreamMode]
-    | [StreamMode, StreamMode]
-    | [StreamMode, StreamMode, StreamMode]
-    | [StreamMode, StreamMode, StreamMode, StreamMode]
-    | [StreamMode, StreamMode, StreamMode, StreamMode, StreamMode];
+  stream_mode?: StreamMode | StreamMode[];
   /**
    * Whether the stream can be followed anew; it always can.
    */

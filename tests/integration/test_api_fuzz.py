@@ -63,6 +63,18 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     turn["required"] += ["parameters"]
     sampling["properties"]["max_new_tokens"] = FEW
     sampling["required"] = ["max_new_tokens"]
+    configurable, run = schemas["RunConfigurable"], schemas["ThreadRunRequest"]
+    configurable["properties"] |= {"parameters": {"$ref": PARAMETERS}}
+    configurable["required"] = ["parameters"]
+    schemas["RunConfig"]["required"] = ["configurable"]
+    run["properties"] |= {
+        "agent_id": HERE,
+        "assistant_id": {"type": "null"},
+        "config": {"$ref": "#/components/schemas/RunConfig"},
+    }
+    run["required"] = ["agent_id", "config"]
+    for path in ("/runs", "/runs/wait", "/runs/stream"):  # the same by another address
+        del document["paths"][f"/v1/threads/{{thread_id}}{path}"]["post"]
     schemas["LeaseRequest"]["properties"] |= {"gb": TOO_MUCH}
     schemas["ScheduleRequest"]["properties"] |= NIGHTLY
     schemas["WebReadRequest"]["properties"] |= {"offline": {"type": "boolean", "enum": [True]}}
