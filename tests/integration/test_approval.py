@@ -290,8 +290,8 @@ async def test_a_thread_waits_and_a_command_goes_on_with_its_run(
         )
         after = await client.threads.get(thread)
 
-    *_, update, values, end = parts
-    assert end == ("end", None)
+    *_, update, values, (end, _) = parts
+    assert end == "end"
     assert update[1]["__interrupt__"] == values[1]["__interrupt__"]
     (ask,) = values[1]["__interrupt__"]
     assert [call["name"] for call in ask["value"]["calls"]] == ["keeps"]
