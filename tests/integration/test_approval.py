@@ -1,6 +1,8 @@
 """Tools that wait for the user: a scripted model on a real port calls them."""
 
 import asyncio
+import os
+import pty
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
@@ -20,6 +22,7 @@ from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
 from lab.widgets import ChatDashboard
 from tests.api_server import Api, ann, bob, hello
+from tests.commands import command
 from tests.integration.test_tools import (
     CHAT,
     WEATHER,
@@ -34,6 +37,7 @@ from tests.integration.test_tools import (
 )
 from tests.integration.test_widgets_chat import Page
 from tests.peer_server import Peer, said
+from tests.stack import LAB
 
 __all__ = ["ann", "api_with_tools", "bob", "lab", "source", "there"]
 
@@ -187,6 +191,25 @@ async def test_of_two_who_decide_at_once_one_does(
     assert source.strange["keeps"].n_calls <= 1
 
 
+async def test_a_call_that_was_cut_off_asks_again_and_the_last_word_counts(
+    lab: Lab, there: Peer, source: Source
+) -> None:
+    last = await waiting(lab, there, ("hangs", {}))
+    run = await lab.runs.resume(last.run_id, {"approve": True})
+    async with asyncio.timeout(30):
+        while not source.strange["hangs"].n_calls:
+            await asyncio.sleep(0.02)
+    await lab.runs.pause(run.id)
+
+    with pytest.raises(ConflictError, match="approval"):
+        await lab.runs.resume(run.id)
+    events = await gone_on(lab, run.id, {"approve": False})
+
+    assert results(events) == ["Error: the user did not allow this call."]
+    assert source.strange["hangs"].n_calls == 1
+    assert events[-1].type is EventType.run_completed
+
+
 async def test_a_turn_that_is_not_stored_has_no_tool_that_waits(
     lab: Lab, there: Peer, api_with_tools: Api, ann: str
 ) -> None:
@@ -268,6 +291,63 @@ async def test_a_run_that_waits_may_be_left(lab: Lab, there: Peer) -> None:
     stored = await lab.conversations.messages(run.conversation_id)
     assert run.status is RunStatus.interrupted
     assert [text_of(m.parts) for m in stored if m.role is Role.assistant] == ["Hello."]
+
+
+async def test_the_command_line_replies(
+    lab: Lab, there: Peer, source: Source, api_with_tools: Api, ann: str
+) -> None:
+    last = await waiting(lab, there, ("keeps", {}))
+    resume = ("runs", "resume", str(last.run_id))
+
+    wrong = [
+        await command(api_with_tools, ann, *resume, *options)
+        for options in (("--reason", "No."), ("--reply", "{"), ("--approve", "--reply", "{}"), ())
+    ]
+    code, written = await command(api_with_tools, ann, *resume, "--deny", "--reason", "No.")
+    async with aclosing(lab.runs.follow(UUID(written.strip()))) as events:
+        told = [event async for event in events]
+
+    assert [status for status, _ in wrong] == [1, 1, 1, 1]
+    assert ["--deny" in wrong[0][1], "no JSON" in wrong[1][1]] == [True, True]
+    assert "go on with a `reply`" in wrong[3][1]
+    assert code == 0
+    assert results(told) == ["Error: the user did not allow this call: No."]
+
+
+async def test_lab_chat_asks_in_the_terminal_and_writes_nothing_twice(
+    lab: Lab, there: Peer, source: Source, api_with_tools: Api, ann: str
+) -> None:
+    await lab.config.set("tools.enabled", ["keeps"])
+    code, _ = await command(api_with_tools, ann, "tools", "ask", "keeps")
+    there.answers[CHAT] = [calling(("keeps", {}), text="Let me see."), said("Done.")]
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(LAB, "chat"),
+        env=os.environ | {"LAB_API_URL": api_with_tools.url, "LAB_API_KEY": ann},
+        stdin=theirs,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        os.write(ours, b"Do it.\n")
+        async with asyncio.timeout(30):
+            asked_for = await process.stderr.readuntil(b"yes or no:")
+            os.write(ours, b"yes\n")
+            written = await process.stdout.readuntil(b"Done.\n")
+        os.write(ours, b"\x04")
+        await process.communicate()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+        await lab.config.reset("tools.enabled")
+        await lab.config.reset("tools.ask")
+
+    assert (code, process.returncode) == (0, 0)
+    assert b"keeps()" in asked_for
+    assert written == b"Let me see.\n\nDone.\n"
+    assert source.strange["keeps"].n_calls == 1
 
 
 async def test_a_thread_waits_and_a_command_goes_on_with_its_run(

@@ -1,5 +1,7 @@
 """Conversations that go on from an earlier turn or state of others, which stay as they are."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -22,7 +24,9 @@ from lab.schemas.tool_call_part import ToolCallPart
 from lab.schemas.tool_result_part import ToolResultPart
 from lab.schemas.user import User
 from tests.api_server import Api
+from tests.commands import command
 from tests.integration.conftest import execute
+from tests.stack import LAB
 
 pytestmark = pytest.mark.integration
 
@@ -146,6 +150,23 @@ async def test_a_call_of_tools_brings_its_results(
     forks = [await lab.conversations.fork(source.id, message.id) for message in stored]
 
     assert [fork.n_messages for fork in forks] == [1, 4, 4, 4, 5]
+
+
+async def test_lab_chat_goes_on_in_a_fork(lab: Lab, api: Api, ann: str) -> None:
+    source = await talk(lab, TOLD[0])
+    process = await asyncio.create_subprocess_exec(
+        *(LAB, "chat", "--fork", str(source.id), "-m", "lab-tiny"),
+        env=os.environ | {"LAB_API_URL": api.url, "LAB_API_KEY": ann},
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate(TOLD[1].encode())
+    (fork,) = [c for c in await lab.conversations.list() if c.forked_from]
+    code, refused = await command(api, ann, "chat", "--at", str(source.id))
+
+    assert (process.returncode, fork.forked_from, fork.n_messages) == (0, source.id, 4)
+    assert str(fork.id) in errors.decode()
+    assert (code, "give --fork, too" in refused) == (1, True)
 
 
 async def test_what_is_not_there_or_anothers_is_not_forked(lab: Lab, api: Api, bob: str) -> None:
