@@ -130,6 +130,11 @@ def thread_message(message: Message) -> ThreadMessage:
     )
 
 
+def dumped(message: ThreadMessage) -> dict[str, Any]:
+    """Return a message as it is sent: without what it has not."""
+    return message.model_dump(mode="json", exclude_none=True)
+
+
 def said_message(message: ChatMessage) -> ThreadMessage:
     """Return a message that is not stored as a thread shows it."""
     return ThreadMessage(

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from api.agent_protocol.messages import TYPES, call_of
+from api.agent_protocol.messages import TYPES, call_of, dumped
 from api.agent_protocol.runs import asking
 from api.agent_protocol.threads import values_of
 from lab.errors import InputError
@@ -209,7 +209,7 @@ class Translation:
         self._answer, self._is_named = self._new_answer(), False
         found = self._updates("generate", [answer])
         if StreamMode.messages in self._modes:
-            found.append(("messages/complete", [answer.model_dump(mode="json")]))
+            found.append(("messages/complete", [dumped(answer)]))
         return found
 
     async def _tell_end(self, event: Event) -> list[tuple[str, Any]]:
@@ -241,14 +241,14 @@ class Translation:
             if not self._is_named:
                 self._is_named = True
                 yield "messages/metadata", {self._answer.id: {"metadata": self._about()}}
-            yield "messages/partial", [self._answer.model_dump(mode="json")]
+            yield "messages/partial", [dumped(self._answer)]
         if StreamMode.messages_tuple in self._modes:
             who = {"role": Role.assistant.value, "type": "AIMessageChunk", "id": self._answer.id}
             yield "messages", [{**who, **piece}, {**self._about(), "langgraph_node": "generate"}]
 
     def _complete(self, message: ThreadMessage) -> list[tuple[str, Any]]:
         found: list[tuple[str, Any]] = []
-        whole = message.model_dump(mode="json")
+        whole = dumped(message)
         if StreamMode.messages in self._modes:
             found.append(("messages/complete", [whole]))
         if StreamMode.messages_tuple in self._modes:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api.agent_protocol.messages import thread_message
+from api.agent_protocol.messages import dumped, thread_message
 from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_state import ConversationState
 from lab.schemas.message import Message
@@ -43,7 +43,7 @@ def thread_of(
 
 def values_of(messages: Sequence[ThreadMessage]) -> dict[str, Any]:
     """Return the values of a thread."""
-    return {"messages": [message.model_dump(mode="json") for message in messages]}
+    return {"messages": [dumped(message) for message in messages]}
 
 
 def state_of(

@@ -1,4 +1,8 @@
-"""Runs of the Agent Protocol: turns, as programs ask for them."""
+"""
+Runs of the Agent Protocol: turns, as programs ask for them.
+
+Answers leave out what there is not, as the protocol has it.
+"""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -40,7 +44,7 @@ Modes = Annotated[
 LastEvent = Annotated[str | None, Header(alias="Last-Event-ID")]
 
 
-@router.post("/runs")
+@router.post("/runs", response_model_exclude_none=True)
 async def create_run(
     request: ThreadRunRequest, response: Response, runtime: RuntimeDep, caller: CallerDep
 ) -> ThreadRun:
@@ -50,7 +54,7 @@ async def create_run(
     return thread_run(run)
 
 
-@router.post(THREAD)
+@router.post(THREAD, response_model_exclude_none=True)
 async def create_thread_run(
     thread_id: UUID,
     request: ThreadRunRequest,
@@ -62,7 +66,7 @@ async def create_thread_run(
     return await create_run(_of(thread_id, request), response, runtime, caller)
 
 
-@router.post("/runs/wait")
+@router.post("/runs/wait", response_model_exclude_none=True)
 async def create_run_and_wait(
     request: ThreadRunRequest,
     http: Request,
@@ -82,7 +86,7 @@ async def create_run_and_wait(
         raise
 
 
-@router.post(THREAD + "/wait")
+@router.post(THREAD + "/wait", response_model_exclude_none=True)
 async def create_thread_run_and_wait(
     thread_id: UUID,
     request: ThreadRunRequest,
@@ -126,7 +130,7 @@ async def create_thread_run_and_stream(
     return await create_run_and_stream(_of(thread_id, request), http, runtime, caller)
 
 
-@router.post("/runs/search")
+@router.post("/runs/search", response_model_exclude_none=True)
 async def search_runs(
     request: ThreadRunSearch, runtime: RuntimeDep, owner: MemoryDep
 ) -> list[ThreadRun]:
@@ -145,7 +149,7 @@ async def search_runs(
     return [thread_run(run) for run in found]
 
 
-@router.get(THREAD)
+@router.get(THREAD, response_model_exclude_none=True)
 async def list_runs(
     thread_id: UUID,
     runtime: RuntimeDep,
@@ -158,7 +162,7 @@ async def list_runs(
     return await search_runs(request, runtime, owner)
 
 
-@router.get(THREAD + "/{run_id}")
+@router.get(THREAD + "/{run_id}", response_model_exclude_none=True)
 async def get_run(
     thread_id: UUID, run_id: UUID, runtime: RuntimeDep, owner: MemoryDep
 ) -> ThreadRun:
@@ -166,8 +170,8 @@ async def get_run(
     return thread_run(await runtime.threads.run(owner, run_id, thread_id))
 
 
-@router.get(THREAD + "/{run_id}/wait")
-@router.get(THREAD + "/{run_id}/join")
+@router.get(THREAD + "/{run_id}/wait", response_model_exclude_none=True)
+@router.get(THREAD + "/{run_id}/join", response_model_exclude_none=True)
 async def wait_for_thread_run(
     thread_id: UUID, run_id: UUID, http: Request, runtime: RuntimeDep, owner: MemoryDep
 ) -> ThreadRunResult:
@@ -176,7 +180,7 @@ async def wait_for_thread_run(
     return await unless_gone(http, _result(runtime, owner, run))
 
 
-@router.get("/runs/{run_id}/wait")
+@router.get("/runs/{run_id}/wait", response_model_exclude_none=True)
 async def wait_for_run(
     run_id: UUID, http: Request, runtime: RuntimeDep, owner: MemoryDep
 ) -> ThreadRunResult:

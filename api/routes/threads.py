@@ -1,4 +1,8 @@
-"""Threads of the Agent Protocol: conversations, as programs see them."""
+"""
+Threads of the Agent Protocol: conversations, as programs see them.
+
+Answers leave out what there is not, as the protocol has it.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -25,7 +29,7 @@ from lab.schemas.user import User
 router = APIRouter(prefix="/v1/threads", tags=["threads"])
 
 
-@router.post("")
+@router.post("", response_model_exclude_none=True)
 async def create_thread(request: ThreadCreate, runtime: RuntimeDep, owner: MemoryDep) -> Thread:
     """Open a thread; it is a conversation, which the dashboard shows, too."""
     async with runtime.database.stores(owner.id) as stores:
@@ -37,7 +41,7 @@ async def create_thread(request: ThreadCreate, runtime: RuntimeDep, owner: Memor
     return await _thread(runtime, owner, conversation.id)
 
 
-@router.post("/search")
+@router.post("/search", response_model_exclude_none=True)
 async def search_threads(
     request: ThreadSearchRequest, runtime: RuntimeDep, owner: MemoryDep
 ) -> list[Thread]:
@@ -53,13 +57,13 @@ async def search_threads(
     return [thread_of(conversation, last) for conversation, last in found]
 
 
-@router.get("/{thread_id}")
+@router.get("/{thread_id}", response_model_exclude_none=True)
 async def get_thread(thread_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Thread:
     """Return a thread with its messages."""
     return await _thread(runtime, owner, thread_id)
 
 
-@router.patch("/{thread_id}")
+@router.patch("/{thread_id}", response_model_exclude_none=True)
 async def change_thread(
     thread_id: UUID, patch: ThreadPatch, runtime: RuntimeDep, owner: MemoryDep
 ) -> Thread:
@@ -84,14 +88,14 @@ async def delete_thread(thread_id: UUID, runtime: RuntimeDep, owner: MemoryDep) 
     await runtime.delete_conversation(owner, thread_id)
 
 
-@router.post("/{thread_id}/copy")
+@router.post("/{thread_id}/copy", response_model_exclude_none=True)
 async def copy_thread(thread_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Thread:
     """Open a thread with the messages and memories of another one."""
     fork = await runtime.histories.fork(owner, thread_id, ForkRequest())
     return await _thread(runtime, owner, fork.id)
 
 
-@router.get("/{thread_id}/history")
+@router.get("/{thread_id}/history", response_model_exclude_none=True)
 async def list_history(
     thread_id: UUID,
     runtime: RuntimeDep,
@@ -104,7 +108,7 @@ async def list_history(
     return await _states(runtime, owner, thread_id, found)
 
 
-@router.post("/{thread_id}/history")
+@router.post("/{thread_id}/history", response_model_exclude_none=True)
 async def search_history(
     thread_id: UUID, request: ThreadHistoryRequest, runtime: RuntimeDep, owner: MemoryDep
 ) -> list[ThreadState]:
@@ -116,14 +120,14 @@ async def search_history(
     return await _states(runtime, owner, thread_id, found)
 
 
-@router.get("/{thread_id}/state")
+@router.get("/{thread_id}/state", response_model_exclude_none=True)
 async def get_state(thread_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> ThreadState:
     """Return the last state of a thread; 409 for one in which nothing ran, or is kept of it."""
     found = await runtime.histories.last(owner, thread_id)
     return (await _states(runtime, owner, thread_id, [found]))[0]
 
 
-@router.get("/{thread_id}/state/{checkpoint_id}")
+@router.get("/{thread_id}/state/{checkpoint_id}", response_model_exclude_none=True)
 async def get_state_at(
     thread_id: UUID, checkpoint_id: UUID, runtime: RuntimeDep, owner: MemoryDep
 ) -> ThreadState:

@@ -4824,13 +4824,13 @@ export interface Thread {
   };
   status: ThreadStatus;
   /**
-   * Its state: `messages`; null in lists.
+   * Its state: `messages`; left out in lists.
    */
   values?: {
     [k: string]: unknown;
   } | null;
   /**
-   * Its messages, the first said first; null in lists.
+   * Its messages, the first said first; left out in lists.
    */
   messages?: ThreadMessage[] | null;
 }

@@ -26,9 +26,9 @@ class Thread(BaseModel):
     metadata: Annotated[dict[str, Any], Field(description='What programs keep with it.')]
     status: Annotated[thread_status.ThreadStatus, Field(description='Where it stands.')]
     values: Annotated[
-        dict[str, Any] | None, Field(description='Its state: `messages`; null in lists.')
+        dict[str, Any] | None, Field(description='Its state: `messages`; left out in lists.')
     ] = None
     messages: Annotated[
         list[thread_message.ThreadMessage] | None,
-        Field(description='Its messages, the first said first; null in lists.'),
+        Field(description='Its messages, the first said first; left out in lists.'),
     ] = None
