@@ -21,6 +21,12 @@ SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 TOKEN = "fuzz"
 FEW = {"type": "integer", "minimum": 1, "maximum": 4}
 PARAMETERS = "#/components/schemas/GenerationParameters"
+SHORT = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"max_new_tokens": FEW},
+    "required": ["max_new_tokens"],
+}
 HERE = {"type": "string", "enum": ["lab-tiny"]}
 TOO_MUCH = {"type": "number", "minimum": 100_000, "maximum": 1_000_000}
 NIGHTLY = {
@@ -64,7 +70,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     sampling["properties"]["max_new_tokens"] = FEW
     sampling["required"] = ["max_new_tokens"]
     configurable, run = schemas["RunConfigurable"], schemas["ThreadRunRequest"]
-    configurable["properties"] |= {"parameters": {"$ref": PARAMETERS}}
+    configurable["properties"] |= {"parameters": SHORT}
     configurable["required"] = ["parameters"]
     schemas["RunConfig"]["required"] = ["configurable"]
     run["properties"] |= {
