@@ -19,6 +19,7 @@ from api.metrics import Metrics
 from api.middleware import RequestMiddleware
 from api.routes import (
     account,
+    agents,
     audio,
     chat,
     conversations,
@@ -36,6 +37,8 @@ from api.routes import (
     residency,
     runs,
     store,
+    thread_runs,
+    threads,
     tools,
     turns,
     users,
@@ -63,6 +66,9 @@ ROUTERS = (
     files.router,
     web.router,
     runs.router,
+    threads.router,
+    thread_runs.router,
+    agents.router,
     store.router,
     account.router,
     evals.router,

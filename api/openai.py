@@ -37,7 +37,7 @@ def turn_of(request: ChatCompletionRequest) -> ChatTurn:
     tools = [] if request.tool_choice == NO_TOOLS else request.tools or []
     return ChatTurn(
         profile=request.model,
-        messages=[_message(message) for message in request.messages],
+        messages=[chat_message(message) for message in request.messages],
         conversation_id=request.conversation_id,
         parameters=_parameters(request),
         tools=[
@@ -99,12 +99,12 @@ def _parameters(request: ChatCompletionRequest) -> GenerationParameters:
         "stop": [text for text in stop or [] if text] or None,
         "tool_choice": _tool_choice(request),
     }
-    return _checked(
+    return checked(
         GenerationParameters, {key: value for key, value in values.items() if value is not None}
     )
 
 
-def _checked(kind: type[M], values: dict[str, Any]) -> M:
+def checked(kind: type[M], values: dict[str, Any]) -> M:
     """Return what the values make, or raise `InputError` for the first that is wrong."""
     try:
         return kind.model_validate(values)
@@ -113,7 +113,8 @@ def _checked(kind: type[M], values: dict[str, Any]) -> M:
         raise InputError(f"`{problem['loc'][0]}`: {problem['msg']}.") from None
 
 
-def _message(message: OpenAIMessage) -> ChatMessage:
+def chat_message(message: OpenAIMessage) -> ChatMessage:
+    """Return a message as a chat template takes it."""
     content, images = message.content, []
     if isinstance(content, list):
         images = [_image(piece) for piece in content if isinstance(piece, OpenAIImageContent)]
@@ -129,7 +130,7 @@ def _message(message: OpenAIMessage) -> ChatMessage:
         "tool_calls": [_call(call) for call in message.tool_calls or []],
         "tool_call_id": message.tool_call_id if role is Role.tool else None,
     }
-    return _checked(ChatMessage, values)
+    return checked(ChatMessage, values)
 
 
 def _image(piece: OpenAIImageContent) -> MessageImage:

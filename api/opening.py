@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from fastapi import Request
 
 from api.disconnect import unless_gone
-from lab.errors import rebuild
+from lab.errors import ConflictError, rebuild
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 
@@ -36,6 +36,23 @@ async def opening(http: Request, events: AsyncGenerator[Event, None]) -> list[Ev
         await events.aclose()
         raise
     return found
+
+
+def raise_question(event: Event) -> None:
+    """
+    Raise what a run asks, for a client that cannot be asked.
+
+    Raises
+    ------
+    ConflictError
+        If the event says that the run waits for a reply.
+    """
+    if event.type is EventType.run_interrupted and (asks := event.data.get("asks")):
+        values = [ask["value"] for ask in asks]
+        raise ConflictError(
+            f"The run {event.run_id} waits for a reply to {values}; give it with "
+            f"`lab runs resume` or POST /v1/runs/{event.run_id}/resume."
+        )
 
 
 def raise_failure(event: Event) -> None:

@@ -46,6 +46,7 @@ from lab.workflows.composer import GRAPHS
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.dynamic_tools import DynamicTools
 from lab.workflows.facts import find_facts
+from lab.workflows.history import Histories
 from lab.workflows.images import ImageMaker
 from lab.workflows.memories import correct
 from lab.workflows.preferences import Preferences
@@ -55,6 +56,7 @@ from lab.workflows.recall import recall
 from lab.workflows.running import Running
 from lab.workflows.speech import Speech
 from lab.workflows.summaries import Job, Summariser
+from lab.workflows.threads import Threads
 from lab.workflows.tools import LabTool, Outcome, Toolbox, ToolContext
 from lab.workflows.tools.built_in import BuiltIn
 from lab.workflows.tools.in_sandbox import InSandbox
@@ -113,6 +115,10 @@ class Runtime:
         The runs that go on without their client.
     answering : Answering
         Who answers chat turns.
+    histories : Histories
+        The states that conversations were in.
+    threads : Threads
+        Who runs turns for programs.
     """
 
     def __init__(
@@ -165,6 +171,8 @@ class Runtime:
             Fetcher(config.web),
             config.limits.max_body_bytes,
         )
+        self.histories = Histories(database, composer)
+        self.threads = Threads(database, self.answering, self.running, self.histories)
 
     async def store_messages(
         self, owner: User, conversation_id: UUID, messages: Sequence[ChatMessage]

@@ -12,7 +12,7 @@ from api.deps import CallerDep, RuntimeDep, require_for
 from api.disconnect import unless_gone
 from api.errors import error_body
 from api.openai import Completion, turn_of
-from api.opening import opening, raise_failure
+from api.opening import opening, raise_failure, raise_question
 from lab.errors import LabError
 from lab.schemas.chat_completion import ChatCompletion
 from lab.schemas.chat_completion_request import ChatCompletionRequest
@@ -36,6 +36,8 @@ async def create_chat_completion(
         await unless_gone(http, _take_all(events, completion))
         return JSONResponse(completion.whole())
     begun = await opening(http, events)
+    for event in begun:
+        raise_question(event)
     usage = request.stream_options is not None and request.stream_options.include_usage
     return StreamingResponse(
         _stream(begun, events, completion, include_usage=usage), media_type="text/event-stream"
@@ -46,6 +48,7 @@ async def _take_all(events: AsyncGenerator[Event, None], completion: Completion)
     async with aclosing(events):
         async for event in events:
             raise_failure(event)
+            raise_question(event)
             completion.take(event)
 
 
@@ -64,6 +67,7 @@ async def _stream(
         try:
             async for event in events:
                 raise_failure(event)
+                raise_question(event)
                 for chunk in completion.take(event):
                     yield _sse(chunk)
             for chunk in completion.last_chunks(include_usage=include_usage):

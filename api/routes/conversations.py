@@ -8,7 +8,9 @@ from fastapi import APIRouter, Query
 from api.deps import MemoryDep, RuntimeDep
 from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_request import ConversationRequest
+from lab.schemas.conversation_state import ConversationState
 from lab.schemas.conversation_update import ConversationUpdate
+from lab.schemas.fork_request import ForkRequest
 from lab.schemas.message import Message
 from lab.schemas.message_request import MessageRequest
 from lab.schemas.summary import Summary
@@ -59,6 +61,29 @@ async def change_conversation(
 async def delete_conversation(conversation_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> None:
     """Delete a conversation with its messages and memories."""
     await runtime.delete_conversation(owner, conversation_id)
+
+
+@router.post("/{conversation_id}/fork", status_code=201)
+async def fork_conversation(
+    conversation_id: UUID,
+    runtime: RuntimeDep,
+    owner: MemoryDep,
+    request: ForkRequest | None = None,
+) -> Conversation:
+    """Open a conversation with the first turns of this one, which stays as it is."""
+    return await runtime.histories.fork(owner, conversation_id, request or ForkRequest())
+
+
+@router.get("/{conversation_id}/states")
+async def list_states(
+    conversation_id: UUID,
+    runtime: RuntimeDep,
+    owner: MemoryDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[UUID | None, Query(description="Only states before this one.")] = None,
+) -> list[ConversationState]:
+    """Return the states after each step of its last turns, newest first."""
+    return await runtime.histories.states(owner, conversation_id, limit=limit, before=before)
 
 
 @router.post("/{conversation_id}/messages", status_code=201)

@@ -107,6 +107,14 @@ export type EventType =
   | "run_cancelled"
   | "run_interrupted";
 /**
+ * What becomes of a new thread whose id is taken.
+ */
+export type IfExists = "raise" | "do_nothing";
+/**
+ * What becomes of a run for a thread that is not there.
+ */
+export type IfNotExists = "create" | "reject";
+/**
  * What happened while pictures are made.
  */
 export type ImageEventType = "progress" | "image_generation.completed" | "image_edit.completed";
@@ -133,6 +141,14 @@ export type SaidMessage = ChatMessage & {
  */
 export type Task = "chat" | "embedding" | "image" | "rerank" | "speech" | "transcription";
 /**
+ * What becomes of a run for a thread in which another one goes on: it is refused, or the other one is cancelled first.
+ */
+export type MultitaskStrategy = "reject" | "interrupt";
+/**
+ * Whether a thread is kept when its run has ended.
+ */
+export type OnCompletion = "delete" | "keep";
+/**
  * Where a piece of the window comes from.
  */
 export type SourceKind = "system" | "document" | "summary" | "memory" | "fact" | "recent" | "question";
@@ -156,6 +172,18 @@ export type SandboxEnd = "done" | "error" | "time" | "memory" | "room" | "killed
  * How speech is written; `pcm` = 16 bits, little-endian, without a header.
  */
 export type SoundFormat = "wav" | "flac" | "mp3" | "pcm";
+/**
+ * What a stream of a run tells: the thread's messages as they change, the answer piece by piece (whole so far, or only what is new), what each step returned, or every event of the lab.
+ */
+export type StreamMode = "values" | "messages" | "messages-tuple" | "updates" | "custom";
+/**
+ * Where a thread stands: nothing runs, something does, the last run waits to be gone on with, or it failed.
+ */
+export type ThreadStatus = "idle" | "busy" | "interrupted" | "error";
+/**
+ * Where a run of a thread stands: pending until it ends; a cancelled one is interrupted.
+ */
+export type ThreadRunStatus = "pending" | "error" | "success" | "timeout" | "interrupted";
 /**
  * Where a todo stands.
  */
@@ -187,6 +215,91 @@ export type WebFailureReason =
   | "crashed"
   | "no_snapshot";
 
+/**
+ * A profile, as the Agent Protocol writes it.
+ */
+export interface Agent {
+  /**
+   * Name of the profile.
+   */
+  agent_id: string;
+  /**
+   * The same.
+   */
+  name: string;
+  /**
+   * One line for people.
+   */
+  description?: string;
+  /**
+   * Its model and workflow.
+   */
+  metadata?: {
+    [k: string]: unknown;
+  };
+  /**
+   * What it can: messages, and streams.
+   */
+  capabilities: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * What an agent takes and gives, as JSON Schemas.
+ */
+export interface AgentSchemas {
+  /**
+   * Name of the profile.
+   */
+  agent_id: string;
+  /**
+   * Of `input`.
+   */
+  input_schema: {
+    [k: string]: unknown;
+  };
+  /**
+   * Of `values`.
+   */
+  output_schema: {
+    [k: string]: unknown;
+  };
+  /**
+   * Of the values of its threads.
+   */
+  state_schema?: {
+    [k: string]: unknown;
+  };
+  /**
+   * Of `config.configurable`.
+   */
+  config_schema?: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * Which agents to list, by name.
+ */
+export interface AgentSearchRequest {
+  /**
+   * What their name holds.
+   */
+  name?: string | null;
+  /**
+   * What their metadata holds.
+   */
+  metadata?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * Most of them.
+   */
+  limit?: number;
+  /**
+   * How many to leave out first.
+   */
+  offset?: number;
+}
 /**
  * A key for clients outside the hub; only its hash is stored.
  */
@@ -252,6 +365,61 @@ export interface ApiKeyRequest {
    * When it ends; null for never. Unset: with the token that makes it.
    */
   expires_at?: string | null;
+}
+/**
+ * The reply to a run that asks whether tools may be called.
+ */
+export interface Approval {
+  /**
+   * Whether the calls may run; the model is told where they may not.
+   */
+  approve: boolean;
+  /**
+   * Why not, for the model to read.
+   */
+  reason?: string | null;
+  /**
+   * Other arguments to call with, whole, by the id of the call.
+   */
+  arguments?: {
+    [k: string]: {
+      [k: string]: unknown;
+    };
+  };
+}
+/**
+ * What a run asks that waits for the user to allow calls of tools.
+ */
+export interface ApprovalRequest {
+  /**
+   * Says that it is this.
+   */
+  kind: "approval";
+  /**
+   * The calls.
+   *
+   * @minItems 1
+   */
+  calls: [ToolCall, ...ToolCall[]];
+}
+/**
+ * A call of a tool that the model asks for.
+ */
+export interface ToolCall {
+  /**
+   * Identifier of the call, unique in its conversation.
+   */
+  id: string;
+  /**
+   * Name of the tool.
+   */
+  name: string;
+  /**
+   * Arguments by name.
+   */
+  arguments: {
+    [k: string]: unknown;
+  };
 }
 /**
  * Sound in a message.
@@ -1115,25 +1283,6 @@ export interface ChatDelta {
    * Set on the last delta.
    */
   usage?: Usage | null;
-}
-/**
- * A call of a tool that the model asks for.
- */
-export interface ToolCall {
-  /**
-   * Identifier of the call, unique in its conversation.
-   */
-  id: string;
-  /**
-   * Name of the tool.
-   */
-  name: string;
-  /**
-   * Arguments by name.
-   */
-  arguments: {
-    [k: string]: unknown;
-  };
 }
 /**
  * A piece of a tool call while the model writes it; the whole call follows its last piece.
@@ -2169,6 +2318,10 @@ export interface ToolsConfig {
    */
   enabled?: string[];
   /**
+   * Tools of the lab, by name, whose calls wait until you allow them; they are not offered where nothing is stored, since nobody could be asked there.
+   */
+  ask?: string[];
+  /**
    * Most times in one turn that the model calls tools and sees their results; then it must answer.
    */
   max_rounds?: number;
@@ -2263,6 +2416,20 @@ export interface Conversation {
    * True where its owner shares it: others' questions may find what was said in it, while the operator lets people share.
    */
   shared?: boolean;
+  /**
+   * The conversation that it was forked from, which may be gone; null for one that began empty.
+   */
+  forked_from?: string | null;
+  /**
+   * The last message of that conversation that it took along; null where it took none.
+   */
+  forked_at?: string | null;
+  /**
+   * What programs keep with it, as `metadata` of a thread of the Agent Protocol.
+   */
+  details?: {
+    [k: string]: unknown;
+  };
 }
 /**
  * A new conversation.
@@ -2272,6 +2439,47 @@ export interface ConversationRequest {
    * Name in lists.
    */
   title?: string;
+}
+/**
+ * A conversation as it was after a step of a turn; it can be forked there.
+ */
+export interface ConversationState {
+  /**
+   * Identifier.
+   */
+  checkpoint_id: string;
+  /**
+   * The state before; null for the first that is kept.
+   */
+  parent_id?: string | null;
+  /**
+   * The run that began the turn.
+   */
+  run_id: string;
+  /**
+   * When it was so.
+   */
+  created_at: string;
+  /**
+   * The step that came next; empty at the end of a turn.
+   */
+  next: string[];
+  /**
+   * Messages of the conversation that were stored then, and are still there.
+   */
+  n_messages: number;
+  /**
+   * The last of them; null where there was none.
+   */
+  message_id?: string | null;
+  /**
+   * What stood before the model in that turn; empty where that was not chosen yet.
+   */
+  window: ChatMessage[];
+  /**
+   * What the turn asked somebody, to go on.
+   */
+  asks?: unknown[];
 }
 /**
  * Changes a conversation; what is unset stays as it is.
@@ -3015,6 +3223,23 @@ export interface FilePart {
    * The file.
    */
   file_id: string;
+}
+/**
+ * Where to fork a conversation: after a message, or at a state of its history; after its last message where neither is given.
+ */
+export interface ForkRequest {
+  /**
+   * The last message to take along; one that calls tools brings their results.
+   */
+  message_id?: string | null;
+  /**
+   * A state of the conversation's history, instead.
+   */
+  checkpoint_id?: string | null;
+  /**
+   * Name in lists; that of the source with `(fork)` where it is not given.
+   */
+  title?: string | null;
 }
 /**
  * A picture that a model made.
@@ -4052,6 +4277,12 @@ export interface Run {
    */
   resumes?: string | null;
   /**
+   * What programs keep with it, as `metadata` of a run of the Agent Protocol.
+   */
+  details?: {
+    [k: string]: unknown;
+  };
+  /**
    * What it cost.
    */
   usage?: Usage | null;
@@ -4071,6 +4302,53 @@ export interface Run {
    * When it ended.
    */
   finished_at?: string | null;
+}
+/**
+ * What a run that waits goes on with.
+ */
+export interface RunCommand {
+  /**
+   * The reply to what it asks; any JSON.
+   */
+  resume: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * How an agent is to answer.
+ */
+export interface RunConfig {
+  /**
+   * Words kept with the run.
+   *
+   * @maxItems 100
+   */
+  tags?: string[];
+  /**
+   * What the config schema of the agent names.
+   */
+  configurable?: RunConfigurable | null;
+}
+/**
+ * What can be set for one run.
+ */
+export interface RunConfigurable {
+  /**
+   * Sampling; keys that are not set come from the user's settings and the profile.
+   */
+  parameters?: GenerationParameters | null;
+  /**
+   * Put memories before the model; null for the user's setting.
+   */
+  memory?: boolean | null;
+  /**
+   * Settings to try instead of the user's, by section.
+   */
+  settings?: {
+    [k: string]: {
+      [k: string]: unknown;
+    };
+  };
 }
 /**
  * What came of code that ran in the sandbox.
@@ -4521,6 +4799,389 @@ export interface SummarySource {
    * The summary of the level below; null for a memory.
    */
   source_summary_id?: string | null;
+}
+/**
+ * A conversation, as the Agent Protocol writes it.
+ */
+export interface Thread {
+  /**
+   * Identifier, of the conversation.
+   */
+  thread_id: string;
+  /**
+   * When it was opened.
+   */
+  created_at: string;
+  /**
+   * When its last message was stored.
+   */
+  updated_at: string;
+  /**
+   * What programs keep with it.
+   */
+  metadata: {
+    [k: string]: unknown;
+  };
+  status: ThreadStatus;
+  /**
+   * Its state: `messages`; left out in lists.
+   */
+  values?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * Its messages, the first said first; left out in lists.
+   */
+  messages?: ThreadMessage[] | null;
+}
+/**
+ * A message of a thread, as the Agent Protocol and LangChain write it.
+ */
+export interface ThreadMessage {
+  /**
+   * Who speaks: user, assistant, system or tool.
+   */
+  role: string;
+  /**
+   * The same in LangChain's words: human, ai, system or tool.
+   */
+  type?: string;
+  /**
+   * The text; blocks where files come with it.
+   */
+  content:
+    | string
+    | {
+        [k: string]: unknown;
+      }[];
+  /**
+   * Identifier; of an answer that is not stored, one of its run.
+   */
+  id?: string | null;
+  /**
+   * Who speaks by name.
+   */
+  name?: string | null;
+  /**
+   * Tools that are called, each with `id`, `name` and `args`.
+   */
+  tool_calls?: {
+    [k: string]: unknown;
+  }[];
+  /**
+   * The call that is answered.
+   */
+  tool_call_id?: string | null;
+  /**
+   * Its run, when it was said, and what was thought before it.
+   */
+  metadata?: {
+    [k: string]: unknown;
+  };
+  [k: string]: unknown;
+}
+/**
+ * An entry of the history of a thread.
+ */
+export interface ThreadCheckpoint {
+  /**
+   * Identifier.
+   */
+  checkpoint_id: string;
+  /**
+   * The thread.
+   */
+  thread_id?: string | null;
+  /**
+   * Always empty: no graph within a graph.
+   */
+  checkpoint_ns?: string | null;
+  [k: string]: unknown;
+}
+/**
+ * A new thread.
+ */
+export interface ThreadCreate {
+  /**
+   * Its id, where the program chooses it.
+   */
+  thread_id?: string | null;
+  /**
+   * What programs keep with it.
+   */
+  metadata?: {
+    [k: string]: unknown;
+  };
+  if_exists?: IfExists;
+}
+/**
+ * Which states of a thread to list, newest first.
+ */
+export interface ThreadHistoryRequest {
+  /**
+   * Most of them.
+   */
+  limit?: number;
+  /**
+   * Only those before this one: a checkpoint, or its id.
+   */
+  before?: string | ThreadCheckpoint | null;
+}
+/**
+ * What to change of a thread.
+ */
+export interface ThreadPatch {
+  /**
+   * Keys to set; others stay.
+   */
+  metadata?: {
+    [k: string]: unknown;
+  };
+  /**
+   * State to merge: `messages` are added to those there are.
+   */
+  values?: {
+    [k: string]: unknown;
+  };
+  /**
+   * Messages to add, without an answer.
+   *
+   * @maxItems 1000
+   */
+  messages?: {
+    [k: string]: unknown;
+  }[];
+}
+/**
+ * A run, as the Agent Protocol writes it.
+ */
+export interface ThreadRun {
+  /**
+   * Identifier.
+   */
+  run_id: string;
+  /**
+   * Its thread; null where none is kept.
+   */
+  thread_id?: string | null;
+  /**
+   * The profile that was asked.
+   */
+  agent_id?: string | null;
+  /**
+   * The same, as LangGraph's clients call it.
+   */
+  assistant_id?: string | null;
+  /**
+   * When it was asked for.
+   */
+  created_at: string;
+  /**
+   * When it ended, or began.
+   */
+  updated_at: string;
+  status: ThreadRunStatus;
+  /**
+   * What programs keep with it.
+   */
+  metadata: {
+    [k: string]: unknown;
+  };
+  multitask_strategy?: MultitaskStrategy;
+}
+/**
+ * What to run, as the Agent Protocol and the clients of LangGraph write it.
+ */
+export interface ThreadRunRequest {
+  /**
+   * The thread to run in; without one, nothing is kept unless `on_completion` is `keep`.
+   */
+  thread_id?: string | null;
+  /**
+   * Profile or model to answer; null for the lab's default.
+   */
+  agent_id?: string | null;
+  /**
+   * The same, as LangGraph's clients call it.
+   */
+  assistant_id?: string | null;
+  /**
+   * `{"messages": [...]}`, a message, or a text; nothing where a run is gone on with or run again.
+   */
+  input?: {
+    [k: string]: unknown;
+  };
+  /**
+   * The messages, instead of `input`.
+   *
+   * @maxItems 1000
+   */
+  messages?:
+    | {
+        [k: string]: unknown;
+      }[]
+    | null;
+  /**
+   * What to keep with the run.
+   */
+  metadata?: {
+    [k: string]: unknown;
+  };
+  /**
+   * How to answer.
+   */
+  config?: RunConfig | null;
+  /**
+   * Go on with the run of the thread that waits.
+   */
+  command?: RunCommand | null;
+  /**
+   * A state of the thread to run from, in a fork of it.
+   */
+  checkpoint?: ThreadCheckpoint | null;
+  /**
+   * The same by its id.
+   */
+  checkpoint_id?: string | null;
+  /**
+   * What becomes of the thread of a run that names none: deleted where this is not given.
+   */
+  on_completion?: OnCompletion | null;
+  on_disconnect?: Disconnect;
+  if_not_exists?: IfNotExists;
+  multitask_strategy?: MultitaskStrategy;
+  /**
+   * What the stream tells.
+   */
+  stream_mode?: StreamMode | StreamMode[];
+  /**
+   * Whether the stream can be followed anew; it always can.
+   */
+  stream_resumable?: boolean | null;
+  /**
+   * Tell what graphs within a graph do; there are none.
+   */
+  stream_subgraphs?: false;
+}
+/**
+ * What came of a run.
+ */
+export interface ThreadRunResult {
+  run: ThreadRun;
+  /**
+   * The state: `messages`, and `__interrupt__` where the run asks something.
+   */
+  values: {
+    [k: string]: unknown;
+  };
+  /**
+   * The messages of the thread, the first said first; of a run without one, its answer.
+   */
+  messages: ThreadMessage[];
+}
+/**
+ * Which runs to list, newest first.
+ */
+export interface ThreadRunSearch {
+  /**
+   * What programs keep with them.
+   */
+  metadata?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * Where they stand.
+   */
+  status?: ThreadRunStatus | null;
+  /**
+   * Only those of this thread.
+   */
+  thread_id?: string | null;
+  /**
+   * Only those of this profile.
+   */
+  agent_id?: string | null;
+  /**
+   * Most of them.
+   */
+  limit?: number;
+  /**
+   * How many to leave out first.
+   */
+  offset?: number;
+}
+/**
+ * Which threads to list, the one used last first.
+ */
+export interface ThreadSearchRequest {
+  /**
+   * What programs keep with them.
+   */
+  metadata?: {
+    [k: string]: unknown;
+  } | null;
+  /**
+   * These alone.
+   *
+   * @maxItems 1000
+   */
+  ids?: string[] | null;
+  /**
+   * Where they stand.
+   */
+  status?: ThreadStatus | null;
+  /**
+   * Most of them.
+   */
+  limit?: number;
+  /**
+   * How many to leave out first.
+   */
+  offset?: number;
+}
+/**
+ * A thread as it was after a step of a run.
+ */
+export interface ThreadState {
+  checkpoint: ThreadCheckpoint;
+  /**
+   * The state before.
+   */
+  parent_checkpoint?: ThreadCheckpoint | null;
+  /**
+   * The state: `messages`, and what stood before the model in `window`.
+   */
+  values: {
+    [k: string]: unknown;
+  };
+  /**
+   * Its messages then, the first said first.
+   */
+  messages?: ThreadMessage[];
+  /**
+   * The run that began the turn (`run_id`).
+   */
+  metadata?: {
+    [k: string]: unknown;
+  };
+  /**
+   * The step that came next.
+   */
+  next?: string[];
+  /**
+   * When it was so.
+   */
+  created_at?: string;
+  /**
+   * Steps that wait, each with the `interrupts` that it waits for.
+   */
+  tasks?: {
+    [k: string]: unknown;
+  }[];
+  /**
+   * What the run asks, to go on.
+   */
+  interrupts?: unknown[];
 }
 /**
  * Something that is to be done.

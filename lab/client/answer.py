@@ -135,6 +135,12 @@ def raise_failure(event: Event) -> Event:
     match event.type:
         case EventType.run_failed:
             raise rebuild(event.data["code"], event.data["message"])
+        case EventType.run_interrupted if asks := event.data.get("asks"):
+            values = [ask["value"] for ask in asks]
+            raise ConflictError(
+                f"The run {event.run_id} waits for a reply to {values}; go on with "
+                f"`lab.runs.resume(run_id, reply)` or `lab runs resume {event.run_id} --approve`."
+            )
         case EventType.run_interrupted:
             raise ServiceError(INTERRUPTED)
         case EventType.run_cancelled:

@@ -9,7 +9,9 @@ from lab.client.requests import checked
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_request import ConversationRequest
+from lab.schemas.conversation_state import ConversationState
 from lab.schemas.conversation_update import ConversationUpdate
+from lab.schemas.fork_request import ForkRequest
 from lab.schemas.message import Message
 from lab.schemas.message_request import MessageRequest
 from lab.schemas.summary import Summary
@@ -56,6 +58,52 @@ class Conversations:
     async def delete(self, conversation_id: UUID) -> None:
         """Delete a conversation with its messages and memories."""
         await self._http.delete(f"{PATH}/{conversation_id}")
+
+    async def fork(
+        self,
+        conversation_id: UUID,
+        message_id: UUID | None = None,
+        *,
+        checkpoint_id: UUID | None = None,
+        title: str | None = None,
+    ) -> Conversation:
+        """
+        Open a conversation with the first turns of another one, which stays as it is.
+
+        Parameters
+        ----------
+        conversation_id : UUID
+            The other one.
+        message_id : UUID, optional
+            The last message to take along; one that calls tools brings their results. All of them
+            where neither it nor a state is given.
+        checkpoint_id : UUID, optional
+            A state of its history (`states`), instead.
+        title : str, optional
+            Name in lists.
+
+        Raises
+        ------
+        ConflictError
+            If that state is not kept any more.
+        """
+        request = checked(
+            ForkRequest, message_id=message_id, checkpoint_id=checkpoint_id, title=title
+        )
+        path = f"{PATH}/{conversation_id}/fork"
+        return await self._http.fetch("POST", path, Conversation, body=request)
+
+    async def states(
+        self, conversation_id: UUID, limit: int = 50, before: UUID | None = None
+    ) -> builtins.list[ConversationState]:
+        """Return the states after each step of its last turns, newest first; `before` pages."""
+        return await self._http.fetch(
+            "GET",
+            f"{PATH}/{conversation_id}/states",
+            list[ConversationState],
+            limit=limit,
+            before=before,
+        )
 
     async def messages(
         self, conversation_id: UUID, limit: int = 200, before_position: int | None = None

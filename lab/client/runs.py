@@ -96,7 +96,9 @@ class Runs:
         run_id : UUID
             A turn of a stored conversation, which was paused or whose lab was killed.
         reply : object, optional
-            The answer to what it asks (`asks` of its `run_interrupted`).
+            The answer to what it asks (`asks` of its `run_interrupted`): where it wants to call
+            tools, `{"approve": True}`, with other `arguments` by the id of the call or as they are,
+            or `{"approve": False, "reason": "…"}`.
 
         Raises
         ------

@@ -2,9 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
@@ -14,8 +14,13 @@ from lab.client import Lab
 from lab.client.answer import raise_failure
 from lab.commands.client import open_client
 from lab.commands.printing import notes, one_line
-from lab.errors import LabError
+from lab.errors import InputError, LabError
+from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+
+APPROVAL: Final = "approval"
+"""What a run asks that wants to call tools."""
+YES: Final = frozenset({"y", "yes"})
 
 app = typer.Typer(add_completion=False)
 
@@ -29,15 +34,27 @@ def chat(
         str | None, typer.Option("--model", "-m", help="As `lab models list` names it.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    fork: Annotated[
+        UUID | None,
+        typer.Option(help="Go on in a copy of this conversation, which itself stays as it is."),
+    ] = None,
+    at: Annotated[
+        UUID | None, typer.Option(help="The last message of it to take along; with --fork.")
+    ] = None,
 ) -> None:
     """
     Talk to a model in the terminal.
 
     A conversation is stored and remembered; a single question is not. Ctrl-D ends it.
 
-    Examples: `lab chat` · `lab chat "What can you do?"` · `lab chat -m lab-tiny --seed 1 "Hello"`
+    Examples: `lab chat` · `lab chat "What can you do?"` · `lab chat -m lab-tiny --seed 1 "Hello"` ·
+    `lab chat --fork 0198f0c2-…`
     """
-    asyncio.run(_once(text, model, seed) if text else _converse(model, seed))
+    if text and fork:
+        raise InputError("A fork begins a conversation: leave the question out, or --fork.")
+    if at and not fork:
+        raise InputError("--at is a message of the conversation to fork: give --fork, too.")
+    asyncio.run(_once(text, model, seed) if text else _converse(model, seed, fork, at))
 
 
 async def _once(text: str, model: str | None, seed: int | None) -> None:
@@ -45,10 +62,16 @@ async def _once(text: str, model: str | None, seed: int | None) -> None:
         await _answer(lab, text, model, seed)
 
 
-async def _converse(model: str | None, seed: int | None) -> None:
+async def _converse(
+    model: str | None, seed: int | None, fork: UUID | None, at: UUID | None
+) -> None:
     """Ask and answer until the end of the input; an answer that fails does not end the talk."""
     async with open_client() as lab:
-        conversation = await lab.conversations.create()
+        if fork is None:
+            conversation = await lab.conversations.create()
+        else:
+            conversation = await lab.conversations.fork(fork, at)
+            notes.print(f"[dim]{conversation.id}: {escape(conversation.title)}")
         while text := await _read_line():
             try:
                 await _answer(lab, text, model, seed, conversation.id)
@@ -59,15 +82,53 @@ async def _converse(model: str | None, seed: int | None) -> None:
 async def _answer(
     lab: Lab, text: str, model: str | None, seed: int | None, conversation: UUID | None = None
 ) -> None:
-    """Write the answer while it comes."""
+    """Write the answer while it comes, and go on with it where it waits for a word."""
     answer = lab.stream(text, model=model, conversation=conversation, seed=seed)
-    async with aclosing(answer) as events:
+    n_written, waiting = await _write(answer, 0)
+    while waiting is not None:
+        run = await lab.runs.resume(waiting.run_id, await _decide(waiting))
+        n_written, waiting = await _write(lab.runs.follow(run.id), n_written)
+    typer.echo()
+
+
+async def _write(events: AsyncGenerator[Event, None], n_before: int) -> tuple[int, Event | None]:
+    """
+    Write the pieces of an answer after so many characters, which a run before wrote already.
+
+    Returns
+    -------
+    n_written : int
+        Characters of it that are written now.
+    waiting : Event or None
+        Where it waits for the user, what it asks.
+    """
+    n_written = 0
+    async with aclosing(events):
         async for event in events:
+            if _asks_for_tools(event) and sys.stdin.isatty():
+                return n_written, event
             if raise_failure(event).type is EventType.content:
-                typer.echo(event.data["text"], nl=False)
+                text = event.data["text"]
+                typer.echo(text[max(0, n_before - n_written) :], nl=False)
+                n_written += len(text)
             elif event.type is EventType.tool_started:
                 notes.print(f"[dim]{escape(_call(event.data['tool_call']))}")
-    typer.echo()
+    return n_written, None
+
+
+def _asks_for_tools(event: Event) -> bool:
+    """Return whether a run waits until the user allows calls of tools."""
+    asks = event.data.get("asks", []) if event.type is EventType.run_interrupted else []
+    return any(isinstance(a["value"], dict) and a["value"].get("kind") == APPROVAL for a in asks)
+
+
+async def _decide(waiting: Event) -> dict[str, bool]:
+    """Ask whether the tools may be called that a run asks for."""
+    for ask in waiting.data["asks"]:
+        for call in ask["value"]["calls"]:
+            notes.print(f"\nMay this be called? {escape(_call(call))}")
+    notes.print("[bold]yes or no:[/] ", end="")
+    return {"approve": (await asyncio.to_thread(sys.stdin.readline)).strip().lower() in YES}
 
 
 def _call(call: Mapping[str, Any]) -> str:

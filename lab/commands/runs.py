@@ -1,8 +1,9 @@
 """`lab runs`: what was asked, and what happens in it."""
 
 import asyncio
+import json
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from lab.client.answer import raise_failure
 from lab.commands.client import open_client
 from lab.commands.printing import notes, print_json, print_table
+from lab.errors import InputError
 from lab.schemas.event_type import EventType
 from lab.schemas.run import Run
 
@@ -93,13 +95,25 @@ def pause(run_id: RunId) -> None:
 
 
 @app.command()
-def resume(run_id: RunId) -> None:
+def resume(
+    run_id: RunId,
+    approve: Annotated[
+        bool | None,
+        typer.Option("--approve/--deny", help="Whether the tools may be called that it asks for."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why not, for the model to read; with --deny.")
+    ] = None,
+    reply: Annotated[
+        str | None, typer.Option(help="The reply to what it asks, as JSON, instead.")
+    ] = None,
+) -> None:
     """
     Go on with an interrupted run of a conversation, and print the run that does.
 
-    Example: `lab runs resume 0198f0c2-…`
+    Examples: `lab runs resume 0198f0c2-…` · `lab runs resume 0198f0c2-… --deny --reason "No."`
     """
-    typer.echo(asyncio.run(_resume(run_id)).id)
+    typer.echo(asyncio.run(_resume(run_id, _reply(approve, reason, reply))).id)
 
 
 async def _list(conversation: UUID | None, limit: int) -> list[Run]:
@@ -134,6 +148,22 @@ async def _pause(run_id: UUID) -> Run:
         return await lab.runs.pause(run_id)
 
 
-async def _resume(run_id: UUID) -> Run:
+async def _resume(run_id: UUID, reply: Any) -> Run:
     async with open_client() as lab:
-        return await lab.runs.resume(run_id)
+        return await lab.runs.resume(run_id, reply)
+
+
+def _reply(approve: bool | None, reason: str | None, reply: str | None) -> Any:
+    """Return what the options say to a run that asks; None where they say nothing."""
+    if reply is not None:
+        if approve is not None:
+            raise InputError("Give --approve, --deny or --reply, one of them.")
+        try:
+            return json.loads(reply)
+        except json.JSONDecodeError as error:
+            raise InputError(f"--reply is no JSON: {error}.") from None
+    if reason is not None and approve is not False:
+        raise InputError("--reason says why not: give it with --deny.")
+    if approve is None:
+        return None
+    return {"approve": approve, **({"reason": reason} if reason else {})}

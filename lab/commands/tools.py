@@ -69,8 +69,23 @@ def use(
 
     Examples: `lab tools use calculator current_time` · `lab tools use`
     """
-    asyncio.run(_use(names or []))
+    asyncio.run(_choose("enabled", names or []))
     notes.print(f"Your conversations have these tools: {', '.join(names or []) or 'none'}.")
+
+
+@app.command()
+def ask(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="As `lab tools list` names them; none for none.")
+    ] = None,
+) -> None:
+    """
+    Let calls of these tools wait until you allow them, and of no others.
+
+    Examples: `lab tools ask run_python read_page` · `lab tools ask`
+    """
+    asyncio.run(_choose("ask", names or []))
+    notes.print(f"These tools wait until you allow a call: {', '.join(names or []) or 'none'}.")
 
 
 @app.command()
@@ -243,7 +258,7 @@ async def _list() -> list[OfferedTool]:
         return await lab.tools.list()
 
 
-async def _use(names: list[str]) -> None:
+async def _choose(setting: str, names: list[str]) -> None:
     async with open_client() as lab:
         known = [tool.name for tool in await lab.tools.list()]
         for name in (name for name in names if name not in known):
@@ -251,7 +266,7 @@ async def _use(names: list[str]) -> None:
                 f"The lab has no tool `{name}`.{nearest(name, known)} "
                 f"There are: {', '.join(known)}."
             )
-        await lab.config.set("tools.enabled", names)
+        await lab.config.set(f"tools.{setting}", names)
 
 
 async def _own() -> list[DynamicTool]:

@@ -88,9 +88,14 @@ class Candidate:
         """Who said what, regardless of case, and by whom it is shared."""
         return self.message.role, self.text.casefold(), self.shared_by
 
+    @property
+    def told(self) -> object:
+        """What a turn and its copy in a fork share: who said what, and when."""
+        return self.saying, self.said_at
+
     def stands_among(self, recent: Set[object], begin: int | None) -> bool:
         """Return whether recent turns say it: their keys, and where the stored ones begin."""
-        return self.key in recent
+        return self.key in recent or self.told in recent
 
 
 @dataclass(frozen=True, kw_only=True)

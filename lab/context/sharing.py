@@ -38,8 +38,9 @@ class Shares:
 
     @cached_property
     def recent_keys(self) -> set[object]:
-        """Keys of the recent turns."""
-        return {turn.key for exchange in self.recent for turn in exchange}
+        """Keys of the recent turns, and of their copies in forks."""
+        turns = [turn for exchange in self.recent for turn in exchange]
+        return {key for turn in turns for key in (turn.key, turn.told)}
 
     @cached_property
     def begin(self) -> int | None:

@@ -1,6 +1,6 @@
 """Chats."""
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy.orm import InstrumentedAttribute
@@ -9,6 +9,9 @@ from lab.db.owned import OwnedStore
 from lab.db.tables import ConversationRow
 from lab.schemas.conversation import Conversation
 
+NEW_CHAT: Final = "New chat"
+"""Title of a chat that nobody named yet."""
+
 
 class ConversationStore(OwnedStore[Conversation]):
     """Chats of one user; lists begin with the one that was written to last."""
@@ -16,14 +19,14 @@ class ConversationStore(OwnedStore[Conversation]):
     kind = "conversation"
     row = ConversationRow
     entity = Conversation
-    changeable = frozenset({"title", "shared"})
+    changeable = frozenset({"title", "shared", "details"})
 
     async def create(self, title: str) -> Conversation:
         """Open a chat."""
         return await self._insert(title=title)
 
     async def update(self, id: UUID, **fields: Any) -> Conversation:
-        """Change the title of a chat, or whether it is shared."""
+        """Change the title of a chat, whether it is shared, or what programs keep with it."""
         return await self._update(id, fields)
 
     @property

@@ -12,6 +12,7 @@ from lab.db.eval_runs import EvalRunStore
 from lab.db.events import EventStore
 from lab.db.facts import FactStore
 from lab.db.files import FileStore
+from lab.db.forks import ForkStore
 from lab.db.images import ImageStore
 from lab.db.memories import MemoryStore
 from lab.db.messages import MessageStore
@@ -21,6 +22,7 @@ from lab.db.runs import RunStore
 from lab.db.schedules import ScheduleStore
 from lab.db.store_items import StoreItemStore
 from lab.db.summaries import SummaryStore
+from lab.db.threads import ThreadStore
 from lab.db.todos import TodoStore
 from lab.db.usage import UsageStore
 from lab.db.user_configs import UserConfigStore
@@ -43,6 +45,8 @@ class Stores:
 
     def __init__(self, session: AsyncSession, owner_id: UUID, max_file_bytes: int) -> None:
         self.conversations = ConversationStore(session, owner_id)
+        self.forks = ForkStore(session, owner_id)
+        self.threads = ThreadStore(session, owner_id)
         self.messages = MessageStore(session, owner_id)
         self.memories = MemoryStore(session, owner_id)
         self.summaries = SummaryStore(session, owner_id)

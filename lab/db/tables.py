@@ -152,6 +152,12 @@ class ConversationRow(OwnedRow):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     next_position: Mapped[int] = mapped_column(default=0)
     n_messages: Mapped[int] = mapped_column(default=0)
+    forked_from: Mapped[UUID | None]
+    """The conversation that it was forked from, which may be gone."""
+    forked_at: Mapped[UUID | None]
+    """The last message of that one that it took along."""
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """What programs keep with it."""
 
 
 class RunRow(WorkRow):
@@ -178,6 +184,8 @@ class RunRow(WorkRow):
     on_disconnect: Mapped[str] = mapped_column(server_default="cancel")
     resumes: Mapped[UUID | None] = mapped_column(index=True)
     """The run that began the turn which this one goes on with; it may be gone."""
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """What programs keep with it."""
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     receipt: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[str | None]

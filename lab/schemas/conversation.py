@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -30,3 +30,21 @@ class Conversation(BaseModel):
             description="True where its owner shares it: others' questions may find what was said in it, while the operator lets people share."
         ),
     ] = False
+    forked_from: Annotated[
+        UUID | None,
+        Field(
+            description='The conversation that it was forked from, which may be gone; null for one that began empty.'
+        ),
+    ] = None
+    forked_at: Annotated[
+        UUID | None,
+        Field(
+            description='The last message of that conversation that it took along; null where it took none.'
+        ),
+    ] = None
+    details: Annotated[
+        dict[str, Any],
+        Field(
+            description='What programs keep with it, as `metadata` of a thread of the Agent Protocol.'
+        ),
+    ] = {}

@@ -47,6 +47,12 @@ class Run(BaseModel):
     resumes: Annotated[
         UUID | None, Field(description='The run that began the turn, of one that goes on with it.')
     ] = None
+    details: Annotated[
+        dict[str, Any],
+        Field(
+            description='What programs keep with it, as `metadata` of a run of the Agent Protocol.'
+        ),
+    ] = {}
     usage: Annotated[usage_1.Usage | None, Field(description='What it cost.')] = None
     receipt: Annotated[receipt_1.Receipt | None, Field(description='What was in the window.')] = (
         None

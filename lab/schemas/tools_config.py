@@ -23,6 +23,12 @@ class ToolsConfig(BaseModel):
             description='Tools of the lab that the model may call in stored conversations, by name (`lab tools`); a profile or a request may name others.'
         ),
     ] = []
+    ask: Annotated[
+        list[str],
+        Field(
+            description='Tools of the lab, by name, whose calls wait until you allow them; they are not offered where nothing is stored, since nobody could be asked there.'
+        ),
+    ] = []
     max_rounds: Annotated[
         int,
         Field(

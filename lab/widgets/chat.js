@@ -20,6 +20,7 @@ const ICONS = {
   close: "M6 6l12 12M18 6L6 18",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   done: "M5 12l5 5L20 7",
+  fork: "M7 4v6a4 4 0 0 0 4 4h2a4 4 0 0 1 4 4v2M7 4v16",
   home: "M4 11l8-7 8 7M6 10v10h12V10",
 };
 
@@ -272,6 +273,7 @@ function thread({ model, tell, pictures }) {
   const live = make("div", { className: "lab-body" });
   const answering = make("article", { className: "lab-message lab-assistant lab-live" }, live);
   const problem = make("div", { className: "lab-problem", role: "alert" });
+  const question = make("div", { className: "lab-question", role: "group", "aria-label": "The model asks" });
   const earlier = textButton("Show earlier messages", "lab-earlier", () => tell("earlier"));
   const welcome = make("section", { className: "lab-welcome" });
   welcome.append(
@@ -283,7 +285,7 @@ function thread({ model, tell, pictures }) {
       ...EXAMPLES.map((text) => textButton(text, "", () => tell("send", { text }))),
     ),
   );
-  const column = make("div", { className: "lab-column" }, welcome, earlier, said, answering, problem);
+  const column = make("div", { className: "lab-column" }, welcome, earlier, said, answering, question, problem);
   const node = make("main", { className: "lab-thread", tabIndex: -1 }, column);
   said.setAttribute("role", "log");
   said.setAttribute("aria-label", "Messages");
@@ -302,6 +304,8 @@ function thread({ model, tell, pictures }) {
     return fold;
   }
 
+  const forkButton = (id) => iconButton("fork", "Go on from here in a new chat", () => tell("fork", { id }));
+
   function message({ id, role, html, run_id, pictures: keys }) {
     const body = make("div", { className: "lab-body", innerHTML: html });
     const node = make("article", { className: `lab-message lab-${role}`, "data-id": id }, body);
@@ -314,7 +318,11 @@ function thread({ model, tell, pictures }) {
     });
     if (role === "assistant" && run_id) {
       const copy = copyButton("Copy this answer", () => body.innerText);
-      node.append(make("div", { className: "lab-under" }, receipt(run_id), copy));
+      const under = make("div", { className: "lab-under" }, receipt(run_id), copy);
+      if (!id.startsWith("answer-")) under.append(forkButton(id));
+      node.append(under);
+    } else if (role === "assistant" && !id.startsWith("answer-")) {
+      node.append(make("div", { className: "lab-under" }, forkButton(id)));
     }
     return node;
   }
@@ -346,6 +354,16 @@ function thread({ model, tell, pictures }) {
     keepUp();
   }
 
+  function drawQuestion() {
+    const { run_id, html } = model.get("question");
+    question.hidden = !run_id;
+    question.innerHTML = html ?? "";
+    if (!run_id) return;
+    const decide = (approve) => () => tell("decide", { run_id, approve });
+    question.append(textButton("Allow", "lab-allow", decide(true)), textButton("Deny", "", decide(false)));
+    keepUp();
+  }
+
   function drawWelcome() {
     const empty = !model.get("messages").length && !model.get("busy");
     welcome.hidden = !(empty && model.get("ready") && !model.get("conversation"));
@@ -367,9 +385,10 @@ function thread({ model, tell, pictures }) {
   model.on("change:messages", drawMessages);
   model.on("change:live change:busy", drawLive);
   model.on("change:problem", drawProblem);
+  model.on("change:question", drawQuestion);
   model.on("change:ready change:busy change:conversation change:has_earlier", drawWelcome);
   model.on("msg:custom", fillReceipt);
-  [drawMessages, drawLive, drawProblem].forEach((draw) => draw());
+  [drawMessages, drawLive, drawQuestion, drawProblem].forEach((draw) => draw());
   return node;
 }
 

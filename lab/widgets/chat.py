@@ -13,11 +13,13 @@ from lab.messages import text_of
 from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
 from lab.schemas.role import Role
+from lab.schemas.run_status import RunStatus
 from lab.schemas.task import Task
-from lab.widgets.parts import parts_html
+from lab.schemas.tool_call import ToolCall
+from lab.widgets.parts import parts_html, waiting_html
 from lab.widgets.pictures import Attached, Pictures
 from lab.widgets.receipt import receipt_html
-from lab.widgets.reply import Reply
+from lab.widgets.reply import Reply, waiting_calls
 from lab.widgets.view import ChatView
 
 FRAME_S = 0.05
@@ -83,6 +85,8 @@ class ChatDashboard(ChatView):
             "choose": self._choose,
             "receipt": self._fetch_receipt,
             "rejoin": self._rejoin,
+            "fork": self._fork,
+            "decide": self._decide,
         }
         self.on_msg(self._told)
 
@@ -152,11 +156,12 @@ class ChatDashboard(ChatView):
 
     async def _open(self, id: str) -> None:
         self._wanted = wanted = object()
-        running = await self._running_in(UUID(id))
+        running, waiting = await self._last_run_of(UUID(id))
         messages = await self._lab.conversations.messages(UUID(id), limit=PAGE)
         if self._wanted is not wanted:
             return
         self._show(id, messages)
+        self.question = waiting
         answered = {m.run_id for m in messages if m.role is Role.assistant}
         if running is not None and running not in answered:
             asked = next((m for m in messages if m.run_id == running), None)
@@ -164,12 +169,34 @@ class ChatDashboard(ChatView):
             found = {"conversation": id, "run_id": str(running), "question": question}
             self._told(self, {"action": "rejoin", **found}, ())
 
-    async def _running_in(self, id_: UUID) -> UUID | None:
-        """Return the run that answers in a conversation, begun by a page that is gone."""
+    async def _last_run_of(self, id_: UUID) -> tuple[UUID | None, dict[str, str]]:
+        """Return the run that answers in a conversation, begun by a page that is gone, or asks."""
         if id_ in self._replies:
-            return None
-        runs = await self._lab.runs.list(1, conversation=id_)
-        return next((run.id for run in runs if run.finished_at is None), None)
+            return None, {}
+        for run in await self._lab.runs.list(1, conversation=id_):
+            if run.finished_at is None:
+                return run.id, {}
+            if run.status is RunStatus.interrupted:
+                async with aclosing(self._lab.runs.follow(run.id)) as events:
+                    calls = [call async for event in events for call in waiting_calls(event)]
+                return None, _question(run.id, calls)
+        return None, {}
+
+    async def _decide(self, run_id: str, approve: bool) -> None:
+        """Allow calls of tools that wait, or not, and draw how the answer goes on."""
+        if self._reply is not None:
+            return
+        conversation, self.question = UUID(self.conversation), {}
+        run = await self._lab.runs.resume(UUID(run_id), {"approve": approve})
+        reply = Reply(conversation, "", run_id=run.id)
+        if self.conversation == str(conversation):
+            await self._answer(reply)
+
+    async def _fork(self, id: str) -> None:
+        """Open a conversation with the messages up to one, and go on there."""
+        fork = await self._lab.conversations.fork(UUID(self.conversation), UUID(id))
+        await self._refresh()
+        await self._open(str(fork.id))
 
     async def _rejoin(self, conversation: str, run_id: str, question: str) -> None:
         """Draw an answer that streams already, while its conversation is open."""
@@ -182,6 +209,7 @@ class ChatDashboard(ChatView):
         self._reply = self._replies.get(UUID(id_)) if id_ else None
         with self.hold_sync():
             self.problem = {}
+            self.question = {}
             self.conversation = id_
             self.messages = [_bubble(message) for message in messages]
             self._set_earliest(messages)
@@ -233,6 +261,7 @@ class ChatDashboard(ChatView):
             self._replies[reply.conversation_id] = reply
         with self.hold_sync():
             self.problem = {}
+            self.question = {}
             if not reply.run_id:
                 self.messages = [*self.messages, reply.asked]
             self._draw()
@@ -310,7 +339,9 @@ class ChatDashboard(ChatView):
         self._reply = None
         with self.hold_sync():
             self._draw()
-            if reply.html:
+            if reply.calls and reply.run_id:  # what was said before comes again when it goes on
+                self.question = _question(reply.run_id, reply.calls)
+            elif reply.html:
                 self.messages = [*self.messages, reply.bubble()]
             if reply.problem:
                 self._failed = reply
@@ -371,6 +402,11 @@ class ChatDashboard(ChatView):
     async def _fetch_receipt(self, run_id: str) -> None:
         run = await self._lab.runs.get(UUID(run_id))
         self.show_receipt(run_id, receipt_html(run))
+
+
+def _question(run_id: UUID, calls: Sequence[ToolCall]) -> dict[str, str]:
+    """Return what the page asks about calls that wait; nothing where none does."""
+    return {"run_id": str(run_id), "html": waiting_html(calls)} if calls else {}
 
 
 def _bubble(message: Message) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from lab.schemas.file_part import FilePart
 from lab.schemas.image_part import ImagePart
 from lab.schemas.text_part import TextPart
 from lab.schemas.thinking_part import ThinkingPart
+from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_call_part import ToolCallPart
 from lab.schemas.tool_result_part import ToolResultPart
 from lab.widgets.markdown import to_html
@@ -32,6 +33,15 @@ def guard_html(guard: str) -> str:
     """Return the note below an answer that a guard stopped."""
     return (
         f"<p><em>Stopped: the model ran in circles (guard <code>{escape(guard)}</code>).</em></p>"
+    )
+
+
+def waiting_html(calls: Iterable[ToolCall]) -> str:
+    """Return what calls of tools wait for, with all that they would be called with."""
+    return "".join(
+        f"<p>May <code>{escape(call.name)}</code> be called with this?</p>"
+        f"<pre>{escape(json.dumps(call.arguments, ensure_ascii=False, indent=2))}</pre>"
+        for call in calls
     )
 
 

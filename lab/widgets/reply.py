@@ -37,6 +37,11 @@ class Reply:
         The failed answer whose place this one takes.
     run_id : UUID, optional
         The run, of an answer that streams already.
+
+    Attributes
+    ----------
+    calls : list of ToolCall
+        Tools that the answer waits to call until the person allows it.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Reply:
         self.message_id: str | None = None
         self.problem = ""
         self.changed = False
+        self.calls: list[ToolCall] = []
         self._parts: list[Part] = []
         self._guard = ""
 
@@ -72,6 +78,8 @@ class Reply:
                 self.message_id = event.data["message_id"]
             case EventType.usage:
                 self._guard = event.data.get("guard", "")
+            case EventType.run_interrupted if calls := waiting_calls(event):
+                self.calls = calls
             case EventType.run_failed | EventType.run_interrupted:
                 self.problem = event.data.get("message", INTERRUPTED)
             case _:
@@ -127,6 +135,19 @@ class Reply:
             "run_id": str(self.run_id or ""),
             "pictures": [],
         }
+
+
+def waiting_calls(event: Event) -> list[ToolCall]:
+    """Return the calls of tools that a run which ended so waits to make."""
+    if event.type is not EventType.run_interrupted:
+        return []
+    asked = [ask["value"] for ask in event.data.get("asks", [])]
+    return [
+        ToolCall.model_validate(call)
+        for value in asked
+        if isinstance(value, dict) and value.get("kind") == "approval"
+        for call in value["calls"]
+    ]
 
 
 def _said(text: str, pictures: Sequence[Attached]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class ChatView(AnyWidget):
     has_earlier = Bool(False, help="True when older messages are not shown.").tag(sync=True)
     busy = Bool(False, help="True while the open conversation is answered.").tag(sync=True)
     live = Unicode(help="HTML of the answer so far.").tag(sync=True)
+    question = Dict(help="`run_id` and `html` of calls that wait to be allowed.").tag(sync=True)
     problem = Dict(help="`text`, and `retry` when a click may mend it.").tag(sync=True)
 
     def show_receipt(self, run_id: str, html: str) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import structlog
 
 from lab.config import Settings
 from lab.db import Database
+from lab.db.conversations import NEW_CHAT
 from lab.errors import LabError
 from lab.messages import text_of
 from lab.protocols import Pipelines
@@ -20,9 +21,6 @@ from lab.workflows.composer import Composer
 from lab.workflows.preferences import Preferences
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
-
-NEW_CHAT: Final = "New chat"
-"""Title of a conversation that nobody named yet."""
 
 logger = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ Answer one chat turn.
                             +-- call_tools ---------+
 
 `remember` stores the caller's messages before anything can fail, `assemble` builds the window,
-`generate` streams the answer, `call_tools` runs what it calls of the lab's tools, and `record`
-stores all of it.
+`generate` streams the answer, `call_tools` runs what it calls of the lab's tools, once the user
+has allowed what waits for that, and `record` stores all of it.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.message import Message
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.tool import Tool
+from lab.workflows.approval import decided
 from lab.workflows.context import ChatContext
 from lab.workflows.rounds import (
     Round,
@@ -34,6 +35,7 @@ from lab.workflows.rounds import (
     rounds_of,
     run_by_lab,
     run_round,
+    to_be_allowed,
     usage_of,
 )
 from lab.workflows.telling import Teller, as_text, tell_end
@@ -126,6 +128,7 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     """Run what the answer calls of the lab's tools."""
     context, rounds = runtime.context, rounds_of(state)
     answer = ChatResult.model_validate(state["answer"])
+    answer, denied = decided(answer, to_be_allowed(context, rounds, answer))
     tool_context = ToolContext(
         owner_id=context.owner_id,
         settings=context.settings,
@@ -138,7 +141,9 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     shown = [ChatMessage.model_validate(message) for message in state["window"]]
     has_foreign = state.get("has_foreign", False)
     rounds.append(
-        await run_round(context, rounds, answer, tool_context, shown, has_foreign=has_foreign)
+        await run_round(
+            context, rounds, answer, tool_context, shown, has_foreign=has_foreign, denied=denied
+        )
     )
     note(context, rounds)
     if rounds[-1].waits_for_client:

@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from psycopg.rows import tuple_row
 
 from lab.db import Database
 from lab.errors import NotFoundError
@@ -69,6 +72,53 @@ class Composer:
             saver = self._checkpointer if checkpointed else None
             self._graphs[key] = GRAPHS[name]().compile(checkpointer=saver, name=name)
         return self._graphs[key]
+
+    async def steps(
+        self,
+        thread_id: UUID,
+        *,
+        checkpoint_id: UUID | None = None,
+        before: UUID | None = None,
+        limit: int | None = None,
+    ) -> list[CheckpointTuple]:
+        """
+        Return the checkpoints of a conversation, newest first, whichever graph made them.
+
+        Parameters
+        ----------
+        thread_id : UUID
+            The conversation.
+        checkpoint_id : UUID, optional
+            This one alone.
+        before : UUID, optional
+            Only those before this one.
+        limit : int, optional
+            Most of them.
+        """
+        asked = {"thread_id": str(thread_id), "checkpoint_ns": ""}
+        if checkpoint_id is not None:
+            asked["checkpoint_id"] = str(checkpoint_id)
+        earlier: RunnableConfig | None = (
+            {"configurable": {"checkpoint_id": str(before)}} if before else None
+        )
+        with self._database.guarded():
+            found = self._checkpointer.alist({"configurable": asked}, before=earlier, limit=limit)
+            return [step async for step in found]
+
+    async def first_step(self, thread_id: UUID) -> UUID | None:
+        """Return the oldest checkpoint that is kept of a conversation."""
+        with self._database.guarded():
+            async with (
+                self._database.pool.connection() as connection,
+                connection.cursor(row_factory=tuple_row) as cursor,
+            ):
+                await cursor.execute(
+                    "SELECT min(checkpoint_id) FROM checkpoints"
+                    " WHERE thread_id = %s AND checkpoint_ns = ''",
+                    [str(thread_id)],
+                )
+                row = await cursor.fetchone()
+        return UUID(row[0]) if row and row[0] else None
 
     async def forget(self, thread_id: UUID) -> None:
         """Delete the checkpoints of a conversation."""

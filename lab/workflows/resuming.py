@@ -20,6 +20,7 @@ from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run import Run
 from lab.schemas.run_status import RunStatus
+from lab.workflows.approval import check_reply
 
 TURN: Final = "turn"
 """Key of the metadata of a checkpoint: the run that began the turn whose step it is."""
@@ -131,11 +132,27 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
         )
     began = run.resumes or run.id
     last = await stores.runs.check_left(began)
-    asked = dict(run.asked)
+    turn, stored, tools = await turn_of(stores, run)
+    receipt = await stores.runs.receipt_of(began)
+    n_said = len(turn.messages) - len(run.asked["system"])
+    turn_ids = [message.id for message in stored[:n_said]]
+    return LeftTurn(run, last, turn, tools, turn_ids, stored[n_said:], receipt)
+
+
+async def turn_of(stores: Stores, run: Run) -> tuple[ChatTurn, list[Message], list[str]]:
+    """
+    Return what a run was asked, what its turn stored, and the lab's tools that it began with.
+
+    Raises
+    ------
+    ConflictError
+        If its question is not stored.
+    """
+    asked = dict(run.asked or {})
+    stored = await stores.messages.of_run(run.resumes or run.id)
+    if not asked or len(stored) < asked["n_said"]:
+        raise ConflictError(f"The question of the run {run.id} was not stored; ask again.")
     system, n_said, tools = (asked.pop(name) for name in ("system", "n_said", "lab_tools"))
-    stored = await stores.messages.of_run(began)
-    if len(stored) < n_said:
-        raise ConflictError(f"The question of the run {run_id} was not stored; ask again.")
     pictures = {
         part.file_id: await stores.files.content(part.file_id)
         for message in stored[:n_said]
@@ -150,9 +167,7 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
             "profile": run.profile,
         }
     )
-    receipt = await stores.runs.receipt_of(began)
-    turn_ids = [message.id for message in stored[:n_said]]
-    return LeftTurn(run, last, turn, tools, turn_ids, stored[n_said:], receipt)
+    return turn, stored, tools
 
 
 async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, reply: Any) -> Resumed:
@@ -164,7 +179,7 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
     ConflictError
         If its conversation went on meanwhile, or it asks something and there is no reply.
     InputError
-        If there is a reply and it asks nothing.
+        If there is a reply and it asks nothing, or something else.
     """
     run = left.run
     config: RunnableConfig = {"configurable": {"thread_id": str(run.conversation_id)}}
@@ -177,6 +192,7 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         raise ConflictError(f"The run {run.id} asks {values}; go on with a `reply`.")
     if reply is not None and not asks:
         raise InputError(f"The run {run.id} asks nothing; go on without a `reply`.")
+    check_reply((interrupt.value for interrupt in found.interrupts), reply)
     return Resumed(
         run_id=began,
         parameters=GenerationParameters.model_validate(run.parameters),

@@ -121,6 +121,20 @@ def run_by_lab(context: ChatContext, calls: Sequence[ToolCall]) -> list[ToolCall
     return [call for call in calls if context.has_tools and call.name not in theirs]
 
 
+def to_be_allowed(
+    context: ChatContext, rounds: Sequence[Round], answer: ChatResult
+) -> list[ToolCall]:
+    """Return the calls of an answer that wait until the user allows them, if they can run."""
+    config = context.settings.config.tools
+    calls = run_by_lab(context, answer.tool_calls)
+    beyond = refusals(config, rounds, calls)
+    return [
+        call
+        for place, call in enumerate(calls)
+        if call.name in config.ask and call.name in context.tools and place not in beyond
+    ]
+
+
 def note(context: ChatContext, rounds: Sequence[Round]) -> None:
     """Note rounds as what is stored before the answer, whatever becomes of it."""
     if rounds:
@@ -135,6 +149,7 @@ async def run_round(
     shown: Sequence[ChatMessage],
     *,
     has_foreign: bool,
+    denied: Mapping[str, str],
 ) -> Round:
     """
     Run what an answer calls of the lab's tools, all at once, and return the round.
@@ -153,6 +168,8 @@ async def run_round(
         What the model had seen.
     has_foreign : bool
         Whether text of others was shown in the turn, beside what tools returned.
+    denied : mapping
+        Why calls do not run that the user did not allow, by their id.
     """
     calls = run_by_lab(context, answer.tool_calls)
     config = context.settings.config.tools
@@ -163,7 +180,8 @@ async def run_round(
         for call, result in zip(one.calls, one.results, strict=True)
     ]
     barred = withheld(context.tools, before, calls, shown, has_foreign=has_foreign)
-    refused = {**barred, **beyond}
+    not_allowed = {p: denied[call.id] for p, call in enumerate(calls) if call.id in denied}
+    refused = {**barred, **beyond, **not_allowed}
     n_tokens = _most_tokens(context, rounds, answer, calls)
 
     ended: dict[int, ToolResultPart] = {}

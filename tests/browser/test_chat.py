@@ -30,6 +30,16 @@ async def prefers_a_model_that_is_not_there(person: Person) -> AsyncIterator[Non
         await lab.config.reset("roles.primary")
 
 
+@pytest.fixture
+async def calculator_asks(person: Person) -> AsyncIterator[None]:
+    async with person.lab() as lab:
+        await lab.config.set("tools.enabled", ["calculator"])
+        await lab.config.set("tools.ask", ["calculator"])
+        yield
+        await lab.config.reset("tools.enabled")
+        await lab.config.reset("tools.ask")
+
+
 async def test_history_is_still_there_after_a_reload(chat: Chat) -> None:
     said = await chat.ask("My dog is called Zamiko.")
 
@@ -134,3 +144,34 @@ async def test_the_chat_fits_a_phone(browser: Browser, person: Person) -> None:
         await expect(chat.questions).to_contain_text("double")
         width = await page.evaluate("document.querySelector('.lab-thread').scrollWidth")
         assert width <= PHONE["width"]
+
+
+async def test_a_chat_goes_on_from_an_earlier_answer_in_another_one(chat: Chat) -> None:
+    said = await chat.ask("My dog is called Zamiko.")
+    await chat.ask("I live in Belora.")
+
+    await chat.answers.first.get_by_role("button", name="Go on from here in a new chat").click()
+
+    await expect(chat.questions).to_have_text(["My dog is called Zamiko."])
+    assert await chat.text_of(chat.answers.first) == said
+    await chat.ask("I live in Rome.")
+    await expect(chat.questions).to_have_text(["My dog is called Zamiko.", "I live in Rome."])
+
+
+async def test_a_person_allows_what_a_model_wants_to_call_or_denies_it(
+    chat: Chat, calculator_asks: None
+) -> None:
+    asked = chat.page.get_by_role("group", name="The model asks")
+    for choice, result in (("Allow", "42"), ("Deny", "the user did not allow this call")):
+        await chat.begin()
+        await chat.say("What is 6 * 7?")
+        await expect(asked.locator("pre")).to_contain_text("6")
+        await expect(chat.answers).to_have_count(0)
+
+        await asked.get_by_role("button", name=choice).click()
+
+        await expect(chat.answers).to_have_count(1)
+        await expect(asked).to_be_hidden()
+        await expect(chat.answers.first.locator("details.lab-tool pre").last).to_contain_text(
+            result
+        )

@@ -21,6 +21,12 @@ SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 TOKEN = "fuzz"
 FEW = {"type": "integer", "minimum": 1, "maximum": 4}
 PARAMETERS = "#/components/schemas/GenerationParameters"
+SHORT = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"max_new_tokens": FEW},
+    "required": ["max_new_tokens"],
+}
 HERE = {"type": "string", "enum": ["lab-tiny"]}
 TOO_MUCH = {"type": "number", "minimum": 100_000, "maximum": 1_000_000}
 NIGHTLY = {
@@ -63,6 +69,18 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     turn["required"] += ["parameters"]
     sampling["properties"]["max_new_tokens"] = FEW
     sampling["required"] = ["max_new_tokens"]
+    configurable, run = schemas["RunConfigurable"], schemas["ThreadRunRequest"]
+    configurable["properties"] |= {"parameters": SHORT}
+    configurable["required"] = ["parameters"]
+    schemas["RunConfig"]["required"] = ["configurable"]
+    run["properties"] |= {
+        "agent_id": HERE,
+        "assistant_id": {"type": "null"},
+        "config": {"$ref": "#/components/schemas/RunConfig"},
+    }
+    run["required"] = ["agent_id", "config"]
+    for path in ("/runs", "/runs/wait", "/runs/stream"):  # the same by another address
+        del document["paths"][f"/v1/threads/{{thread_id}}{path}"]["post"]
     schemas["LeaseRequest"]["properties"] |= {"gb": TOO_MUCH}
     schemas["ScheduleRequest"]["properties"] |= NIGHTLY
     schemas["WebReadRequest"]["properties"] |= {"offline": {"type": "boolean", "enum": [True]}}

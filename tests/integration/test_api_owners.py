@@ -3,7 +3,7 @@
 import json
 from io import BytesIO
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 from zipfile import ZipFile
 
 import httpx
@@ -20,7 +20,13 @@ from tests.pictures import png
 
 pytestmark = pytest.mark.integration
 
-NOBODYS = {"/v1/models/{model_id}", "/v1/config/{key}", "/v1/residency/{model_id}"}
+NOBODYS = {
+    "/v1/agents/{agent_id}",
+    "/v1/agents/{agent_id}/schemas",
+    "/v1/models/{model_id}",
+    "/v1/config/{key}",
+    "/v1/residency/{model_id}",
+}
 NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "evaluation": "long_memory"}
 TOOL = {"name": "one", "description": "One.", "code": "def one():\n    return 1\n"}
 BODIES: dict[str, Any] = {
@@ -28,6 +34,11 @@ BODIES: dict[str, Any] = {
     "/v1/conversations/{conversation_id}/messages": {
         "messages": [{"role": "user", "content": "Hi."}]
     },
+    "/v1/threads/{thread_id}": {"metadata": {"mine": True}},
+    "/v1/threads/{thread_id}/history": {},
+    "/v1/threads/{thread_id}/runs": {"input": "Mine."},
+    "/v1/threads/{thread_id}/runs/wait": {"input": "Mine."},
+    "/v1/threads/{thread_id}/runs/stream": {"input": "Mine."},
     "/v1/memories/{memory_id}": {"text": "Mine."},
     "/v1/schedules/{schedule_id}": {"enabled": False},
     "/v1/tools/{tool_id}": {"version": 1, "tool": TOOL},
@@ -110,6 +121,9 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
             for name in ("message", "memory", "document", "run", "key", "profile", "tool")
         }
         ids |= {"conversation": paths["conversation"].rsplit("/", 1)[1], "schedule": schedule}
+        histories = api.app.state.runtime.histories
+        state = await histories.states(owner, UUID(ids["conversation"]), limit=1)
+        ids |= {"thread": ids["conversation"], "checkpoint": str(state[0].checkpoint_id)}
         ids |= {"fact": str(fact), "image": str(image), "file": str(file.id), "page": str(page)}
         document = (await his.get("/openapi.json")).json()
         answers: dict[str, int] = {}

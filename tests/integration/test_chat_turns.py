@@ -9,6 +9,7 @@ import pytest
 
 from lab.config import load_settings
 from lab.db import Database
+from lab.db.conversations import NEW_CHAT
 from lab.errors import NotFoundError
 from lab.messages import text_of
 from lab.runtime import Runtime, open_runtime
@@ -23,7 +24,6 @@ from lab.schemas.run_status import RunStatus
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.user import User
 from lab.workflows import chat
-from lab.workflows.afterwards import NEW_CHAT
 
 pytestmark = pytest.mark.integration
 

@@ -311,7 +311,7 @@ def test_every_store_is_held_to_the_contract() -> None:
     tests = [test for test in globals().values() if isinstance(test, type)]
     contracts = [test for test in tests if issubclass(test, OwnedStoreContract)]
     held = {contract.name for contract in contracts if hasattr(contract, "name")}
-    without_ids = {"events", "usage", "config", "items"}
+    without_ids = {"events", "usage", "config", "items", "forks", "threads"}
 
     assert held | without_ids == set(vars(Stores(AsyncSession(), new_id(), max_file_bytes=1)))
 

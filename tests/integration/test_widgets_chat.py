@@ -290,3 +290,24 @@ async def test_an_answer_that_is_being_written_is_shown_by_a_page_that_is_loaded
         await page.until_answered()
 
     assert (roles, page.roles()) == (["user"], ["user", "assistant"])
+
+
+async def test_a_chat_goes_on_from_an_earlier_answer_in_another_one(lab: Lab, page: Page) -> None:
+    for text in ("My dog is called Zamiko.", "I live in Belora."):
+        page.does("send", text=text)
+        await page.until(lambda: page.chat.busy)
+        await page.until_answered()
+    source = page.chat.conversation
+    answer = page.chat.messages[1]["id"]
+
+    page.does("fork", id=answer)
+    await page.until(lambda: page.chat.conversation not in {"", source})
+    fork = page.chat.conversation
+
+    assert page.roles() == ["user", "assistant"]
+    assert fork in {c["id"] for c in page.chat.conversations}
+    page.does("send", text="I live in Rome.")
+    await page.until(lambda: page.chat.busy)
+    await page.until_answered()
+    assert await said(lab, fork) == ["My dog is called Zamiko.", "I live in Rome."]
+    assert await said(lab, source) == ["My dog is called Zamiko.", "I live in Belora."]

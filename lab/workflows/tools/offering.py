@@ -1,6 +1,6 @@
 """Which of the lab's tools a turn is offered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.config import Settings
@@ -27,18 +27,22 @@ class Wanted:
         Whether the request itself named them, so that what is not possible is refused.
     turn : ChatTurn
         The turn.
+    ask : collection of str
+        Names of tools whose calls wait until the user allows them.
     """
 
     names: Sequence[str]
     is_asked: bool
     turn: ChatTurn
+    ask: Collection[str] = ()
 
     def offered(self, tools: Mapping[str, LabTool]) -> dict[str, LabTool]:
         """
         Return those of the tools that the turn may have.
 
-        A tool of the client goes before one of the lab by the same name, and what is stored of a
-        person is only for turns that may read it.
+        A tool of the client goes before one of the lab by the same name, what is stored of a
+        person is only for turns that may read it, and what waits for the user's word only for
+        turns that are kept until it comes.
 
         Raises
         ------
@@ -53,7 +57,15 @@ class Wanted:
                 f"`{barred[0]}` works on what is stored, which this request does not: name a "
                 "conversation, or ask for `memory`, or leave the tool out."
             )
-        return {n: tool for n, tool in tools.items() if n not in theirs and n not in barred}
+        is_kept = self.turn.store and self.turn.conversation_id is not None
+        silent = [name for name in tools if name in self.ask and not is_kept]
+        if silent and self.is_asked:
+            raise InputError(
+                f"`{silent[0]}` waits until the user allows it (`tools.ask`), which only a turn "
+                "that is stored can: name a conversation, or leave the tool out."
+            )
+        without = theirs.union(barred, silent)
+        return {name: tool for name, tool in tools.items() if name not in without}
 
 
 def wanted_tools(
@@ -79,7 +91,7 @@ def wanted_tools(
     reason = _why_not(turn, parameters, model) if names else ""
     if reason and is_asked:
         raise InputError(f"`tools.enabled` names tools of the lab, but {reason}.")
-    return Wanted([] if reason else names, is_asked, turn)
+    return Wanted([] if reason else names, is_asked, turn, settings.config.tools.ask)
 
 
 def _names(

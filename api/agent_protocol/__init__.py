@@ -1,0 +1,1 @@
+"""The lab in the shapes of the Agent Protocol: threads, runs, agents."""
