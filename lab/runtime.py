@@ -49,6 +49,7 @@ from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.run import Run
+from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.summary import Summary
 from lab.schemas.tool_call import ToolCall
@@ -71,6 +72,7 @@ from lab.workflows.memories import correct
 from lab.workflows.question import Question
 from lab.workflows.recall import recall
 from lab.workflows.recording import Recorder
+from lab.workflows.research import Research
 from lab.workflows.resuming import Resumed, left_turn, resumed_turn
 from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
@@ -140,6 +142,8 @@ class Runtime:
         The tools that the lab runs itself.
     running : Running
         The runs that go on without their client.
+    research : Research
+        Who answers questions by pages of the web.
     """
 
     def __init__(
@@ -183,6 +187,17 @@ class Runtime:
             cache,
             self.breakers,
             relayed=McpServers(config.mcp.servers),
+        )
+        self.research = Research(
+            database,
+            pipelines,
+            self.web,
+            self.running,
+            composer,
+            config,
+            self.settings_of,
+            self.profiles.resolve,
+            _preferred,
         )
         self._summariser = Summariser(
             database, pipelines, self.settings_of, self.profiles.resolve, _preferred
@@ -311,6 +326,8 @@ class Runtime:
         """
         async with self.database.stores(owner.id) as stores:
             run = await stores.runs.get(run_id)
+        if run.kind is RunKind.research:
+            return await self.research.pause(owner, run_id)
         if run.asked is None:
             raise ConflictError(
                 f"The run {run_id} is no turn of a stored conversation, which alone can be gone on "
@@ -359,7 +376,7 @@ class Runtime:
 
     async def resume(self) -> None:
         """
-        Look at what a killed lab may have left undone: the conversations of the last day.
+        Look at what a killed lab may have left undone: the conversations of the last day, research.
 
         Steps of turns whose conversation was deleted meanwhile are deleted too.
         """
@@ -368,6 +385,7 @@ class Runtime:
             left = await accounts.conversations_since(datetime.now(UTC) - RESUMED)
         for owner, conversation_id in left:
             self._summariser.wake(Job(owner, conversation_id))
+        await self.research.resume_left()
 
     async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
         """Return the owner's memories that bear on a question, best first."""

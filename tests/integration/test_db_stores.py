@@ -43,6 +43,7 @@ from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.receipt import Receipt
+from lab.schemas.research_citation import ResearchCitation
 from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind
 from lab.schemas.research_task import ResearchTask
@@ -297,6 +298,32 @@ class TestSearchResultStore(PagedStoreContract):
         await stores.search_results.update(id, text="Canaries sing.")
 
 
+class TestResearchCitationStore(OwnedStoreContract):
+    name = "research_citations"
+
+    async def create(self, stores: Stores) -> ResearchCitation:
+        step = await TestResearchStepStore().create(stores)
+        cited = await stores.research_citations.list(step.task_id)
+        return await stores.research_citations.add(step.task_id, position=len(cited), **CITED)
+
+    async def listed(self, stores: Stores, like: ResearchCitation) -> list[ResearchCitation]:
+        return await stores.research_citations.list(like.task_id)
+
+
+CITED: dict[str, Any] = {
+    "number": 1,
+    "claim": "Canaries sing.",
+    "page_id": None,
+    "url": "https://canaries.test/",
+    "title": "Canaries",
+    "quote": "Canaries sing.",
+    "start": 0,
+    "end": 14,
+    "sha256": "0" * 64,
+    "score": 1.0,
+    "verified": True,
+    "reason": None,
+}
 FOUND: dict[str, Any] = {
     "query": "canaries",
     "provider": "local",
@@ -650,6 +677,8 @@ async def test_nothing_refers_to_what_is_anothers(
             stores.research_steps.add(step.task_id, ResearchStepKind.plan, "x"),
             stores.research_steps.list(step.task_id),
             stores.search_results.add(step_id=step.id, **FOUND),
+            stores.research_citations.add(step.task_id, position=0, **CITED),
+            stores.research_citations.list(step.task_id),
         ):
             with pytest.raises(NotFoundError):
                 await reference
