@@ -130,6 +130,10 @@ async def test_a_report_holds_what_pages_say_and_names_what_contradicts(
     assert "1887" in line
     assert "dates (1887 against 1897)" in line or "dates (1897 against 1887)" in line
     assert len(set(re.findall(r"\[(\d+)\]", line))) == 2
+    short = next(line for line in report.splitlines() if line.startswith("**In short:**"))
+    assert "1887" in short
+    assert "1897" not in short
+    assert "contradicted by [" in short
     numbers = set(map(int, re.findall(r"(?<!\\)\[(\d+)\]", report)))
     assert numbers == {one.number for one in details.citations}
     assert [step.status for step in details.steps] == [RunStatus.completed] * len(details.steps)
@@ -484,7 +488,7 @@ async def test_the_page_shows_progress_the_report_and_what_it_cites(lab: Lab) ->
 
     page._told(page, {"action": "ask", "question": QUESTION}, [])
     async with asyncio.timeout(60):
-        while not page.html:
+        while page.task.get("status") != "completed":
             await asyncio.sleep(0.05)
 
     assert page.problem == ""

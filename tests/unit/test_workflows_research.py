@@ -174,7 +174,7 @@ def test_a_contradiction_has_two_sides(first: str, second: str) -> None:
 
 def test_only_sentences_of_different_pages_that_are_alike_contradict_each_other() -> None:
     texts = [lighthouse.LIT, lighthouse.LIT_LATER, lighthouse.LIT_LATER]
-    near, far = np.ones((3, 4), np.float32) / 2, np.eye(3, dtype=np.float32)
+    near, far = np.full((3, 4), 0.5, np.float32), np.eye(3, dtype=np.float32)
 
     found = find_contradictions(texts, ["a", "a", "b"], near, 0.6)
 

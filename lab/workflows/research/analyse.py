@@ -32,6 +32,12 @@ AT_ONCE: Final = 64
 """Sentences that are handed to the embedding model together."""
 MOST_PASSAGES: Final = 24
 """Sentences that are kept of a question, to be compared with those of other pages."""
+RELATIVE: Final = 0.8
+"""Part of the best sentence's score that a claim has at least."""
+PER_PAGE: Final = 0.03
+"""What each further page that says the same is worth, as a cosine."""
+MOST_PAGES: Final = 4
+"""Pages beyond which more say nothing more."""
 SAME: Final = 0.95
 """Cosine from which two sentences say the same, unless they differ in what has to be exact."""
 
@@ -131,8 +137,23 @@ async def _ranked(context: ResearchContext, question: str, looked: _Looked) -> A
     ][:MOST_PASSAGES]
     passages = [_passage(found[place], float(scores[place])) for place in order]
     groups = same_groups([one.quote for one in passages], vectors[order])
-    claims = groups[: context.limits.claims_per_question]
+    claims = best_groups(passages, groups)[: context.limits.claims_per_question]
     return Analysis(passages, claims, looked.spoke_to_reader, looked.cut)
+
+
+def best_groups(passages: Sequence[Passage], groups: Sequence[list[int]]) -> list[list[int]]:
+    """
+    Return the groups that come near enough to the best, the best first.
+
+    What several pages say goes before what is about as near and stands in one.
+    """
+
+    def worth(group: list[int]) -> float:
+        n_pages = len({passages[place].sha256 for place in group})
+        return passages[group[0]].score + PER_PAGE * (min(n_pages, MOST_PAGES) - 1)
+
+    near = [group for group in groups if passages[group[0]].score >= RELATIVE * passages[0].score]
+    return sorted(near, key=worth, reverse=True)
 
 
 def _passage(found: _Candidate, score: float) -> Passage:

@@ -44,7 +44,7 @@ class Difference:
     kind : str
         In what they differ.
     first, second : sequence of str
-        What only the one and what only the other says, sorted; of a negation, nothing.
+        What only the one and what only the other says; of a negation, nothing.
     """
 
     kind: Kind
@@ -117,9 +117,14 @@ def _exact(first: str, second: str) -> Iterator[Difference | None]:
     yield _apart("numbers", numbers[0] - years[0], numbers[1] - years[1])
     yield _apart("dates", years[0] | days[0], years[1] | days[1])
     said = (_after_verb(words_in(text)) for text in (first, second))
-    names = [frozenset(w.form.removesuffix("'s") for w in words if w.is_name) for words in said]
-    alone = names[0] - names_in(second), names[1] - names_in(first)
-    yield _apart("names", *alone)
+    names = [{w.form.removesuffix("'s"): w.raw for w in words if w.is_name} for words in said]
+    alone = names[0].keys() - names_in(second), names[1].keys() - names_in(first)
+    if all(alone):
+        shown = (
+            [all_[name] for name in all_ if name in only]
+            for all_, only in zip(names, alone, strict=True)
+        )
+        yield Difference("names", *shown)
 
 
 def _apart(kind: Kind, first: frozenset[str], second: frozenset[str]) -> Difference | None:

@@ -27,16 +27,13 @@ def render(draft: Draft, checks: Checks) -> str:
     """Return the report of a draft, with what does not verify marked."""
     parts = [f"# {escaped(draft.question)}"]
     if draft.summary:
-        told = " ".join(_cited(one, checks) for one in draft.summary)
+        told = " ".join(_cited(one, checks) + _against(draft, one) for one in draft.summary)
         parts.append(f"**In short:** {told}")
     else:
         parts.append(f"**In short:** {NOTHING}")
     for section in draft.sections:
         claims = [f"- {_cited(one, checks)}" for one in section.claims]
-        empty = (
-            "Nothing beyond what stands above." if _is_told(draft, section.question) else NOTHING
-        )
-        parts += [f"## {escaped(section.question)}", "\n".join(claims) or empty]
+        parts += [f"## {escaped(section.question)}", "\n".join(claims) or NOTHING]
     if draft.contradictions:
         parts += ["## Contradictions", "\n".join(_contradictions(draft, checks))]
     if draft.sources:
@@ -69,15 +66,19 @@ def escaped(text: str) -> str:
     return _BEGINS.sub(r"\1\\", line)
 
 
-def _is_told(draft: Draft, question: str) -> bool:
-    """Return whether other sections tell something: it may be what this one found, too."""
-    return any(one.claims for one in draft.sections if one.question != question)
-
-
 def _cited(said: Said, checks: Checks) -> str:
     """Return a sentence with the numbers of its sources, and which of them do not prove it."""
     numbers = "".join(f"[{number}]" for number in said.sources)
     return f"{escaped(said.text)} {numbers}{_unverified(said.text, said.sources, checks)}"
+
+
+def _against(draft: Draft, said: Said) -> str:
+    """Return which sources contradict those of a sentence; nothing where none does."""
+    sides = [(one.first, one.second) for one in draft.contradictions]
+    sides += [(second, first) for first, second in sides]
+    against = sorted({other for number, other in sides if number in said.sources})
+    shown = "".join(f"[{number}]" for number in against)
+    return f" *(contradicted by {shown})*" if shown else ""
 
 
 def _unverified(text: str, numbers: Sequence[int], checks: Checks) -> str:

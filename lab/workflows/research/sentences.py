@@ -77,7 +77,7 @@ def sentences_of(text: str) -> Iterator[Sentence]:
     r"""
     Yield the sentences of a text, in order; none goes over the end of a line.
 
-    >>> [one.text for one in sentences_of("Dr. Berg came. She saw it!\\nLater")]
+    >>> [one.text for one in sentences_of("Dr. Berg came. She saw it!\nLater")]
     ['Dr. Berg came.', 'She saw it!', 'Later']
     """
     start = 0

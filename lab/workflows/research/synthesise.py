@@ -76,9 +76,10 @@ async def synthesise(context: ResearchContext) -> None:
         analyses = await _analyses(context)
         sources = _Sources()
         sections = sections_of(analyses, sources)
-        answer = await _summarised(context, sections)
-        summary = await _proven(context, sections, sources, answer)
         contradictions = await _contradictions(context, analyses, sources)
+        claims = agreed(sections, contradictions)
+        answer = await _summarised(context, claims)
+        summary = await _proven(context, claims, sources, answer)
         draft = Draft(
             question=context.task.question,
             summary=summary,
@@ -99,27 +100,33 @@ async def _analyses(context: ResearchContext) -> list[tuple[str, Analysis]]:
 
 
 def sections_of(analyses: Sequence[tuple[str, Analysis]], sources: _Sources) -> list[Section]:
-    """Return the claims on each question; what two questions found stands with the first."""
-    told: set[str] = set()
+    """Return the claims on each question, with their sources."""
     sections: list[Section] = []
     for question, analysis in analyses:
         claims: list[Said] = []
         for group in analysis.claims:
             passages = [analysis.passages[place] for place in group]
-            text = passages[0].quote
-            if text in told:
-                continue
-            told.add(text)
             pages = {one.sha256: one for one in reversed(passages)}
             proofs = [one for one in passages if pages[one.sha256] is one][:MOST_SOURCES]
-            claims.append(Said(text, [sources.number_of(one) for one in proofs]))
+            claims.append(Said(passages[0].quote, [sources.number_of(one) for one in proofs]))
         sections.append(Section(question, claims))
     return sections
 
 
-async def _summarised(context: ResearchContext, sections: Sequence[Section]) -> ChatResult | None:
+def agreed(sections: Sequence[Section], contradictions: Sequence[Against]) -> list[Said]:
+    """Return the claims, each once, but for those that more pages, or a better one, contradict."""
+    claims = list({one.text: one for section in sections for one in section.claims}.values())
+    place_of = {number: i for i, one in reversed([*enumerate(claims)]) for number in one.sources}
+    lost: set[int] = set()
+    for one in contradictions:
+        if one.first in place_of and one.second in place_of:
+            places = sorted((place_of[one.first], place_of[one.second]))
+            lost.add(min(places[::-1], key=lambda place: len(claims[place].sources)))
+    return [one for place, one in enumerate(claims) if place not in lost]
+
+
+async def _summarised(context: ResearchContext, claims: Sequence[Said]) -> ChatResult | None:
     """Return what the model makes of the claims."""
-    claims = _distinct(sections)
     if not claims:
         return None
 
@@ -144,12 +151,11 @@ def _prompt(chat: ChatPipeline, question: str, claims: Sequence[str]) -> list[Ch
 
 async def _proven(
     context: ResearchContext,
-    sections: Sequence[Section],
+    claims: Sequence[Said],
     sources: _Sources,
     answer: ChatResult | None,
 ) -> list[Said]:
     """Return the sentences of an answer that a claim proves; the first claim where none is."""
-    claims = _distinct(sections)
     sentences = sentences_in(answer.content) if answer else []
     if claims and sentences:
         texts = [*sentences, *(one.text for one in claims)]
@@ -162,7 +168,7 @@ async def _proven(
         ]
         if found:
             return found[:MOST_SENTENCES]
-    return claims[:1]
+    return list(claims[:1])
 
 
 def _proof(
@@ -218,8 +224,9 @@ async def _contradictions(
         if pair in seen or len(against) == MOST_CONTRADICTIONS:
             continue
         seen.add(pair)
-        numbers = (sources.number_of(passages[place]) for place in (one.first, one.second))
-        against.append(Against(*numbers, [_told(difference) for difference in one.differences]))
+        first, second = passages[one.first], passages[one.second]
+        differences = [_told(difference) for difference in one.differences]
+        against.append(Against(sources.number_of(first), sources.number_of(second), differences))
     return against
 
 
@@ -259,10 +266,6 @@ async def _notes(context: ResearchContext, analyses: Sequence[tuple[str, Analysi
         for url, n in sorted(spoke)
     ]
     return list(dict.fromkeys(notes))
-
-
-def _distinct(sections: Sequence[Section]) -> list[Said]:
-    return [claim for section in sections for claim in section.claims]
 
 
 def _where(passage: Passage) -> tuple[str, int, int]:
