@@ -62,7 +62,7 @@ async def analyse(context: ResearchContext, place: int) -> None:
 
     async def work(step: ResearchStep) -> Done:
         pages = await _pages(context, place)
-        looked = look_through(pages, context.limits.max_characters)
+        looked = look_through(pages, context.research.max_characters)
         analysis = await _ranked(context, step.question, looked)
         return Done(written(ANALYSIS, analysis))
 
@@ -133,11 +133,11 @@ async def _ranked(context: ResearchContext, question: str, looked: _Looked) -> A
     order = [
         int(place)
         for place in np.argsort(-scores, kind="stable")
-        if scores[place] >= context.limits.min_similarity
+        if scores[place] >= context.research.min_similarity
     ][:MOST_PASSAGES]
     passages = [_passage(found[place], float(scores[place])) for place in order]
     groups = same_groups([one.quote for one in passages], vectors[order])
-    claims = best_groups(passages, groups)[: context.limits.claims_per_question]
+    claims = best_groups(passages, groups)[: context.research.claims_per_question]
     return Analysis(passages, claims, looked.spoke_to_reader, looked.cut)
 
 

@@ -46,7 +46,7 @@ class ResearchContext:
     """What each answer of a model cost in this run."""
 
     @property
-    def limits(self) -> ResearchConfig:
+    def research(self) -> ResearchConfig:
         """How far it goes."""
         return self.task.limits
 

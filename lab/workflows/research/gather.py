@@ -60,7 +60,7 @@ async def check_searches(context: ResearchContext) -> None:
 async def _searched(context: ResearchContext, step: ResearchStep) -> Done:
     """Ask the providers; offline, those pages that were read."""
     providers = [SearchProviderKind.local] if context.task.offline else None
-    limit = context.limits.results_per_question
+    limit = context.research.results_per_question
     request = WebSearchRequest(query=step.question, limit=limit, providers=providers)
     try:
         async with asyncio.timeout(_time_for(context)):
@@ -167,8 +167,8 @@ def allotted(
 
     Each question has at most `pages_per_question`, and all of them together `max_pages`.
     """
-    limits = context.limits
-    per_question = min(limits.pages_per_question, context.most_pages_at_once)
+    research = context.research
+    per_question = min(research.pages_per_question, context.most_pages_at_once)
     taken: dict[str, int] = {}
     mine: list[list[SearchResult]] = [[] for _ in found]
     for rank in range(max(map(len, found), default=0)):
@@ -176,14 +176,14 @@ def allotted(
             if rank >= len(results) or len(mine[place]) >= per_question:
                 continue
             url = canonical(results[rank].url)
-            if url not in taken and len(taken) < limits.max_pages:
+            if url not in taken and len(taken) < research.max_pages:
                 taken[url] = place
                 mine[place].append(results[rank])
     return mine
 
 
 def _time_for(context: ResearchContext) -> float:
-    return min(context.left_s(), context.limits.question_timeout_s)
+    return min(context.left_s(), context.research.question_timeout_s)
 
 
 def _why(result: SearchResult) -> str:

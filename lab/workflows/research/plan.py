@@ -66,7 +66,7 @@ async def plan(context: ResearchContext) -> list[str]:
 
 async def _proposed(context: ResearchContext) -> ChatResult | None:
     """Return what the model proposes, if it may and can."""
-    most = context.limits.max_questions - 1
+    most = context.research.max_questions - 1
     if most < 1:
         return None
 
@@ -103,7 +103,7 @@ async def _chosen(context: ResearchContext, answer: ChatResult | None) -> list[s
     candidates = list(dict.fromkeys([asked, *inside, *proposed]))
     vectors = await context.embedding.embed([one[:LONGEST_SEARCH] for one in candidates])
     kept = distinct(vectors, n_sure=1 + len(inside))
-    most = context.limits.max_questions
+    most = context.research.max_questions
     return [candidates[place][:LONGEST_SEARCH] for place in kept[:most]]
 
 

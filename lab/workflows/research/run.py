@@ -159,6 +159,7 @@ class ResearchRun:
 
     async def _told(self) -> AsyncGenerator[Told, None]:
         """Run the graph and yield what its steps tell, as they do."""
+        research = self._task.limits
         async with self._place.places, self._place.pipelines.embedding() as embedding:
             context = ResearchContext(
                 task=self._task,
@@ -169,7 +170,7 @@ class ResearchRun:
                 web=self._place.web,
                 stores=self._stores,
                 most_pages_at_once=self._place.most_pages_at_once,
-                ends_at=time.monotonic() + self._task.limits.timeout_s,
+                ends_at=time.monotonic() + research.timeout_s,
                 spent=self._spent,
             )
             running = asyncio.create_task(self._work(context))
@@ -192,7 +193,7 @@ class ResearchRun:
         graph = composer.compose_task(NAME, build_graph)
         config: RunnableConfig = {
             "configurable": {"thread_id": str(self._task.id)},
-            "max_concurrency": context.limits.at_once,
+            "max_concurrency": context.research.at_once,
         }
         found = await graph.aget_state(config)
         begun = found.created_at is not None

@@ -179,7 +179,7 @@ def _proof(
     likeness: np.ndarray[tuple[int], np.dtype[np.float32]],
 ) -> Said | None:
     """Return the claim whose first source proves a sentence best."""
-    least = context.limits.min_entailment
+    least = context.research.min_entailment
     for place in np.argsort(-likeness, kind="stable"):
         quote = sources.passages[claims[place].sources[0] - 1].quote
         if unproven(sentence, quote, float(likeness[place]), least) is None:
@@ -215,7 +215,7 @@ async def _contradictions(
         texts,
         [one.sha256 for one in passages],
         vectors,
-        context.limits.contradiction_similarity,
+        context.research.contradiction_similarity,
     )
     seen: set[frozenset[str]] = set()
     against: list[Against] = []

@@ -35,7 +35,7 @@ async def verify(context: ResearchContext) -> None:
         pages = await _stored(context, [passage for _, passage in proofs])
         scores = await _scores(context, proofs)
         reasons = [
-            _reason(claim, passage, pages, score, context.limits.min_entailment)
+            _reason(claim, passage, pages, score, context.research.min_entailment)
             for (claim, passage), score in zip(proofs, scores, strict=True)
         ]
         checks: Checks = dict(zip(pairs, reasons, strict=True))
