@@ -71,7 +71,7 @@ function render({ model, el }) {
     progress.hidden = model.get("task").status === "completed";
     for (const row of model.get("questions")) {
       progress.append(make("div", { className: "lab-research-row" },
-        make("span", { className: "lab-research-question" }, row.question || "The whole"),
+        make("span", { className: "lab-research-question" }, row.question || "Plan and report"),
         make("span", { className: "lab-research-steps" }, ...row.steps.map((step) => make(
           "span", { className: `lab-step lab-${step.status}`, title: step.status },
           SHOWN[step.kind] || step.kind,
@@ -80,7 +80,8 @@ function render({ model, el }) {
   };
 
   const close = () => { quote.hidden = true; };
-  const openQuote = (number) => {
+  const openQuote = (button) => {
+    const number = Number(button.dataset.number);
     const cited = model.get("citations").filter((one) => one.number === number);
     if (!cited.length) return;
     const [one] = cited;
@@ -102,10 +103,14 @@ function render({ model, el }) {
         `characters ${one.start}–${one.end} of the snapshot ${one.sha256.slice(0, 16)}`),
     );
     quote.hidden = false;
+    const block = button.closest("li");
+    if (block) block.append(quote);
+    else button.closest("p").after(quote);
+    quote.scrollIntoView({ block: "nearest" });
   };
   report.addEventListener("click", (event) => {
     const button = event.target.closest(".lab-cite");
-    if (button) openQuote(Number(button.dataset.number));
+    if (button) openQuote(button);
   });
 
   const draws = {
@@ -124,8 +129,8 @@ function render({ model, el }) {
   }
   el.append(make("div", { className: "lab-research" },
     make("nav", {}, make("a", { href: "/hub/home", className: "lab-research-home" }, "The lab"),
-      make("h2", {}, "Research"), list),
-    make("main", {}, form, problem, head, progress, report, quote)));
+      make("h2", {}, "Asked before"), list),
+    make("main", {}, form, problem, head, progress, report)));
   send("look");
   return () => {
     for (const [name, functions] of Object.entries(draws)) {

@@ -2,7 +2,8 @@
 Put together a report: claims with their sources, a summary, and what contradicts what.
 
 The claims are sentences of pages. The model may say them in its own words, in the summary alone;
-of that, only the sentences stay that one of the claims proves.
+of that, only the sentences stay that one of the claims proves. Where none does, the first claim on
+each question stands in its place.
 """
 
 import re
@@ -79,7 +80,8 @@ async def synthesise(context: ResearchContext) -> None:
         contradictions = await _contradictions(context, analyses, sources)
         claims = agreed(sections, contradictions)
         answer = await _summarised(context, claims)
-        summary = await _proven(context, claims, sources, answer)
+        proven = await _proven(context, claims, sources, answer)
+        summary = proven or leading(sections, claims)
         draft = Draft(
             question=context.task.question,
             summary=summary,
@@ -149,26 +151,38 @@ def _prompt(chat: ChatPipeline, question: str, claims: Sequence[str]) -> list[Ch
     return prompt(REPORT_INSTRUCTION, f"Question: {question}\n\nFindings:\n{findings}")
 
 
+def leading(sections: Sequence[Section], claims: Sequence[Said]) -> list[Said]:
+    """Return the first claim on each question that stands uncontradicted, each once."""
+    agreed_on = {one.text: one for one in claims}
+    firsts = [
+        next((agreed_on[one.text] for one in section.claims if one.text in agreed_on), None)
+        for section in sections
+    ]
+    return list({one.text: one for one in firsts if one}.values())[:MOST_SENTENCES]
+
+
 async def _proven(
     context: ResearchContext,
     claims: Sequence[Said],
     sources: _Sources,
     answer: ChatResult | None,
 ) -> list[Said]:
-    """Return the sentences of an answer that a claim proves; the first claim where none is."""
+    """Return the sentences of an answer that a claim proves."""
     sentences = sentences_in(answer.content) if answer else []
-    if claims and sentences:
-        texts = [*sentences, *(one.text for one in claims)]
-        vectors = await context.embedding.embed(texts)
-        likeness = np.round(vectors[: len(sentences)] @ vectors[len(sentences) :].T, 4)
-        found = [
-            Said(sentence, proof.sources[:1])
-            for sentence, row in zip(sentences, likeness, strict=True)
-            if (proof := _proof(context, sources, sentence, claims, row)) is not None
-        ]
-        if found:
-            return found[:MOST_SENTENCES]
-    return list(claims[:1])
+    if not (claims and sentences):
+        return []
+    vectors = await context.embedding.embed([*sentences, *(one.text for one in claims)])
+    likeness = np.round(vectors[: len(sentences)] @ vectors[len(sentences) :].T, 4)
+    proofs = [
+        _proof(context, sources, sentence, claims, row)
+        for sentence, row in zip(sentences, likeness, strict=True)
+    ]
+    found = [
+        Said(sentence, proof.sources)
+        for sentence, proof in zip(sentences, proofs, strict=True)
+        if proof is not None
+    ]
+    return found[:MOST_SENTENCES]
 
 
 def _proof(
@@ -181,9 +195,12 @@ def _proof(
     """Return the claim whose first source proves a sentence best."""
     least = context.research.min_entailment
     for place in np.argsort(-likeness, kind="stable"):
-        quote = sources.passages[claims[place].sources[0] - 1].quote
-        if unproven(sentence, quote, float(likeness[place]), least) is None:
-            return claims[place]
+        claim = claims[place]
+        if unproven(sentence, claim.text, float(likeness[place]), least) is None:
+            # Of the sources that say the same, those stay that prove this sentence too.
+            told = [sources.passages[number - 1].quote for number in claim.sources]
+            same = [n for n, quote in zip(claim.sources, told, strict=True) if quote == claim.text]
+            return Said(claim.text, same)
     return None
 
 
