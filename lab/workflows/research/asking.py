@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from lab.errors import InputError
 from lab.pipelines import run_pipeline
@@ -11,11 +12,34 @@ from lab.schemas.chat_result import ChatResult
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.response_format import ResponseFormat
 from lab.schemas.role import Role
+from lab.schemas.usage import Usage
 from lab.workflows.research.context import ResearchContext
 from lab.workflows.window import context_length_of
 
 Write = Callable[[ChatPipeline], Sequence[ChatMessage]]
 """Writes the prompt for a model; nothing where it does not fit."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """
+    What came of asking a model.
+
+    Attributes
+    ----------
+    answer : ChatResult or None
+        What it answered.
+    why_not : str or None
+        Why it did not.
+    """
+
+    answer: ChatResult | None = None
+    why_not: str | None = None
+
+    @property
+    def spent(self) -> list[Usage]:
+        """What it cost."""
+        return [self.answer.usage] if self.answer else []
 
 
 async def ask(
@@ -24,9 +48,9 @@ async def ask(
     *,
     max_new_tokens: int,
     response_format: ResponseFormat | None = None,
-) -> ChatResult | None:
+) -> Asked:
     """
-    Return a model's answer; None where there is no time for it, or it refuses the request.
+    Return a model's answer, or why there is none: no time or room for it, or it refuses.
 
     It is asked greedily and with the task's seed, so that it answers the same again; it has no
     tools, whatever it writes.
@@ -43,10 +67,12 @@ async def ask(
         async with asyncio.timeout(context.left_s()), leased as chat:
             messages = write(chat)
             if not messages:
-                return None
-            return await run_pipeline(chat, messages, parameters, owner=owner_id)
-    except (TimeoutError, InputError):
-        return None
+                return Asked(why_not="its window is too small")
+            return Asked(await run_pipeline(chat, messages, parameters, owner=owner_id))
+    except TimeoutError:
+        return Asked(why_not="time was up")
+    except InputError as error:
+        return Asked(why_not=f"it refused: {error}")
 
 
 def fits(chat: ChatPipeline, messages: Sequence[ChatMessage], n_answer: int) -> bool:

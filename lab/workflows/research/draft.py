@@ -25,6 +25,14 @@ class Passage:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """The questions that are searched for, and why the model proposed none where it was asked."""
+
+    questions: list[str]
+    why_none: str | None = None
+
+
+@dataclass(frozen=True)
 class Searched:
     """How a search went."""
 
@@ -108,7 +116,7 @@ class Draft:
         return list(dict.fromkeys(pairs))
 
 
-QUESTIONS: Final = TypeAdapter(list[str])
+PLANNED: Final = TypeAdapter(Planned)
 SEARCHED: Final = TypeAdapter(Searched)
 GATHERED: Final = TypeAdapter(Gathered)
 ANALYSIS: Final = TypeAdapter(Analysis)

@@ -27,7 +27,11 @@ from lab.workflows.research.draft import GATHERED, SEARCHED, Gathered, Searched,
 from lab.workflows.research.steps import Done, once, steps_of
 
 NO_TIME: Final = "time was up"
-TOO_MANY: Final = "limit of pages"
+REPLAYED: Final = {
+    *("query", "provider", "position", "url", "title", "snippet"),
+    *("page_id", "failure"),
+}
+"""What a replay takes over of an earlier result."""
 
 
 async def search(context: ResearchContext, place: int) -> None:
@@ -86,7 +90,11 @@ async def _searched(context: ResearchContext, step: ResearchStep) -> Done:
 
 
 async def _recorded(context: ResearchContext, step: ResearchStep) -> Done | None:
-    """Return what the last search for the question found, where there was one."""
+    """
+    Return what the last search for the question found, where there was one.
+
+    With each page as it was read for that, or why it was not: so that a replay is of the same.
+    """
     async with context.stores() as stores:
         earlier = await stores.research_steps.searched(step.question, besides=step.task_id)
         if earlier is None:
@@ -96,8 +104,8 @@ async def _recorded(context: ResearchContext, step: ResearchStep) -> Done | None
 
     async def store(stores: Stores) -> None:
         for one in found:
-            about = one.model_dump(include={"query", "provider", "position", "url", "title"})
-            await stores.search_results.add(step_id=step.id, snippet=one.snippet, **about)
+            about = one.model_dump(include=REPLAYED)
+            await stores.search_results.add(step_id=step.id, **about)
 
     return Done(result or written(SEARCHED, Searched()), store=store)
 

@@ -21,9 +21,9 @@ from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.response_format import ResponseFormat
 from lab.schemas.response_kind import ResponseKind
-from lab.workflows.research.asking import ask, fits, prompt
+from lab.workflows.research.asking import Asked, ask, fits, prompt
 from lab.workflows.research.context import ResearchContext
-from lab.workflows.research.draft import QUESTIONS, written
+from lab.workflows.research.draft import PLANNED, Planned, written
 from lab.workflows.research.steps import Done, once
 
 MOST_TOKENS: Final = 192
@@ -48,8 +48,8 @@ async def plan(context: ResearchContext) -> list[str]:
     """Return the questions of a task."""
 
     async def work(step: ResearchStep) -> Done:
-        answer = await _proposed(context)
-        questions = await _chosen(context, answer)
+        asked = await _proposed(context)
+        questions = await _chosen(context, asked.answer)
 
         async def store(stores: Stores) -> None:
             for kind in PER_QUESTION:
@@ -58,17 +58,17 @@ async def plan(context: ResearchContext) -> list[str]:
             for kind in LAST:
                 await stores.research_steps.add(step.task_id, kind, step.question)
 
-        spent = [answer.usage] if answer else []
-        return Done(written(QUESTIONS, questions), spent, store)
+        planned = Planned(questions, asked.why_not)
+        return Done(written(PLANNED, planned), asked.spent, store)
 
-    return QUESTIONS.validate_json(await once(context, Kind.plan, 0, work))
+    return PLANNED.validate_json(await once(context, Kind.plan, 0, work)).questions
 
 
-async def _proposed(context: ResearchContext) -> ChatResult | None:
+async def _proposed(context: ResearchContext) -> Asked:
     """Return what the model proposes, if it may and can."""
     most = context.research.max_questions - 1
     if most < 1:
-        return None
+        return Asked()
 
     def write(chat: ChatPipeline) -> Sequence[ChatMessage]:
         asked = prompt(PLAN_INSTRUCTION.format(most=most), context.task.question)

@@ -22,13 +22,14 @@ from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.role import Role
 from lab.schemas.run_status import RunStatus
-from lab.workflows.research.asking import ask, fits, prompt
+from lab.workflows.research.asking import Asked, ask, fits, prompt
 from lab.workflows.research.context import ResearchContext
 from lab.workflows.research.contradictions import Difference, find_contradictions
 from lab.workflows.research.draft import (
     ANALYSIS,
     DRAFT,
     GATHERED,
+    PLANNED,
     Against,
     Analysis,
     Draft,
@@ -40,7 +41,7 @@ from lab.workflows.research.draft import (
 from lab.workflows.research.gather import allotted, found_for
 from lab.workflows.research.proof import unproven
 from lab.workflows.research.sentences import sentences_of, speaks_to_reader
-from lab.workflows.research.steps import Done, once, steps_of
+from lab.workflows.research.steps import Done, once, results_of, steps_of
 
 MOST_TOKENS: Final = 192
 """Of a summary."""
@@ -79,8 +80,8 @@ async def synthesise(context: ResearchContext) -> None:
         sections = sections_of(analyses, sources)
         contradictions = await _contradictions(context, analyses, sources)
         claims = agreed(sections, contradictions)
-        answer = await _summarised(context, claims)
-        proven = await _proven(context, claims, sources, answer)
+        asked = await _summarised(context, claims)
+        proven = await _proven(context, claims, sources, asked.answer)
         summary = proven or leading(sections, claims)
         draft = Draft(
             question=context.task.question,
@@ -88,9 +89,9 @@ async def synthesise(context: ResearchContext) -> None:
             sections=sections,
             contradictions=contradictions,
             sources=sources.passages,
-            notes=await _notes(context, analyses),
+            notes=[*_summary_notes(asked, proven), *await _notes(context, analyses)],
         )
-        return Done(written(DRAFT, draft), [answer.usage] if answer else [])
+        return Done(written(DRAFT, draft), asked.spent)
 
     await once(context, Kind.synthesise, 0, work)
 
@@ -127,10 +128,19 @@ def agreed(sections: Sequence[Section], contradictions: Sequence[Against]) -> li
     return [one for place, one in enumerate(claims) if place not in lost]
 
 
-async def _summarised(context: ResearchContext, claims: Sequence[Said]) -> ChatResult | None:
+def _summary_notes(asked: Asked, proven: Sequence[Said]) -> list[str]:
+    """Return whose words the summary is in, where they are not the model's."""
+    if asked.why_not is not None:
+        return [f"The model wrote no summary ({asked.why_not}); it is the first claims."]
+    if asked.answer is not None and not proven:
+        return ["No claim proves what the model wrote as a summary; it is the first claims."]
+    return []
+
+
+async def _summarised(context: ResearchContext, claims: Sequence[Said]) -> Asked:
     """Return what the model makes of the claims."""
     if not claims:
-        return None
+        return Asked()
 
     def write(chat: ChatPipeline) -> Sequence[ChatMessage]:
         for n_claims in range(len(claims), 0, -1):
@@ -262,7 +272,10 @@ def _told(difference: Difference) -> str:
 
 async def _notes(context: ResearchContext, analyses: Sequence[tuple[str, Analysis]]) -> list[str]:
     """Return what the reader has to know of how far the research went."""
-    notes = [
+    (plan,) = await results_of(context, Kind.plan)
+    why_none = PLANNED.validate_json(plan or "").why_none
+    notes = [f"The model proposed no questions ({why_none})."] if why_none else []
+    notes += [
         f"The search for “{step.question}” failed."
         for step in await steps_of(context, Kind.search)
         if step.status is RunStatus.failed
