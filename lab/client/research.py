@@ -1,22 +1,29 @@
 """Research: questions that are answered by pages of the web."""
 
+import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
-from typing import Any
+from contextlib import aclosing, suppress
+from typing import Any, Final
 from uuid import UUID
 
 from lab.client.answer import raise_failure
 from lab.client.http import Http
 from lab.client.requests import checked
-from lab.client.runs import Runs
-from lab.errors import ConflictError
+from lab.client.runs import PATIENCE_S, Runs
+from lab.errors import ConflictError, UnavailableError
+from lab.protocols import ENDS
 from lab.schemas.event import Event
+from lab.schemas.event_type import EventType
 from lab.schemas.research_details import ResearchDetails
 from lab.schemas.research_request import ResearchRequest
 from lab.schemas.research_task import ResearchTask
+from lab.schemas.run_status import RunStatus
 
 PATH = "/v1/research"
+
+LOOK_S: Final = 0.3
+"""How often it is looked whether a lab that started goes on."""
 
 
 class Research:
@@ -101,16 +108,45 @@ class Research:
 
     async def follow(self, task_id: UUID, after: int = -1) -> AsyncGenerator[Event, None]:
         """
-        Yield the events of a task's last run, after a position, until it has ended.
+        Yield the events of a task's last run, after a position, until the task has ended.
 
-        A lost connection is made again. Closing the generator leaves the task alone.
+        A lost connection is made again, and where the lab ended and started anew, the events of the
+        run follow that goes on. Closing the generator leaves the task alone.
+
+        Raises
+        ------
+        ConflictError
+            If no run ever worked on it.
+        UnavailableError
+            If the lab does not answer for a minute.
         """
-        task = (await self.get(task_id)).task
-        if task.run_id is None:
+        run_id = (await self.get(task_id)).task.run_id
+        if run_id is None:
             raise ConflictError(f"Nothing works on the research {task_id} yet; resume it.")
-        async with aclosing(self._runs.follow(task.run_id, after)) as events:
-            async for event in events:
-                yield event
+        while run_id is not None:
+            last: Event | None = None
+            async with aclosing(self._runs.follow(run_id, after)) as events:
+                async for event in events:
+                    last = event
+                    yield event
+            # What a killed lab told last is not stored, so its end may stand before what was heard.
+            if last is not None and last.type in ENDS - {EventType.run_interrupted}:
+                return
+            run_id, after = await self._next_run(task_id, run_id), -1
+
+    async def _next_run(self, task_id: UUID, before: UUID) -> UUID | None:
+        """Return the run that goes on with a task; None where nobody does within a minute."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    with suppress(UnavailableError):  # it starts anew
+                        task = (await self.get(task_id)).task
+                        if task.run_id != before:
+                            return task.run_id
+                        if task.status not in (RunStatus.queued, RunStatus.running):
+                            return None
+                    await asyncio.sleep(LOOK_S)
+        return None
 
     async def list(
         self, limit: int = 50, before: UUID | None = None

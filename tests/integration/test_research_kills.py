@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -134,6 +134,33 @@ async def test_research_that_is_killed_at_random_moments_gives_the_same_report(
             lost = await execute(database_url, "SELECT status FROM research_tasks")
             assert lost == [("completed",)]
     assert n_kills == KILLS
+
+
+async def test_who_follows_is_carried_over_a_kill(
+    world: World, database: Database, database_url: str, owner: User
+) -> None:
+    key, port = await key_of(database, owner), free_port()
+    kinds: list[str] = []
+    with TemporaryDirectory(prefix="lab-") as name:
+        async with AsyncExitStack() as stack:
+            first = await stack.enter_async_context(serving(database_url, world, Path(name), port))
+            await until_ready(port, first)
+            lab = await stack.enter_async_context(connect(f"http://127.0.0.1:{port}", key))
+            task = await lab.research.start(ASKED)
+            events = await stack.enter_async_context(aclosing(lab.research.follow(task.id)))
+            async for event in events:
+                kinds.append(event.type.value)
+                if len(kinds) == 4:
+                    first.kill()
+                    await first.wait()
+                    again = serving(database_url, world, Path(name), port)
+                    await stack.enter_async_context(again)
+            details = await lab.research.get(task.id)
+
+    assert details.task.status is RunStatus.completed
+    assert kinds.count("run_started") == 2
+    assert kinds.count("run_interrupted") <= 1  # its last second is gone with the lab
+    assert kinds[-1] == "run_completed"
 
 
 async def undisturbed(

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from lab.errors import cut
 from lab.protocols import FloatArray
 from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
@@ -32,6 +33,8 @@ AT_ONCE: Final = 64
 """Sentences that are handed to the embedding model together."""
 MOST_PASSAGES: Final = 24
 """Sentences that are kept of a question, to be compared with those of other pages."""
+LONGEST_TITLE: Final = 200
+"""Characters."""
 RELATIVE: Final = 0.8
 """Part of the best sentence's score that a claim has at least."""
 PER_PAGE: Final = 0.03
@@ -161,13 +164,19 @@ def _passage(found: _Candidate, score: float) -> Passage:
     return Passage(
         page_id=page.id,
         url=page.url,
-        title=page.title or page.url,
+        title=_title(page),
         start=sentence.start,
         end=sentence.end,
         quote=sentence.text,
         sha256=page.sha256,
         score=score,
     )
+
+
+def _title(page: WebPage) -> str:
+    """Return how a page is called: by its address where its title is none, or speaks to readers."""
+    title = " ".join((page.title or "").split())
+    return page.url if not title or speaks_to_reader(title) else cut(title, LONGEST_TITLE)
 
 
 def same_groups(texts: Sequence[str], vectors: FloatArray) -> list[list[int]]:

@@ -17,6 +17,8 @@ LONGEST: Final = 500
 """Characters of a sentence that is quoted."""
 FEWEST_WORDS: Final = 4
 
+_UNSPACED = re.compile("[\u3040-\u30ff\u4e00-\u9fff\u0e00-\u0e7f]")
+"""Of writing that puts no space between words."""
 _BORDER = re.compile(r"(?<=[.!?…])[\"'’”)\]]*\s+|\s*\n\s*|(?<=[。！？])")
 _ABBREVIATED = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Mt|No|Nr|vs|ca|approx|e\.g|i\.e|etc|Jr|Sr)|\b[A-Z])\.$"
@@ -110,7 +112,7 @@ def is_statement(sentence: str) -> bool:
         return False
     if sentence.rstrip("\"'’”)]").endswith("?"):
         return False
-    return len(words_in(sentence)) >= FEWEST_WORDS
+    return len(words_in(sentence)) >= FEWEST_WORDS or _UNSPACED.search(sentence) is not None
 
 
 def speaks_to_reader(sentence: str) -> bool:
