@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import Response
 
 from api.deps import CallerDep, MemoryDep, RuntimeDep, require
 from lab.schemas.research_details import ResearchDetails
@@ -51,15 +51,12 @@ async def get_research(task_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> 
 
 @router.get(
     "/{task_id}/report",
-    response_class=PlainTextResponse,
-    responses={200: {"content": {MARKDOWN: {"schema": {"type": "string"}}}}},
+    response_class=Response,
+    responses={200: {"content": {MARKDOWN: {}}}},
 )
-async def get_research_report(
-    task_id: UUID, runtime: RuntimeDep, owner: MemoryDep
-) -> PlainTextResponse:
+async def get_research_report(task_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Response:
     """Return the report of a task as Markdown."""
-    report = await runtime.research.report(owner, task_id)
-    return PlainTextResponse(report, media_type=MARKDOWN)
+    return Response(await runtime.research.report(owner, task_id), media_type=MARKDOWN)
 
 
 @router.post("/{task_id}/cancel")
