@@ -143,6 +143,11 @@ async def test_a_report_holds_what_pages_say_and_names_what_contradicts(
     assert [step.status for step in details.steps] == [RunStatus.completed] * len(details.steps)
     assert {step.kind for step in details.steps} == set(Kind)
     assert await n_usage(database, owner) >= 2
+    limits = report.split("## Limits")[1].replace("\\", "")
+    reasons = {"/endless": "too large", "/broken": "unreachable", "/gone": "status"}
+    for path, why in {**reasons, "/closed": "robots"}.items():
+        assert f"{world.trap.url(path)} was not read: {why}." in limits
+    assert world.trap.url("/closed") not in world.paths()
 
 
 async def n_usage(database: Database, owner: User) -> int:
@@ -170,16 +175,6 @@ async def test_what_pages_command_is_neither_done_nor_told(
     assert not any("of-norderhaven" in result.url for result in details.results)
     assert await lab.config.explain("tools.enabled") == before
     assert await execute(database_url, "SELECT FROM dynamic_tools") == []
-
-
-async def test_pages_that_cannot_be_read_are_named_with_the_reason(lab: Lab, world: World) -> None:
-    details = await lab.research.ask(QUESTION)
-
-    limits = (details.task.report or "").split("## Limits")[1]
-    reasons = {"/endless": "too large", "/broken": "unreachable", "/gone": "status"}
-    for path, why in {**reasons, "/closed": "robots"}.items():
-        assert f"{world.trap.url(path)} was not read: {why}." in limits.replace("\\", "")
-    assert world.trap.url("/closed") not in world.paths()
 
 
 async def test_the_same_web_gives_the_same_report_also_offline(lab: Lab, world: World) -> None:
