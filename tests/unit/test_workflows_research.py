@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.widgets.markdown import to_html
+from lab.workflows.research import synthesise
 from lab.workflows.research.contradictions import differences_of, find_contradictions
-from lab.workflows.research.draft import Draft, Passage, Said, Section
+from lab.workflows.research.draft import Against, Analysis, Draft, Passage, Said, Section
 from lab.workflows.research.plan import distinct, proposed_in
 from lab.workflows.research.proof import Place, Stored, unproven, wrong_place
 from lab.workflows.research.report import escaped, render
 from lab.workflows.research.sentences import is_statement, sentences_of, speaks_to_reader
+from lab.workflows.research.synthesise import agreed
 from lab.workflows.research.wording import is_negated, names_in, numbers_in
 from tests.web import lighthouse
 
@@ -253,3 +255,31 @@ def test_pages_make_no_markup_of_their_own(text: str) -> None:
     assert html.count("<li>") <= 1
     assert html.count("<ul>") <= 1
     assert "<ol" not in html
+
+
+def test_of_sources_that_say_the_same_only_those_are_named_that_prove_it() -> None:
+    long, short = "The tower of Norder was lit in 1887.", "The tower was lit in 1887."
+    passages = [
+        Passage(UUID(int=i), f"http://a.test/{i}", "A page", 0, len(quote), quote, f"{i}" * 64, 0.9)
+        for i, quote in enumerate([long, short, long, long])
+    ]
+    found = Analysis(passages, [[0, 1, 2], [1, 0]])
+    sources = synthesise._Sources()
+
+    (section,) = synthesise.sections_of([("Why?", found)], sources, 0.75)
+
+    named = [[sources.passages[n - 1].quote for n in one.sources] for one in section.claims]
+    assert named == [[long, long], [short, long]]
+    assert agreed([section], []) == section.claims
+
+
+def test_what_more_pages_contradict_is_no_part_of_a_summary() -> None:
+    early, late, other = (Said(text, numbers) for text, numbers in _CLAIMS)
+    section = Section("Why?", [early, late, other])
+
+    assert agreed([section], [Against(1, 2, ["dates"])]) == [late, other]
+    assert agreed([section], [Against(1, 4, ["dates"])]) == [early, late]
+    assert synthesise.leading([section], [late, other]) == [late]
+
+
+_CLAIMS = [("Lit in 1897.", [1]), ("Lit in 1887.", [2, 3]), ("Not lit.", [4])]

@@ -22,6 +22,7 @@ from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.role import Role
 from lab.schemas.run_status import RunStatus
+from lab.workflows.research.analyse import SAME
 from lab.workflows.research.asking import Asked, ask, fits, prompt
 from lab.workflows.research.context import ResearchContext
 from lab.workflows.research.contradictions import Difference, find_contradictions
@@ -77,7 +78,7 @@ async def synthesise(context: ResearchContext) -> None:
     async def work(_step: ResearchStep) -> Done:
         analyses = await _analyses(context)
         sources = _Sources()
-        sections = sections_of(analyses, sources)
+        sections = sections_of(analyses, sources, context.research.min_entailment)
         contradictions = await _contradictions(context, analyses, sources)
         claims = agreed(sections, contradictions)
         asked = await _summarised(context, claims)
@@ -102,16 +103,20 @@ async def _analyses(context: ResearchContext) -> list[tuple[str, Analysis]]:
     return [(s.question, ANALYSIS.validate_json(s.result)) for s in steps if s.result is not None]
 
 
-def sections_of(analyses: Sequence[tuple[str, Analysis]], sources: _Sources) -> list[Section]:
-    """Return the claims on each question, with their sources."""
+def sections_of(
+    analyses: Sequence[tuple[str, Analysis]], sources: _Sources, least: float
+) -> list[Section]:
+    """Return the claims on each question, with the sources that prove them."""
     sections: list[Section] = []
     for question, analysis in analyses:
         claims: list[Said] = []
         for group in analysis.claims:
             passages = [analysis.passages[place] for place in group]
-            pages = {one.sha256: one for one in reversed(passages)}
-            proofs = [one for one in passages if pages[one.sha256] is one][:MOST_SOURCES]
-            claims.append(Said(passages[0].quote, [sources.number_of(one) for one in proofs]))
+            text = passages[0].quote
+            proofs = [one for one in passages if unproven(text, one.quote, SAME, least) is None]
+            pages = {one.sha256: one for one in reversed(proofs)}
+            firsts = [one for one in proofs if pages[one.sha256] is one][:MOST_SOURCES]
+            claims.append(Said(text, [sources.number_of(one) for one in firsts]))
         sections.append(Section(question, claims))
     return sections
 
