@@ -39,6 +39,7 @@ def template_vars() -> dict[str, Any]:
     """Return what the hub's pages show beside their own: the ways into the lab."""
     return {
         "lab_chat_url": f"{PAGES}/chat.ipynb",
+        "lab_research_url": f"{PAGES}/research.ipynb",
         "lab_memory_url": f"{PAGES}/memory.ipynb",
         "lab_api_url": "/services/api/docs",
     }

@@ -34,6 +34,9 @@ COMMANDS = {
     "documents": Entry("documents", "The documents that the lab reads for you."),
     "tools": Entry("tools", "The tools that models may call and the lab runs."),
     "web": Entry("web", "Search the web, and read pages that are kept for you."),
+    "research": Entry(
+        "research", "Answer questions by pages of the web, with citations that are verified."
+    ),
     "image": Entry("image", "Make a picture from words, or change one."),
     "audio": Entry("audio", "Write down what is said, and speak."),
     "models": Entry("models", "The models of this lab."),

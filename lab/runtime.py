@@ -17,7 +17,7 @@ from lab.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from lab.pipelines import PipelineFactory, pipeline_factory
+from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
 from lab.protocols import ChatPipeline
 from lab.reading import Limits, Text, read
 from lab.sandbox import PythonSandbox
@@ -32,6 +32,8 @@ from lab.schemas.memory_hit import MemoryHit
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.offered_tool import OfferedTool
+from lab.schemas.run import Run
+from lab.schemas.run_kind import RunKind
 from lab.schemas.summary import Summary
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.user import User
@@ -53,6 +55,7 @@ from lab.workflows.preferences import Preferences
 from lab.workflows.profiles import Profiles
 from lab.workflows.question import Question
 from lab.workflows.recall import recall
+from lab.workflows.research import Research
 from lab.workflows.running import Running
 from lab.workflows.speech import Speech
 from lab.workflows.summaries import Job, Summariser
@@ -119,6 +122,8 @@ class Runtime:
         The states that conversations were in.
     threads : Threads
         Who runs turns for programs.
+    research : Research
+        Who answers questions by pages of the web.
     """
 
     def __init__(
@@ -172,6 +177,17 @@ class Runtime:
             config.limits.max_body_bytes,
         )
         self.histories = Histories(database, composer)
+        self.research = Research(
+            database,
+            pipelines,
+            self.web,
+            self.running,
+            composer,
+            config,
+            self.preferences.settings_of,
+            self.profiles.resolve,
+            lambda settings: settings.config.roles.primary or DEFAULT_PROFILE,
+        )
         self.threads = Threads(database, self.answering, self.running, self.histories)
 
     async def store_messages(
@@ -195,7 +211,7 @@ class Runtime:
 
     async def resume(self) -> None:
         """
-        Look at what a killed lab may have left undone: the conversations of the last day.
+        Look at what a killed lab may have left undone: the conversations of the last day, research.
 
         Steps of turns whose conversation was deleted meanwhile are deleted too.
         """
@@ -204,6 +220,24 @@ class Runtime:
             left = await accounts.conversations_since(datetime.now(UTC) - RESUMED)
         for owner, conversation_id in left:
             self._summariser.wake(Job(owner, conversation_id))
+        await self.research.resume_left()
+
+    async def pause_run(self, owner: User, run_id: UUID) -> Run:
+        """
+        Interrupt a run that goes on by itself, to go on with it later.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not the owner's.
+        ConflictError
+            If nobody could: of a turn, its question is not stored.
+        """
+        async with self.database.stores(owner.id) as stores:
+            run = await stores.runs.get(run_id)
+        if run.kind is RunKind.research:
+            return await self.research.pause(owner, run_id)
+        return await self.answering.pause(owner, run_id)
 
     async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
         """Return the owner's memories that bear on a question, best first."""

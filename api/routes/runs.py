@@ -83,7 +83,7 @@ async def cancel_run(run_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Run
 @router.post("/{run_id}/pause")
 async def pause_run(run_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Run:
     """Interrupt a run that goes on without its client, to resume it later."""
-    return await runtime.answering.pause(owner, run_id)
+    return await runtime.pause_run(owner, run_id)
 
 
 @router.post("/{run_id}/resume", status_code=201)

@@ -102,6 +102,8 @@ export type EventType =
   | "tool_finished"
   | "usage"
   | "message_stored"
+  | "stage"
+  | "research_step"
   | "run_completed"
   | "run_failed"
   | "run_cancelled"
@@ -155,7 +157,7 @@ export type SourceKind = "system" | "document" | "summary" | "memory" | "fact" |
 /**
  * What a step of research does.
  */
-export type ResearchStepKind = "plan" | "gather" | "analyse" | "synthesise";
+export type ResearchStepKind = "plan" | "search" | "gather" | "analyse" | "synthesise" | "verify";
 /**
  * Where a model is between coming and going.
  */
@@ -163,7 +165,7 @@ export type ResidencyState = "loading" | "resident" | "leaving";
 /**
  * What a run does.
  */
-export type RunKind = "chat" | "evaluation";
+export type RunKind = "chat" | "evaluation" | "research";
 /**
  * Why code in the sandbox ended: it was done, it raised an error, its time, memory or room for files was used up, or it was killed.
  */
@@ -1473,6 +1475,7 @@ export interface Config {
   guards: GuardsConfig;
   tools: ToolsConfig;
   workflow: WorkflowConfig;
+  research: ResearchConfig;
   roles: RolesConfig;
 }
 /**
@@ -2364,6 +2367,59 @@ export interface WorkflowConfig {
   keep_turns?: number;
 }
 /**
+ * How far research goes, and what it takes for proof.
+ */
+export interface ResearchConfig {
+  /**
+   * Most questions of a plan, the one that was asked among them.
+   */
+  max_questions?: number;
+  /**
+   * Most results that a search for one question gives.
+   */
+  results_per_question?: number;
+  /**
+   * Most pages that are read for one question.
+   */
+  pages_per_question?: number;
+  /**
+   * Most pages that are read for all questions together.
+   */
+  max_pages?: number;
+  /**
+   * Most characters of pages that are looked through for one question; the nearest pages come first.
+   */
+  max_characters?: number;
+  /**
+   * Most claims that a report holds on one question.
+   */
+  claims_per_question?: number;
+  /**
+   * Questions that are worked on at once.
+   */
+  at_once?: number;
+  /**
+   * Seconds that one search, or reading for one question, may take.
+   */
+  question_timeout_s?: number;
+  /**
+   * Seconds after which nothing more is searched, read or asked of a model: the report is written of what there is. Research that is resumed has them anew.
+   */
+  timeout_s?: number;
+  /**
+   * Least cosine of a sentence to the question that it shall answer.
+   */
+  min_similarity?: number;
+  /**
+   * Least cosine of a claim to the quote that shall prove it; the same words have 1.
+   */
+  min_entailment?: number;
+  /**
+   * Least cosine of two sentences that may contradict each other.
+   */
+  contradiction_similarity?: number;
+}
+/**
  * Which profile does what.
  */
 export interface RolesConfig {
@@ -2379,6 +2435,10 @@ export interface RolesConfig {
    * Profile that titles conversations and writes down their facts; unset = that of the chat.
    */
   analysis?: string | null;
+  /**
+   * Profile that plans research and sums up what it found; unset = `roles.primary`.
+   */
+  research?: string | null;
   /**
    * Profile that answers while the model of the one asked for keeps failing (`breaker.failures`); unset = the request is refused.
    */
@@ -4062,6 +4122,156 @@ export interface RerankResult {
   document?: RerankDocument | null;
 }
 /**
+ * A claim of a report, and the place in a page that proves it.
+ */
+export interface ResearchCitation {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * The task whose report it is in.
+   */
+  task_id: string;
+  /**
+   * Index among the citations of the report, from 0.
+   */
+  position: number;
+  /**
+   * Of the source, as the report shows it, from 1; claims that the same quote proves share it.
+   */
+  number: number;
+  /**
+   * What the report says.
+   */
+  claim: string;
+  /**
+   * The page that is cited; null where it was deleted since, so that the quote cannot be looked up any more.
+   */
+  page_id: string | null;
+  /**
+   * Address of the page.
+   */
+  url: string;
+  /**
+   * Title of the page; its address where it has none.
+   */
+  title: string;
+  /**
+   * What the page says, character by character.
+   */
+  quote: string;
+  /**
+   * Where the quote begins in the text of the page, in Unicode characters.
+   */
+  start: number;
+  /**
+   * Where it ends; the character there is the first that is not of it.
+   */
+  end: number;
+  /**
+   * Of the body of the page's snapshot.
+   */
+  sha256: string;
+  /**
+   * Cosine of claim and quote, in [-1, 1].
+   */
+  score: number;
+  /**
+   * Whether the quote stands there in that snapshot, and proves the claim.
+   */
+  verified: boolean;
+  /**
+   * Why it is not verified; null where it is.
+   */
+  reason: string | null;
+  /**
+   * When it was checked.
+   */
+  created_at: string;
+}
+/**
+ * A task of research with its steps, what they found, and what its report cites.
+ */
+export interface ResearchDetails {
+  task: ResearchTask;
+  /**
+   * Its steps, the first one first.
+   */
+  steps: ResearchStep[];
+  /**
+   * What its searches found, question by question, the best first.
+   */
+  results: SearchResult[];
+  /**
+   * What its report cites, in the order of the report.
+   */
+  citations: ResearchCitation[];
+}
+/**
+ * A question that is answered by research, step by step.
+ */
+export interface ResearchTask {
+  /**
+   * Identifier.
+   */
+  id: string;
+  /**
+   * User who owns the row.
+   */
+  owner_id: string;
+  /**
+   * Counts the changes, from 1; a change names the version that it was made to.
+   */
+  version: number;
+  /**
+   * The conversation it was asked in; null for none.
+   */
+  conversation_id?: string | null;
+  /**
+   * The run that works on it, or did so last; null before the first.
+   */
+  run_id?: string | null;
+  /**
+   * Profile that plans and sums up; null for the one that the settings name.
+   */
+  profile?: string | null;
+  /**
+   * Replay earlier searches and read snapshots, without the network.
+   */
+  offline?: boolean;
+  /**
+   * Of what models answer.
+   */
+  seed?: number;
+  limits: ResearchConfig;
+  /**
+   * What is to be found out.
+   */
+  question: string;
+  status: RunStatus;
+  /**
+   * The answer with its citations; null until it is written.
+   */
+  report?: string | null;
+  /**
+   * What went wrong, for people.
+   */
+  error?: string | null;
+  /**
+   * When it was asked for.
+   */
+  created_at: string;
+  /**
+   * When it ended.
+   */
+  finished_at?: string | null;
+}
+/**
  * One step of a research task.
  */
 export interface ResearchStep {
@@ -4105,9 +4315,9 @@ export interface ResearchStep {
   finished_at?: string | null;
 }
 /**
- * A question that is answered by research, step by step.
+ * A page that a search of the web found, with what was read there.
  */
-export interface ResearchTask {
+export interface SearchResult {
   /**
    * Identifier.
    */
@@ -4117,34 +4327,82 @@ export interface ResearchTask {
    */
   owner_id: string;
   /**
-   * Counts the changes, from 1; a change names the version that it was made to.
+   * The step of research that it is a source of; null for none.
    */
-  version: number;
+  step_id?: string | null;
   /**
-   * The conversation it was asked in; null for none.
+   * What was searched for.
    */
-  conversation_id?: string | null;
+  query: string;
+  /**
+   * Who was asked.
+   */
+  provider: string;
+  /**
+   * Rank among the results of the search, from 0.
+   */
+  position: number;
+  /**
+   * Address of the page.
+   */
+  url: string;
+  /**
+   * Title of the page.
+   */
+  title: string;
+  /**
+   * What the provider shows of it.
+   */
+  snippet: string;
+  /**
+   * Main text of the page as it was read, which citations are checked against; null until then.
+   */
+  text?: string | null;
+  /**
+   * The page as it was read for research; null where it was not, or was deleted since.
+   */
+  page_id?: string | null;
+  /**
+   * Why research did not read it; null where it did, or did not try.
+   */
+  failure?: string | null;
+  /**
+   * When it was found.
+   */
+  created_at: string;
+}
+/**
+ * Asks for research.
+ */
+export interface ResearchRequest {
   /**
    * What is to be found out.
    */
   question: string;
-  status: RunStatus;
   /**
-   * The answer with its citations; null until it is written.
+   * Profile or model that plans and sums up; null for `roles.research`, else the user's.
    */
-  report?: string | null;
+  profile?: string | null;
   /**
-   * What went wrong, for people.
+   * The conversation it is asked in; null for none.
    */
-  error?: string | null;
+  conversation_id?: string | null;
   /**
-   * When it was asked for.
+   * Replay earlier searches and read snapshots, without the network.
    */
-  created_at: string;
+  offline?: boolean;
   /**
-   * When it ended.
+   * Of what models answer; null for one that follows from the question.
    */
-  finished_at?: string | null;
+  seed?: number | null;
+  /**
+   * Settings to try instead of the user's, by section, e.g. {"research": {"max_pages": 30}}.
+   */
+  settings?: {
+    [k: string]: {
+      [k: string]: unknown;
+    };
+  };
 }
 /**
  * Who holds which memory, and why.
@@ -4238,7 +4496,7 @@ export interface ResumeRequest {
   };
 }
 /**
- * One execution: a chat turn or an evaluation.
+ * One execution: a chat turn, an evaluation or research.
  */
 export interface Run {
   /**
@@ -4474,55 +4732,6 @@ export interface ScheduleUpdate {
    * False to pause it.
    */
   enabled?: boolean | null;
-}
-/**
- * A page that a search of the web found, with what was read there.
- */
-export interface SearchResult {
-  /**
-   * Identifier.
-   */
-  id: string;
-  /**
-   * User who owns the row.
-   */
-  owner_id: string;
-  /**
-   * The step of research that it is a source of; null for none.
-   */
-  step_id?: string | null;
-  /**
-   * What was searched for.
-   */
-  query: string;
-  /**
-   * Who was asked.
-   */
-  provider: string;
-  /**
-   * Rank among the results of the search, from 0.
-   */
-  position: number;
-  /**
-   * Address of the page.
-   */
-  url: string;
-  /**
-   * Title of the page.
-   */
-  title: string;
-  /**
-   * What the provider shows of it.
-   */
-  snippet: string;
-  /**
-   * Main text of the page as it was read, which citations are checked against; null until then.
-   */
-  text?: string | null;
-  /**
-   * When it was found.
-   */
-  created_at: string;
 }
 /**
  * What OpenAI's clients send to /v1/audio/speech.
@@ -5358,6 +5567,7 @@ export interface UserConfig {
   guards: GuardsConfig;
   tools: ToolsConfig;
   workflow: WorkflowConfig;
+  research: ResearchConfig;
   roles: RolesConfig;
 }
 /**

@@ -22,6 +22,7 @@ from lab.client.images import Images, Source, bytes_of
 from lab.client.memories import Memories
 from lab.client.profiles import Profiles
 from lab.client.requests import checked
+from lab.client.research import Research
 from lab.client.residency import Residents
 from lab.client.runs import Runs
 from lab.client.settings import Keys, UserSettings
@@ -81,6 +82,8 @@ class Lab:
         Memory of a device for this program's own use: `Residents.lease`.
     web
         Pages of the web, which the lab reads and searches.
+    research
+        Questions that are answered by pages of the web, with citations.
     search_web, read_page
         The shortest ways there: `Web.search` and `Web.read_page`.
 
@@ -117,6 +120,7 @@ class Lab:
         self.residents = Residents(http)
         self.lease = self.residents.lease
         self.web = Web(http)
+        self.research = Research(http)
         self.search_web = self.web.search
         self.read_page = self.web.read_page
 

@@ -22,7 +22,15 @@ from lab.db.presence import at_work
 from lab.db.recall import Commonness, commonness
 from lab.db.runs import OPEN
 from lab.db.shared import erase_shared
-from lab.db.tables import ApiKeyRow, ConversationRow, EvalRunRow, RunRow, ScheduleRow, UserRow
+from lab.db.tables import (
+    ApiKeyRow,
+    ConversationRow,
+    EvalRunRow,
+    ResearchTaskRow,
+    RunRow,
+    ScheduleRow,
+    UserRow,
+)
 from lab.db.usage import days_of_all
 from lab.errors import AuthenticationError, ConflictError, InputError, NotFoundError
 from lab.schemas.caller import Caller
@@ -215,6 +223,20 @@ class Accounts:
             .order_by(ConversationRow.updated_at)
         )
         return [(_user(row, row.id), id) for row, id in found]
+
+    async def left_research(self) -> builtins.list[User]:
+        """Return the users who have research that is not done, which nobody stopped."""
+        rows = await self._session.scalars(
+            select(UserRow)
+            .where(
+                UserRow.is_active,
+                select(ResearchTaskRow.id)
+                .where(ResearchTaskRow.owner_id == UserRow.id, ResearchTaskRow.status.in_(OPEN))
+                .exists(),
+            )
+            .order_by(UserRow.id)
+        )
+        return [_user(row, row.name) for row in rows]
 
     async def shared(self, asking: UUID, most: int) -> builtins.list[tuple[User, UUID]]:
         """

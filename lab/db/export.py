@@ -49,10 +49,10 @@ Written on {day}; `manifest.json` says so for programs.
   of them (`summary_sources`: of which), `facts` what they told, `runs` and `events` how answers
   came about (`receipt`: what was put before the model), `usage` what they cost, `documents` the
   texts of files that were added, `files` what pictures and other files are, `images` how pictures
-  were made, `todos`, `research_tasks` with `research_steps` and `search_results`, `web_pages` the
-  pages of the web that were read, `dynamic_tools` and `model_profiles` what they say, `eval_runs`
-  and `schedules` the evaluations, `user_configs` the settings, `api_keys` the keys without their
-  secrets.
+  were made, `todos`, `research_tasks` with `research_steps`, `search_results` and
+  `research_citations`, `web_pages` the pages of the web that were read, `dynamic_tools` and
+  `model_profiles` what they say, `eval_runs` and `schedules` the evaluations, `user_configs` the
+  settings, `api_keys` the keys without their secrets.
 - `files/`: the bytes of `files` and the snapshots of `web_pages` (WARC), called by their ids, and
   what lies in the lab's data folder for these rows, such as executed notebooks.
 

@@ -1,15 +1,25 @@
-"""Research: tasks, their steps, and what searches of the web found for them."""
+"""Research: tasks, their steps, what searches found for them, and what their reports cite."""
 
 import builtins
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from lab.db.owned import OwnedStore
-from lab.db.tables import ResearchStepRow, ResearchTaskRow, SearchResultRow
+from lab.db.runs import OPEN
+from lab.db.tables import (
+    ResearchCitationRow,
+    ResearchStepRow,
+    ResearchTaskRow,
+    RunRow,
+    SearchResultRow,
+)
 from lab.db.versioned import VersionedStore
-from lab.errors import NotFoundError
+from lab.errors import ConflictError, NotFoundError
+from lab.schemas.research_citation import ResearchCitation
+from lab.schemas.research_config import ResearchConfig
 from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind
 from lab.schemas.research_task import ResearchTask
@@ -23,14 +33,105 @@ class ResearchTaskStore(VersionedStore[ResearchTask]):
     kind = "research task"
     row = ResearchTaskRow
     entity = ResearchTask
-    changeable = frozenset({"status", "report", "error", "finished_at"})
+    changeable = frozenset({"status", "report", "error", "finished_at", "run_id"})
 
-    async def create(self, question: str, conversation_id: UUID | None = None) -> ResearchTask:
+    async def create(
+        self,
+        question: str,
+        conversation_id: UUID | None = None,
+        *,
+        profile: str | None = None,
+        offline: bool = False,
+        seed: int = 0,
+        limits: ResearchConfig | None = None,
+    ) -> ResearchTask:
         """Ask for research, of a chat or in general; it waits from now on."""
         await self._check_conversation(conversation_id)
         return await self._insert(
-            question=question, status=RunStatus.queued, conversation_id=conversation_id
+            question=question,
+            status=RunStatus.queued,
+            conversation_id=conversation_id,
+            profile=profile,
+            offline=offline,
+            seed=seed,
+            limits=(limits or ResearchConfig()).model_dump(mode="json"),
         )
+
+    async def hold(self, id: UUID, run_id: UUID) -> None:
+        """
+        See to it that a run works on a task until the transaction ends.
+
+        Raises
+        ------
+        ConflictError
+            If another run does, or it was stopped.
+        NotFoundError
+            If there is no such task.
+        """
+        found = await self._session.execute(
+            select(ResearchTaskRow.run_id, ResearchTaskRow.status)
+            .where(*self._is(id))
+            .with_for_update(key_share=True)
+        )
+        row = found.one_or_none()
+        if row is None:
+            raise NotFoundError(self.kind, id)
+        if row.run_id != run_id or row.status not in OPEN:
+            raise ConflictError(f"Another run went on with the research {id}, or it was stopped.")
+
+    async def finish(
+        self, id: UUID, run_id: UUID, status: RunStatus, error: str | None = None
+    ) -> None:
+        """End a task that a run works on; one that somebody stopped stays as it is."""
+        await self._changed(
+            {
+                "status": status,
+                "error": error,
+                "finished_at": datetime.now(UTC),
+                "version": ResearchTaskRow.version + 1,
+            },
+            *self._is(id),
+            ResearchTaskRow.run_id == run_id,
+            ResearchTaskRow.status.in_(OPEN),
+        )
+
+    async def stop(self, id: UUID, status: RunStatus) -> ResearchTask:
+        """End a task that is not done, for its process to see; one that has ended stays so."""
+        await self._changed(
+            {
+                "status": status,
+                "finished_at": datetime.now(UTC),
+                "version": ResearchTaskRow.version + 1,
+            },
+            *self._is(id),
+            ResearchTaskRow.status.in_((*OPEN, RunStatus.interrupted)),
+        )
+        return await self.get(id)
+
+    async def of_run(self, run_id: UUID) -> ResearchTask | None:
+        """Return the task that a run works on, or did so last."""
+        row = await self._session.scalar(
+            select(ResearchTaskRow).where(
+                ResearchTaskRow.owner_id == self._owner_id, ResearchTaskRow.run_id == run_id
+            )
+        )
+        return None if row is None else self._checked(row)
+
+    async def left(self) -> builtins.list[ResearchTask]:
+        """Return the tasks that nobody stopped and no run works on, the oldest first."""
+        at_it = select(RunRow.id).where(
+            RunRow.id == ResearchTaskRow.run_id, RunRow.status.in_(OPEN)
+        )
+        rows = await self._session.scalars(
+            select(ResearchTaskRow)
+            .where(
+                ResearchTaskRow.owner_id == self._owner_id,
+                ResearchTaskRow.status.in_(OPEN),
+                ~at_it.exists(),
+            )
+            .order_by(ResearchTaskRow.id)
+        )
+        return [self._checked(row) for row in rows]
 
 
 class ResearchStepStore(OwnedStore[ResearchStep]):
@@ -82,6 +183,56 @@ class ResearchStepStore(OwnedStore[ResearchStep]):
         """Change fields of a step: status, result, error and finished_at."""
         return await self._update(id, fields)
 
+    async def complete(self, id: UUID, result: str) -> ResearchStep:
+        """
+        Store what came of a step, once.
+
+        Raises
+        ------
+        ConflictError
+            If it is done already.
+        """
+        values = {
+            "status": RunStatus.completed,
+            "result": result,
+            "error": None,
+            "finished_at": datetime.now(UTC),
+        }
+        row = await self._changed(
+            values, *self._is(id), ResearchStepRow.status != RunStatus.completed
+        )
+        if row is None:
+            await self.get(id)
+            raise ConflictError(f"The research step {id} is done already.")
+        return self._checked(row)
+
+    async def leave(self, task_id: UUID, status: RunStatus) -> None:
+        """Say of the steps of a task that are under way how they were left."""
+        await self._session.execute(
+            update(ResearchStepRow)
+            .where(
+                ResearchStepRow.task_id == task_id,
+                ResearchStepRow.owner_id == self._owner_id,
+                ResearchStepRow.status == RunStatus.running,
+            )
+            .values(status=status)
+        )
+
+    async def searched(self, question: str, besides: UUID) -> UUID | None:
+        """Return the last search for a question that was done, but for those of one task."""
+        return await self._session.scalar(
+            select(ResearchStepRow.id)
+            .where(
+                ResearchStepRow.owner_id == self._owner_id,
+                ResearchStepRow.kind == ResearchStepKind.search,
+                ResearchStepRow.question == question,
+                ResearchStepRow.status == RunStatus.completed,
+                ResearchStepRow.task_id != besides,
+            )
+            .order_by(ResearchStepRow.finished_at.desc(), ResearchStepRow.id.desc())
+            .limit(1)
+        )
+
 
 class SearchResultStore(OwnedStore[SearchResult]):
     """What searches of the web found for one user; the sources of a step go with it."""
@@ -89,7 +240,7 @@ class SearchResultStore(OwnedStore[SearchResult]):
     kind = "search result"
     row = SearchResultRow
     entity = SearchResult
-    changeable = frozenset({"text"})
+    changeable = frozenset({"text", "page_id", "failure"})
 
     async def add(self, *, step_id: UUID | None = None, **about: Any) -> SearchResult:
         """
@@ -114,5 +265,63 @@ class SearchResultStore(OwnedStore[SearchResult]):
         return await self._page(limit, before, *scope)
 
     async def update(self, id: UUID, **fields: Any) -> SearchResult:
-        """Keep the `text` of the page as it was read."""
+        """Keep the `text` of the page as it was read, the page itself, or why it was not."""
         return await self._update(id, fields)
+
+    async def of_task(self, task_id: UUID) -> builtins.list[SearchResult]:
+        """Return what was found for a task, search by search, the best first."""
+        rows = await self._session.scalars(
+            select(SearchResultRow)
+            .join(ResearchStepRow, ResearchStepRow.id == SearchResultRow.step_id)
+            .where(SearchResultRow.owner_id == self._owner_id, ResearchStepRow.task_id == task_id)
+            .order_by(ResearchStepRow.position, SearchResultRow.position)
+        )
+        return [self._checked(row) for row in rows]
+
+    async def of_step(self, step_id: UUID) -> builtins.list[SearchResult]:
+        """Return what a search found, the best first."""
+        rows = await self._session.scalars(
+            select(SearchResultRow)
+            .where(SearchResultRow.owner_id == self._owner_id, SearchResultRow.step_id == step_id)
+            .order_by(SearchResultRow.position)
+        )
+        return [self._checked(row) for row in rows]
+
+
+class ResearchCitationStore(OwnedStore[ResearchCitation]):
+    """What reports of one user cite; the citations of a task go with it."""
+
+    kind = "research citation"
+    row = ResearchCitationRow
+    entity = ResearchCitation
+
+    async def add(self, task_id: UUID, **about: Any) -> ResearchCitation:
+        """
+        Store a citation.
+
+        Parameters
+        ----------
+        task_id : UUID
+            Whose report it is in.
+        **about
+            The other fields of `ResearchCitation`.
+        """
+        await ResearchTaskStore(self._session, self._owner_id).get(task_id)
+        return await self._insert(task_id=task_id, **about)
+
+    async def list(  # type: ignore[override]  # citations are listed by task
+        self, task_id: UUID
+    ) -> builtins.list[ResearchCitation]:
+        """Return what the report of a task cites, in its order."""
+        rows = await self._session.scalars(
+            select(ResearchCitationRow)
+            .where(
+                ResearchCitationRow.owner_id == self._owner_id,
+                ResearchCitationRow.task_id == task_id,
+            )
+            .order_by(ResearchCitationRow.position)
+        )
+        found = [self._checked(row) for row in rows]
+        if not found:
+            await ResearchTaskStore(self._session, self._owner_id).get(task_id)
+        return found

@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from psycopg.errors import UniqueViolation
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lab.db.ids import new_id
@@ -152,6 +152,10 @@ class RunStore(OwnedStore[Run]):
             .where(*self._open(ids))
             .values(status=status, finished_at=datetime.now(UTC))
         )
+
+    async def delete_with_resumed(self, run_id: UUID) -> None:
+        """Delete the run that began some work, and those that went on with it."""
+        await self._session.execute(delete(RunRow).where(*self._of_turn(run_id)))
 
     def _of_turn(self, run_id: UUID) -> tuple[ColumnElement[bool], ...]:
         """Return what holds for the run that began a turn and for those that went on with it."""

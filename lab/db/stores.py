@@ -17,7 +17,12 @@ from lab.db.images import ImageStore
 from lab.db.memories import MemoryStore
 from lab.db.messages import MessageStore
 from lab.db.model_profiles import ModelProfileStore
-from lab.db.research import ResearchStepStore, ResearchTaskStore, SearchResultStore
+from lab.db.research import (
+    ResearchCitationStore,
+    ResearchStepStore,
+    ResearchTaskStore,
+    SearchResultStore,
+)
 from lab.db.runs import RunStore
 from lab.db.schedules import ScheduleStore
 from lab.db.store_items import StoreItemStore
@@ -68,4 +73,5 @@ class Stores:
         self.research_tasks = ResearchTaskStore(session, owner_id)
         self.research_steps = ResearchStepStore(session, owner_id)
         self.search_results = SearchResultStore(session, owner_id)
+        self.research_citations = ResearchCitationStore(session, owner_id)
         self.web_pages = WebPageStore(session, owner_id)

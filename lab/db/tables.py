@@ -577,7 +577,13 @@ class ResearchTaskRow(VersionedRow):
         ForeignKey("conversations.id", ondelete="CASCADE"), index=True
     )
     question: Mapped[str]
-    status: Mapped[str]
+    profile: Mapped[str | None]
+    offline: Mapped[bool] = mapped_column(server_default=false())
+    seed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    limits: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    run_id: Mapped[UUID | None]
+    """The run that works on it, or did so last; it may be gone."""
+    status: Mapped[str] = mapped_column(index=True)
     report: Mapped[str | None]
     error: Mapped[str | None]
     finished_at: Mapped[datetime | None]
@@ -614,6 +620,34 @@ class SearchResultRow(OwnedRow):
     title: Mapped[str]
     snippet: Mapped[str]
     text: Mapped[str | None]
+    page_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("web_pages.id", ondelete="SET NULL"), index=True
+    )
+    failure: Mapped[str | None]
+
+
+class ResearchCitationRow(OwnedRow):
+    """A claim of a report and what proves it; a page that is deleted leaves the quote."""
+
+    __tablename__ = "research_citations"
+    __table_args__ = (UniqueConstraint("task_id", "position"),)
+
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("research_tasks.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    number: Mapped[int]
+    claim: Mapped[str]
+    page_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("web_pages.id", ondelete="SET NULL"), index=True
+    )
+    url: Mapped[str]
+    title: Mapped[str]
+    quote: Mapped[str]
+    start: Mapped[int]
+    end: Mapped[int]
+    sha256: Mapped[str]
+    score: Mapped[float]
+    verified: Mapped[bool]
+    reason: Mapped[str | None]
 
 
 class WebPageRow(OwnedRow):

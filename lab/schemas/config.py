@@ -30,6 +30,7 @@ from . import (
     pages_config,
     remotes_config,
     rerank_config,
+    research_config,
     residency_config,
     roles_config,
     sandbox_config,
@@ -104,4 +105,5 @@ class Config(BaseModel):
     guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
     tools: Annotated[tools_config.ToolsConfig, Field(description="The lab's own tools.")]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
+    research: Annotated[research_config.ResearchConfig, Field(description='Research.')]
     roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]

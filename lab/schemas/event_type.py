@@ -21,6 +21,8 @@ class EventType(StrEnum):
     tool_finished = 'tool_finished'
     usage = 'usage'
     message_stored = 'message_stored'
+    stage = 'stage'
+    research_step = 'research_step'
     run_completed = 'run_completed'
     run_failed = 'run_failed'
     run_cancelled = 'run_cancelled'

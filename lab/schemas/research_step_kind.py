@@ -12,6 +12,8 @@ class ResearchStepKind(StrEnum):
     """
 
     plan = 'plan'
+    search = 'search'
     gather = 'gather'
     analyse = 'analyse'
     synthesise = 'synthesise'
+    verify = 'verify'

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from . import run_status
+from . import research_config, run_status
 
 
 class ResearchTask(BaseModel):
@@ -32,6 +32,26 @@ class ResearchTask(BaseModel):
     conversation_id: Annotated[
         UUID | None, Field(description='The conversation it was asked in; null for none.')
     ] = None
+    run_id: Annotated[
+        UUID | None,
+        Field(description='The run that works on it, or did so last; null before the first.'),
+    ] = None
+    profile: Annotated[
+        str | None,
+        Field(
+            description='Profile that plans and sums up; null for the one that the settings name.'
+        ),
+    ] = None
+    offline: Annotated[
+        bool, Field(description='Replay earlier searches and read snapshots, without the network.')
+    ] = False
+    seed: Annotated[
+        int, Field(description='Of what models answer.', ge=0, le=9223372036854775807)
+    ] = 0
+    limits: Annotated[
+        research_config.ResearchConfig,
+        Field(description='The settings `research` as they were when it was asked for.'),
+    ]
     question: Annotated[
         str, Field(description='What is to be found out.', max_length=10000, min_length=1)
     ]

@@ -32,6 +32,12 @@ class RolesConfig(BaseModel):
             description='Profile that titles conversations and writes down their facts; unset = that of the chat.'
         ),
     ] = None
+    research: Annotated[
+        str | None,
+        Field(
+            description='Profile that plans research and sums up what it found; unset = `roles.primary`.'
+        ),
+    ] = None
     fallback: Annotated[
         str | None,
         Field(

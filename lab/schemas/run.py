@@ -16,7 +16,7 @@ from . import usage as usage_1
 
 class Run(BaseModel):
     """
-    One execution: a chat turn or an evaluation.
+    One execution: a chat turn, an evaluation or research.
     """
 
     model_config = ConfigDict(

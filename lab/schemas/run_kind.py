@@ -13,3 +13,4 @@ class RunKind(StrEnum):
 
     chat = 'chat'
     evaluation = 'evaluation'
+    research = 'research'

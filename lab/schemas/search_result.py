@@ -38,4 +38,14 @@ class SearchResult(BaseModel):
             description='Main text of the page as it was read, which citations are checked against; null until then.'
         ),
     ] = None
+    page_id: Annotated[
+        UUID | None,
+        Field(
+            description='The page as it was read for research; null where it was not, or was deleted since.'
+        ),
+    ] = None
+    failure: Annotated[
+        str | None,
+        Field(description='Why research did not read it; null where it did, or did not try.'),
+    ] = None
     created_at: Annotated[AwareDatetime, Field(description='When it was found.')]

@@ -15,6 +15,7 @@ from . import (
     generation_config,
     guards_config,
     memory_config,
+    research_config,
     roles_config,
     summaries_config,
     tools_config,
@@ -44,4 +45,5 @@ class UserConfig(BaseModel):
     guards: Annotated[guards_config.GuardsConfig, Field(description='When answers are stopped.')]
     tools: Annotated[tools_config.ToolsConfig, Field(description="The lab's own tools.")]
     workflow: Annotated[workflow_config.WorkflowConfig, Field(description='Around a turn.')]
+    research: Annotated[research_config.ResearchConfig, Field(description='Research.')]
     roles: Annotated[roles_config.RolesConfig, Field(description='Which profile does what.')]

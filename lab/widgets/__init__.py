@@ -2,5 +2,6 @@
 
 from lab.widgets.chat import ChatDashboard
 from lab.widgets.memory import MemoryMonitor
+from lab.widgets.research import ResearchDashboard
 
-__all__ = ["ChatDashboard", "MemoryMonitor"]
+__all__ = ["ChatDashboard", "MemoryMonitor", "ResearchDashboard"]

@@ -18,6 +18,8 @@ from lab.workflows import chat
 from lab.workflows.context import ChatContext
 
 Graph = CompiledStateGraph[Any, ChatContext]
+TaskGraph = CompiledStateGraph[Any, Any]
+"""Of work that has a context of its own."""
 
 GRAPHS: Mapping[str, Callable[[], StateGraph[Any, ChatContext]]] = {"chat": chat.build_graph}
 """Every workflow by name: a new graph file is entered here."""
@@ -62,6 +64,7 @@ class Composer:
         strict = JsonPlusSerializer(allowed_msgpack_modules=None, allowed_json_modules=None)
         self._checkpointer = AsyncPostgresSaver(database.pool, serde=strict)
         self._graphs: dict[tuple[str, bool], Graph] = {}
+        self._tasks: dict[str, TaskGraph] = {}
 
     def compose(self, name: str, *, checkpointed: bool) -> Graph:
         """Return the compiled graph; see `compose_workflow`."""
@@ -120,8 +123,14 @@ class Composer:
                 row = await cursor.fetchone()
         return UUID(row[0]) if row and row[0] else None
 
+    def compose_task(self, name: str, build: Callable[[], StateGraph[Any, Any]]) -> TaskGraph:
+        """Return the compiled graph of work that is no turn of a chat; each step is kept."""
+        if name not in self._tasks:
+            self._tasks[name] = build().compile(checkpointer=self._checkpointer, name=name)
+        return self._tasks[name]
+
     async def forget(self, thread_id: UUID) -> None:
-        """Delete the checkpoints of a conversation."""
+        """Delete the checkpoints of a conversation, or of other work."""
         with self._database.guarded():
             await self._checkpointer.adelete_thread(str(thread_id))
 

@@ -19,6 +19,7 @@ from lab.schemas.message import Message
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
 from lab.schemas.run import Run
+from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.workflows.approval import check_reply
 
@@ -125,6 +126,10 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
         question was not stored.
     """
     run = await stores.runs.get(run_id)
+    if run.kind is RunKind.research:
+        raise ConflictError(
+            f"The run {run_id} is of research; `lab research resume` goes on with it."
+        )
     if run.status is not RunStatus.interrupted or run.asked is None:
         raise ConflictError(
             f"The run {run_id} is {run.status.value}{'' if run.asked else ' and not stored'}; only "

@@ -86,6 +86,10 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     schemas["WebReadRequest"]["properties"] |= {"offline": {"type": "boolean", "enum": [True]}}
     schemas["WebReadRequest"]["required"] += ["offline"]
     schemas["WebSearchRequest"]["properties"] |= {"providers": {"type": "null"}}
+    research = schemas["ResearchRequest"]
+    research["properties"] |= {"profile": HERE, "offline": {"type": "boolean", "enum": [True]}}
+    research["properties"]["settings"] = {"type": "object", "maxProperties": 0}
+    research["required"] += ["offline"]
     return document
 
 

@@ -116,6 +116,7 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
             file = await stores.files.add(png(8, 8), "image/png")
             image = (await stores.images.add(file.id, "a boat", "tiny", {"seed": 1})).id
             page = (await WebPages().create(stores)).id
+            task = (await stores.research_tasks.create("Do canaries sing?")).id
         ids = {
             name: paths[name].rsplit("/", 1)[1]
             for name in ("message", "memory", "document", "run", "key", "profile", "tool")
@@ -125,6 +126,7 @@ async def test_no_route_with_an_id_reaches_anothers_rows(
         state = await histories.states(owner, UUID(ids["conversation"]), limit=1)
         ids |= {"thread": ids["conversation"], "checkpoint": str(state[0].checkpoint_id)}
         ids |= {"fact": str(fact), "image": str(image), "file": str(file.id), "page": str(page)}
+        ids |= {"task": str(task)}
         document = (await his.get("/openapi.json")).json()
         answers: dict[str, int] = {}
         for path, operations in document["paths"].items():

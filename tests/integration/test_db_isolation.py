@@ -72,6 +72,7 @@ async def fill(database: Database, user: User) -> None:
             contracts.TestDynamicToolStore,
             contracts.TestTodoStore,
             contracts.TestSearchResultStore,
+            contracts.TestResearchCitationStore,
             contracts.TestWebPageStore,
         ):
             await contract().create(stores)

@@ -43,6 +43,7 @@ from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.receipt import Receipt
+from lab.schemas.research_citation import ResearchCitation
 from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind
 from lab.schemas.research_task import ResearchTask
@@ -297,6 +298,32 @@ class TestSearchResultStore(PagedStoreContract):
         await stores.search_results.update(id, text="Canaries sing.")
 
 
+class TestResearchCitationStore(OwnedStoreContract):
+    name = "research_citations"
+
+    async def create(self, stores: Stores) -> ResearchCitation:
+        step = await TestResearchStepStore().create(stores)
+        cited = await stores.research_citations.list(step.task_id)
+        return await stores.research_citations.add(step.task_id, position=len(cited), **CITED)
+
+    async def listed(self, stores: Stores, like: ResearchCitation) -> list[ResearchCitation]:
+        return await stores.research_citations.list(like.task_id)
+
+
+CITED: dict[str, Any] = {
+    "number": 1,
+    "claim": "Canaries sing.",
+    "page_id": None,
+    "url": "https://canaries.test/",
+    "title": "Canaries",
+    "quote": "Canaries sing.",
+    "start": 0,
+    "end": 14,
+    "sha256": "0" * 64,
+    "score": 1.0,
+    "verified": True,
+    "reason": None,
+}
 FOUND: dict[str, Any] = {
     "query": "canaries",
     "provider": "local",
@@ -650,6 +677,8 @@ async def test_nothing_refers_to_what_is_anothers(
             stores.research_steps.add(step.task_id, ResearchStepKind.plan, "x"),
             stores.research_steps.list(step.task_id),
             stores.search_results.add(step_id=step.id, **FOUND),
+            stores.research_citations.add(step.task_id, position=0, **CITED),
+            stores.research_citations.list(step.task_id),
         ):
             with pytest.raises(NotFoundError):
                 await reference
@@ -768,6 +797,68 @@ async def test_steps_that_are_planned_at_once_get_places_of_their_own(
     async with database.stores(owner.id) as stores:
         steps = await stores.research_steps.list(task.id)
     assert [step.position for step in steps] == list(range(8))
+
+
+async def test_a_step_is_done_once_and_by_the_run_that_works_on_its_task(
+    database: Database, owner: User
+) -> None:
+    async with database.stores(owner.id) as stores:
+        step = await TestResearchStepStore().create(stores)
+        task = await stores.research_tasks.get(step.task_id)
+        run = await stores.runs.create(RunKind.research, None, {})
+        await stores.research_tasks.update(
+            task.id, task.version, run_id=run.id, status=RunStatus.running
+        )
+
+        await stores.research_tasks.hold(task.id, run.id)
+        with pytest.raises(ConflictError, match="Another run"):
+            await stores.research_tasks.hold(task.id, new_id())
+        done = await stores.research_steps.complete(step.id, "They do.")
+        with pytest.raises(ConflictError, match="done already"):
+            await stores.research_steps.complete(step.id, "They do not.")
+        await stores.research_tasks.stop(task.id, RunStatus.cancelled)
+        with pytest.raises(ConflictError, match="stopped"):
+            await stores.research_tasks.hold(task.id, run.id)
+        assert await stores.research_steps.get(step.id) == done
+
+
+async def test_research_that_is_left_is_what_nobody_stopped_and_no_run_works_on(
+    database: Database, owner: User
+) -> None:
+    standing = {
+        "left": (RunStatus.running, RunStatus.interrupted),
+        "works": (RunStatus.running, RunStatus.running),
+        "paused": (RunStatus.interrupted, RunStatus.interrupted),
+        "cancelled": (RunStatus.cancelled, RunStatus.cancelled),
+        "failed": (RunStatus.failed, RunStatus.failed),
+        "done": (RunStatus.completed, RunStatus.completed),
+    }
+    async with database.stores(owner.id) as stores:
+        for question, (status, of_run) in standing.items():
+            task = await stores.research_tasks.create(question)
+            run = await stores.runs.create(RunKind.research, None, {})
+            await stores.runs.update(run.id, status=of_run)
+            await stores.research_tasks.update(task.id, 1, run_id=run.id, status=status)
+        waiting = await stores.research_tasks.create("waits")
+        left = await stores.research_tasks.left()
+    async with database.accounts() as accounts:
+        owners = await accounts.left_research()
+
+    assert [task.question for task in left] == ["left", waiting.question]
+    assert [user.id for user in owners] == [owner.id]
+
+
+async def test_a_citation_outlives_its_page(database: Database, owner: User) -> None:
+    async with database.stores(owner.id) as stores:
+        page = await TestWebPageStore().create(stores)
+        task = await TestResearchTaskStore().create(stores)
+        cited = CITED | {"page_id": page.id}
+        citation = await stores.research_citations.add(task.id, position=0, **cited)
+        await stores.web_pages.delete(page.id)
+
+        assert await stores.research_citations.list(task.id) == [
+            citation.model_copy(update={"page_id": None})
+        ]
 
 
 async def test_what_came_up_in_a_chat_goes_with_it(database: Database, owner: User) -> None:

@@ -127,6 +127,11 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
         planned = await stores.research_steps.add(task.id, ResearchStepKind.plan, word)
         found = dict.fromkeys(("query", "provider", "url", "title", "snippet"), word)
         await stores.search_results.add(step_id=planned.id, position=0, **found)
+        about = dict.fromkeys(("claim", "url", "title", "quote", "reason"), word)
+        places = {"position": 0, "number": 1, "start": 0, "end": 1}
+        await stores.research_citations.add(
+            task.id, page_id=None, sha256="0" * 64, score=1.0, verified=False, **about, **places
+        )
         schedule = await stores.schedules.create(word, "0 0 1 1 *", word)
         evaluated = await stores.eval_runs.create(word, word, {"x": word}, schedule_id=schedule.id)
         notebook = Path("evals", str(evaluated.id), f"{word}.ipynb")
@@ -197,7 +202,7 @@ async def test_an_export_holds_all_of_one_user(
     )
     file = tmp_path / "ann.zip"
 
-    assert f"{file}: 25 rows" in await lab("export", "ann", str(file))
+    assert f"{file}: 26 rows" in await lab("export", "ann", str(file))
 
     with ZipFile(file) as archive:
         assert archive.testzip() is None

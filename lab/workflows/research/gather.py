@@ -1,0 +1,199 @@
+"""
+Search for each question, then read what was found.
+
+All searches are done before anything is read: a search of pages that were read already must not
+depend on what this task reads meanwhile.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from typing import Final
+from uuid import UUID
+
+from lab.db import Stores
+from lab.errors import SearchError
+from lab.schemas.research_step import ResearchStep
+from lab.schemas.research_step_kind import ResearchStepKind as Kind
+from lab.schemas.run_status import RunStatus
+from lab.schemas.search_provider_kind import SearchProviderKind
+from lab.schemas.search_result import SearchResult
+from lab.schemas.web_outcome import WebOutcome
+from lab.schemas.web_read_request import WebReadRequest
+from lab.schemas.web_search_request import WebSearchRequest
+from lab.web import canonical
+from lab.workflows.research.context import ResearchContext
+from lab.workflows.research.draft import GATHERED, SEARCHED, Gathered, Searched, written
+from lab.workflows.research.steps import Done, once, steps_of
+
+NO_TIME: Final = "time was up"
+REPLAYED: Final = {
+    *("query", "provider", "position", "url", "title", "snippet"),
+    *("page_id", "failure"),
+}
+"""What a replay takes over of an earlier result."""
+
+
+async def search(context: ResearchContext, place: int) -> None:
+    """Search for a question; one that fails leaves the others alone."""
+
+    async def work(step: ResearchStep) -> Done:
+        recorded = await _recorded(context, step) if context.task.offline else None
+        return recorded or await _searched(context, step)
+
+    try:
+        await once(context, Kind.search, place, work)
+    except SearchError:
+        return  # it stands with the step; where all fail, the task does
+
+
+async def check_searches(context: ResearchContext) -> None:
+    """
+    See to it that there is something to go on with.
+
+    Raises
+    ------
+    SearchError
+        If every search failed.
+    """
+    steps = await steps_of(context, Kind.search)
+    if all(step.status is RunStatus.failed for step in steps):
+        raise SearchError(steps[0].error or "Every search failed.")
+
+
+async def _searched(context: ResearchContext, step: ResearchStep) -> Done:
+    """Ask the providers; offline, those pages that were read."""
+    providers = [SearchProviderKind.local] if context.task.offline else None
+    limit = context.research.results_per_question
+    request = WebSearchRequest(query=step.question, limit=limit, providers=providers)
+    try:
+        async with asyncio.timeout(_time_for(context)):
+            found = await context.web.search(step.owner_id, request)
+    except TimeoutError:
+        return Done(written(SEARCHED, Searched(failures=[NO_TIME])))
+
+    async def store(stores: Stores) -> None:
+        for position, hit in enumerate(found.hits):
+            await stores.search_results.add(
+                step_id=step.id,
+                query=step.question,
+                provider=", ".join(hit.providers),
+                position=position,
+                url=hit.url,
+                title=hit.title,
+                snippet=hit.snippet,
+            )
+
+    failures = [failure.message for failure in found.failures]
+    asked = [provider.value for provider in found.asked]
+    return Done(written(SEARCHED, Searched(asked, failures)), store=store)
+
+
+async def _recorded(context: ResearchContext, step: ResearchStep) -> Done | None:
+    """
+    Return what the last search for the question found, where there was one.
+
+    With each page as it was read for that, or why it was not: so that a replay is of the same.
+    """
+    async with context.stores() as stores:
+        earlier = await stores.research_steps.searched(step.question, besides=step.task_id)
+        if earlier is None:
+            return None
+        result = (await stores.research_steps.get(earlier)).result
+        found = await stores.search_results.of_step(earlier)
+
+    async def store(stores: Stores) -> None:
+        for one in found:
+            about = one.model_dump(include=REPLAYED)
+            await stores.search_results.add(step_id=step.id, **about)
+
+    return Done(result or written(SEARCHED, Searched()), store=store)
+
+
+async def gather(context: ResearchContext, place: int) -> None:
+    """
+    Read the pages of a question; what comes of each is stored at once.
+
+    A page that two questions found is read for the first of them.
+    """
+
+    async def work(step: ResearchStep) -> Done:
+        wanted = allotted(await found_for(context), context)[place]
+        waiting = [one for one in wanted if one.page_id is None and one.failure is None]
+        if waiting:
+            await _read(context, waiting)
+        async with context.stores() as stores:
+            rows = [await stores.search_results.get(one.id) for one in wanted]
+            for row in rows:
+                if row.page_id is None and row.failure is None:
+                    await stores.search_results.update(row.id, failure=NO_TIME)
+        unread = [(row.url, _why(row)) for row in rows if row.page_id is None]
+        n_read = sum(row.page_id is not None for row in rows)
+        return Done(written(GATHERED, Gathered(n_read, unread)))
+
+    await once(context, Kind.gather, place, work)
+
+
+async def _read(context: ResearchContext, waiting: Sequence[SearchResult]) -> None:
+    """Read pages, as many as there is time for."""
+    by_url = {canonical(one.url): one.id for one in waiting}
+    request = WebReadRequest(urls=list(by_url), max_pages=len(by_url), offline=context.task.offline)
+    outcomes = context.web.read(context.task.owner_id, request)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_time_for(context)), aclosing(outcomes):
+            async for outcome in outcomes:
+                await _keep(context, by_url, outcome)
+
+
+async def _keep(context: ResearchContext, by_url: dict[str, UUID], outcome: WebOutcome) -> None:
+    """Store what came of a page; a snapshot may be one that another address led to."""
+    values: dict[str, object] = {}
+    urls: list[str] = []
+    if (page := outcome.page) is not None:
+        urls, values = [page.requested_url, page.url], {"page_id": page.id}
+    elif (failure := outcome.failure) is not None:
+        urls, values = [failure.url], {"failure": f"{failure.reason.value}: {failure.message}"}
+    found = [by_url[url] for url in urls if url in by_url]
+    if found:
+        async with context.stores() as stores:
+            await stores.search_results.update(found[0], **values)
+
+
+async def found_for(context: ResearchContext) -> list[list[SearchResult]]:
+    """Return what was found for each question, the best first."""
+    steps = await steps_of(context, Kind.search)
+    async with context.stores() as stores:
+        found = await stores.search_results.of_task(context.task.id)
+    return [[one for one in found if one.step_id == step.id] for step in steps]
+
+
+def allotted(
+    found: Sequence[Sequence[SearchResult]], context: ResearchContext
+) -> list[list[SearchResult]]:
+    """
+    Return which pages are read for each question: in turn its best one that no other reads.
+
+    Each question has at most `pages_per_question`, and all of them together `max_pages`.
+    """
+    research = context.research
+    per_question = min(research.pages_per_question, context.most_pages_at_once)
+    taken: dict[str, int] = {}
+    mine: list[list[SearchResult]] = [[] for _ in found]
+    for rank in range(max(map(len, found), default=0)):
+        for place, results in enumerate(found):
+            if rank >= len(results) or len(mine[place]) >= per_question:
+                continue
+            url = canonical(results[rank].url)
+            if url not in taken and len(taken) < research.max_pages:
+                taken[url] = place
+                mine[place].append(results[rank])
+    return mine
+
+
+def _time_for(context: ResearchContext) -> float:
+    return min(context.left_s(), context.research.question_timeout_s)
+
+
+def _why(result: SearchResult) -> str:
+    """Return in a word why a page was not read."""
+    return (result.failure or NO_TIME).partition(":")[0].replace("_", " ")

@@ -1,0 +1,258 @@
+"""One run of a task: its events, and how it ends."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+from langchain_core.runnables import RunnableConfig
+
+from lab.db import Database, Stores
+from lab.errors import INTERRUPTED, LabError, NotFoundError
+from lab.protocols import Pipelines
+from lab.schemas.event import Event
+from lab.schemas.event_type import EventType
+from lab.schemas.model_profile import ModelProfile
+from lab.schemas.research_task import ResearchTask
+from lab.schemas.run_kind import RunKind
+from lab.schemas.run_status import RunStatus
+from lab.schemas.usage import Usage
+from lab.texts import storable
+from lab.workflows.composer import Composer
+from lab.workflows.context import Told
+from lab.workflows.event_log import EventLog
+from lab.workflows.research.context import ResearchContext
+from lab.workflows.research.graph import NAME, build_graph
+from lab.workflows.web import Web
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """
+    What research is done with.
+
+    Attributes
+    ----------
+    database : Database
+        Where tasks, steps and pages are.
+    pipelines : Pipelines
+        Where models are.
+    web : Web
+        Who searches and reads.
+    composer : Composer
+        Where its graph and checkpoints are kept.
+    places : Semaphore
+        How many tasks are worked on at once.
+    most_pages_at_once : int
+        Pages that one request may read.
+    """
+
+    database: Database
+    pipelines: Pipelines
+    web: Web
+    composer: Composer
+    places: asyncio.Semaphore
+    most_pages_at_once: int
+
+
+class ResearchRun:
+    """
+    Work on a task until it is done, or stopped.
+
+    Parameters
+    ----------
+    workplace : Workplace
+        What it is done with.
+    log : EventLog
+        What is told of it.
+    task : ResearchTask
+        As it was read: where somebody changed it since, the run is refused.
+    profile : ModelProfile
+        Who plans and sums up.
+    """
+
+    def __init__(
+        self, workplace: Workplace, log: EventLog, task: ResearchTask, profile: ModelProfile
+    ) -> None:
+        self._place = workplace
+        self._log = log
+        self._task = task
+        self._profile = profile
+        self._stores = partial(workplace.database.stores, task.owner_id)
+        self._spent: list[Usage] = []
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """
+        Yield what happens; the last event says how it ended. Closing the generator stops the run.
+
+        Raises
+        ------
+        ConflictError
+            If another run works on the task.
+        """
+        await self._open()
+        try:
+            yield self._log.tell(
+                EventType.run_started,
+                {
+                    "profile": self._profile.id,
+                    "model": self._profile.model,
+                    "seed": self._task.seed,
+                    "research_task_id": str(self._task.id),
+                },
+            )
+            with self._place.database.guarded():
+                async with aclosing(self._told()) as told:
+                    async for type_, data in told:
+                        yield self._log.tell(type_, data)
+            done = self._log.tell(EventType.run_completed, {"finish_reason": "stop"})
+            yield await self._end(done, RunStatus.completed)
+        except LabError as error:
+            yield await self._fail(error)
+        except Exception as error:
+            log.error("research failed", run_id=str(self._log.run_id), exc_info=error)
+            what = f"The lab failed at it; give the operator this run id: {self._log.run_id}."
+            yield await self._fail(LabError(what))
+        except (asyncio.CancelledError, GeneratorExit):
+            await asyncio.shield(self._stop())
+            raise
+
+    async def _open(self) -> None:
+        """Store the run, and that it is the one that works on the task."""
+        task, run_id = self._task, self._log.run_id
+        async with self._stores() as stores:
+            began = await self._began(stores)
+            self._task = await stores.research_tasks.update(
+                task.id,
+                task.version,
+                run_id=run_id,
+                status=RunStatus.running,
+                error=None,
+                finished_at=None,
+            )
+            await stores.runs.create(
+                id=run_id,
+                kind=RunKind.research,
+                profile=self._profile.id,
+                parameters={"seed": task.seed},
+                conversation_id=task.conversation_id,
+                on_disconnect=self._log.on_disconnect,
+                resumes=began,
+            )
+
+    async def _began(self, stores: Stores) -> Any:
+        """Return the run that began the task; None where this one does."""
+        if self._task.run_id is None:
+            return None
+        try:
+            before = await stores.runs.get(self._task.run_id)
+        except NotFoundError:
+            return self._task.run_id
+        return before.resumes or before.id
+
+    async def _told(self) -> AsyncGenerator[Told, None]:
+        """Run the graph and yield what its steps tell, as they do."""
+        research = self._task.limits
+        async with self._place.places, self._place.pipelines.embedding() as embedding:
+            context = ResearchContext(
+                task=self._task,
+                run_id=self._log.run_id,
+                profile=self._profile,
+                pipelines=self._place.pipelines,
+                embedding=embedding,
+                web=self._place.web,
+                stores=self._stores,
+                most_pages_at_once=self._place.most_pages_at_once,
+                ends_at=time.monotonic() + research.timeout_s,
+                spent=self._spent,
+            )
+            running = asyncio.create_task(self._work(context))
+            running.add_done_callback(lambda _: context.told.put_nowait(None))
+            try:
+                while (told := await context.told.get()) is not None:
+                    yield told
+                await running
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    async def _work(self, context: ResearchContext) -> None:
+        """
+        Run the graph from its beginning, or on from where an earlier run left it.
+
+        Its checkpoints go when it is done: what came of the steps stands with them.
+        """
+        composer = self._place.composer
+        graph = composer.compose_task(NAME, build_graph)
+        config: RunnableConfig = {
+            "configurable": {"thread_id": str(self._task.id)},
+            "max_concurrency": context.research.at_once,
+        }
+        found = await graph.aget_state(config)
+        begun = found.created_at is not None
+        if found.next or not begun:
+            begin = None if begun else {"n_questions": 0}
+            await graph.ainvoke(begin, config, context=context, durability="sync")
+        await composer.forget(self._task.id)
+
+    async def _fail(self, error: LabError) -> Event:
+        message = storable(str(error))
+        data = {"code": error.code, "status": error.status, "message": message}
+        event = self._log.tell(EventType.run_failed, data)
+        return await self._end(event, RunStatus.failed, message)
+
+    async def _stop(self) -> None:
+        """Close a run that is stopped from outside; one that has ended stays as it is."""
+        if self._log.has_ended:
+            return
+        interrupted = self._log.if_stopped is RunStatus.interrupted
+        type_ = EventType.run_interrupted if interrupted else EventType.run_cancelled
+        error = INTERRUPTED if interrupted else None
+        await self._end(self._log.tell(type_, {}), self._log.if_stopped, error)
+
+    async def _end(self, event: Event, status: RunStatus, error: str | None = None) -> Event:
+        """Close the run; an end that is not stored, and was not heard of, is none."""
+        try:
+            await self._close(status, error)
+        except NotFoundError:  # deleted under us, with its conversation
+            log.info("research is gone", task_id=str(self._task.id))
+        except BaseException:
+            self._log.take_back(event)
+            raise
+        return event
+
+    async def _close(self, status: RunStatus, error: str | None) -> None:
+        """
+        Store how the run ended, and the task with it, at once.
+
+        A task whose run is interrupted stays as it is: it is gone on with at the next start, unless
+        somebody paused it.
+        """
+        run_id, task_id = self._log.run_id, self._task.id
+        async with self._log.storing(end=True) as events, self._stores() as stores:
+            if status is not RunStatus.interrupted:
+                await stores.research_tasks.finish(task_id, run_id, status, error)
+            await stores.research_steps.leave(task_id, status)
+            await stores.runs.update(
+                run_id,
+                status=status,
+                error=error,
+                usage=_sum(self._spent),
+                finished_at=datetime.now(UTC),
+            )
+            await stores.events.extend({run_id: events})
+
+
+def _sum(spent: list[Usage]) -> Usage | None:
+    """Return what answers cost together; None where there was none."""
+    if not spent:
+        return None
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens", "queue_ms", "total_ms")
+    return Usage(**{name: sum(getattr(one, name) for one in spent) for name in counts})

@@ -1,0 +1,241 @@
+"""Research tasks: asked for, worked on, stopped, gone on with, and deleted."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from lab.config import Settings
+from lab.db import Database
+from lab.db.runs import OPEN
+from lab.errors import ConflictError, LabError, NotFoundError
+from lab.protocols import Pipelines
+from lab.schemas.config import Config
+from lab.schemas.model_profile import ModelProfile
+from lab.schemas.research_details import ResearchDetails
+from lab.schemas.research_request import ResearchRequest
+from lab.schemas.research_step_kind import ResearchStepKind
+from lab.schemas.research_task import ResearchTask
+from lab.schemas.run import Run
+from lab.schemas.run_status import RunStatus
+from lab.schemas.user import User
+from lab.workflows.composer import Composer
+from lab.workflows.event_log import EventLog
+from lab.workflows.research.report import without_pages
+from lab.workflows.research.run import ResearchRun, Workplace
+from lab.workflows.running import Running
+from lab.workflows.web import Web
+
+AT_ONCE: Final = 4
+"""Tasks that one process works on at once; others wait for their turn."""
+
+log = structlog.get_logger(__name__)
+
+
+class Research:
+    """
+    The research of all users.
+
+    Parameters
+    ----------
+    database : Database
+        Where tasks are.
+    pipelines : Pipelines
+        Where models are.
+    web : Web
+        Who searches and reads.
+    running : Running
+        The runs that go on without their client.
+    composer : Composer
+        Where compiled graphs and checkpoints are kept.
+    config : Config
+        Of the process.
+    settings_of : callable
+        Returns the settings of a user.
+    resolve : callable
+        Returns the profile that a user means by a name.
+    preferred : callable
+        Returns the profile that settings prefer.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        pipelines: Pipelines,
+        web: Web,
+        running: Running,
+        composer: Composer,
+        config: Config,
+        settings_of: Callable[[User], Awaitable[Settings]],
+        resolve: Callable[[User, str], Awaitable[ModelProfile]],
+        preferred: Callable[[Settings], str],
+    ) -> None:
+        self._database = database
+        self._running = running
+        self._composer = composer
+        self._settings_of = settings_of
+        self._resolve = resolve
+        self._preferred = preferred
+        self._workplace = Workplace(
+            database=database,
+            pipelines=pipelines,
+            web=web,
+            composer=composer,
+            places=asyncio.Semaphore(AT_ONCE),
+            most_pages_at_once=config.pages.max_pages,
+        )
+
+    async def begin(self, owner: User, request: ResearchRequest) -> ResearchTask:
+        """
+        Begin to answer a question; it goes on, whoever follows it.
+
+        Raises
+        ------
+        NotFoundError
+            If the conversation or the profile is not there.
+        LockedKeyError
+            If it overrides a setting that the operator locked.
+        """
+        settings = (await self._settings_of(owner)).overlay("request", request.settings)
+        roles = settings.config.roles
+        name = request.profile or roles.research or self._preferred(settings)
+        profile = await self._resolve(owner, name)
+        seed = _seed_of(request.question) if request.seed is None else request.seed
+        async with self._database.stores(owner.id) as stores:
+            task = await stores.research_tasks.create(
+                request.question,
+                request.conversation_id,
+                profile=profile.id,
+                offline=request.offline,
+                seed=seed,
+                limits=settings.config.research,
+            )
+            await stores.research_steps.add(task.id, ResearchStepKind.plan, request.question)
+        return await self._run(owner, task)
+
+    async def resume(self, owner: User, task_id: UUID) -> ResearchTask:
+        """
+        Go on with a task that was stopped, or failed, after its last finished steps.
+
+        Raises
+        ------
+        NotFoundError
+            If the task is not the owner's.
+        ConflictError
+            If it is done, or a run works on it.
+        """
+        await self._database.close_left_runs()
+        async with self._database.stores(owner.id) as stores:
+            task = await stores.research_tasks.get(task_id)
+            run = await _run_of(stores.runs.get, task)
+        if task.status is RunStatus.completed:
+            raise ConflictError(f"The research {task_id} is done; read its report.")
+        if run is not None and run.status in OPEN:
+            raise ConflictError(f"The run {run.id} works on the research {task_id}; follow it.")
+        if task.status is RunStatus.failed:
+            # Its graph stands behind what failed: begun anew, it does the steps that are not done.
+            await self._composer.forget(task_id)
+        return await self._run(owner, task)
+
+    async def resume_left(self) -> None:
+        """Go on with the tasks of processes that ended without having stopped them."""
+        async with self._database.accounts() as accounts:
+            owners = await accounts.left_research()
+        for owner in owners:
+            async with self._database.stores(owner.id) as stores:
+                left = await stores.research_tasks.left()
+            for task in left:
+                try:
+                    await self._run(owner, task)
+                except LabError as error:  # another lab was faster, or its profile is gone
+                    log.warning("research stays", task_id=str(task.id), error=str(error))
+
+    async def cancel(self, owner: User, task_id: UUID) -> ResearchTask:
+        """Cancel a task, of whichever process; one that has ended stays as it is."""
+        return await self._stop(owner, task_id, RunStatus.cancelled)
+
+    async def pause(self, owner: User, run_id: UUID) -> Run:
+        """Interrupt a run that works on a task, to go on with it later."""
+        async with self._database.stores(owner.id) as stores:
+            task = await stores.research_tasks.of_run(run_id)
+        if task is not None:
+            await self._stop(owner, task.id, RunStatus.interrupted)
+        return await self._running.stop(owner.id, run_id, RunStatus.interrupted)
+
+    async def delete(self, owner: User, task_id: UUID) -> None:
+        """Delete a task with its steps, citations and runs; the pages that it read stay."""
+        task = await self.cancel(owner, task_id)
+        await self._composer.forget(task_id)
+        async with self._database.stores(owner.id) as stores:
+            run = await _run_of(stores.runs.get, task)
+            if run is not None:
+                await stores.runs.delete_with_resumed(run.resumes or run.id)
+            await stores.research_tasks.delete(task_id)
+
+    async def details(self, owner: User, task_id: UUID) -> ResearchDetails:
+        """Return a task with its steps, what they found, and what its report cites."""
+        async with self._database.stores(owner.id) as stores:
+            return ResearchDetails(
+                task=await stores.research_tasks.get(task_id),
+                steps=await stores.research_steps.list(task_id),
+                results=await stores.search_results.of_task(task_id),
+                citations=await stores.research_citations.list(task_id),
+            )
+
+    async def report(self, owner: User, task_id: UUID) -> str:
+        """
+        Return the report of a task as Markdown; it says which of its pages were deleted since.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none yet.
+        """
+        async with self._database.stores(owner.id) as stores:
+            task = await stores.research_tasks.get(task_id)
+            citations = await stores.research_citations.list(task_id)
+        if task.report is None:
+            raise NotFoundError("report of research", task_id)
+        lost = {one.number for one in citations if one.page_id is None and one.verified}
+        return without_pages(task.report, sorted(lost))
+
+    async def _run(self, owner: User, task: ResearchTask) -> ResearchTask:
+        """Let a run work on a task; return the task once that is stored."""
+        settings = await self._settings_of(owner)
+        profile = await self._resolve(owner, task.profile or self._preferred(settings))
+        event_log = EventLog(owner.id, whole=True, goes_on=True)
+        run = ResearchRun(self._workplace, event_log, task, profile)
+        await self._running.begin(event_log, run.events())
+        async with self._database.stores(owner.id) as stores:
+            return await stores.research_tasks.get(task.id)
+
+    async def _stop(self, owner: User, task_id: UUID, status: RunStatus) -> ResearchTask:
+        # The task first: so no step of it is stored any more, and no lab that starts takes it up.
+        async with self._database.stores(owner.id) as stores:
+            task = await stores.research_tasks.stop(task_id, status)
+        if task.run_id is not None and task.status is status:
+            try:
+                await self._running.stop(owner.id, task.run_id, status)
+            except NotFoundError:
+                log.info("run is gone", run_id=str(task.run_id))
+        async with self._database.stores(owner.id) as stores:
+            await stores.research_steps.leave(task_id, status)
+            return await stores.research_tasks.get(task_id)
+
+
+async def _run_of(get: Callable[[UUID], Awaitable[Run]], task: ResearchTask) -> Run | None:
+    """Return the last run of a task, if there is one."""
+    if task.run_id is None:
+        return None
+    try:
+        return await get(task.run_id)
+    except NotFoundError:
+        return None
+
+
+def _seed_of(question: str) -> int:
+    """Return the seed of a question: the same for the same one."""
+    return int.from_bytes(sha256(question.encode()).digest()[:4])

@@ -1,0 +1,285 @@
+"""What of research is computed, not asked of a model: places, proofs, contradictions, reports."""
+
+from hashlib import sha256
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.widgets.markdown import to_html
+from lab.workflows.research import synthesise
+from lab.workflows.research.contradictions import differences_of, find_contradictions
+from lab.workflows.research.draft import Against, Analysis, Draft, Passage, Said, Section
+from lab.workflows.research.plan import distinct, proposed_in
+from lab.workflows.research.proof import Place, Stored, unproven, wrong_place
+from lab.workflows.research.report import escaped, render
+from lab.workflows.research.sentences import is_statement, sentences_of, speaks_to_reader
+from lab.workflows.research.synthesise import agreed
+from lab.workflows.research.wording import is_negated, names_in, numbers_in
+from tests.web import lighthouse
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+LETTERS = st.text("abcäöüßéñ中文 .!?\n\"'’)😀e\u0301", min_size=1, max_size=120)
+
+
+def stored(text: str) -> Stored:
+    body = text.encode("utf-8", "surrogatepass")
+    return Stored(text, sha256(body).hexdigest(), body)
+
+
+@given(LETTERS | texts)
+def test_every_sentence_stands_where_it_says_and_none_overlaps(text: str) -> None:
+    end = 0
+    for sentence in sentences_of(text):
+        assert text[sentence.start : sentence.end] == sentence.text
+        assert sentence.start >= end
+        assert "\n" not in sentence.text
+        assert sentence.text == sentence.text.strip()
+        end = sentence.end
+
+
+@given(LETTERS | texts)
+def test_nothing_but_white_space_stands_between_sentences(text: str) -> None:
+    left = list(text)
+    for sentence in sentences_of(text):
+        left[sentence.start : sentence.end] = " " * (sentence.end - sentence.start)
+
+    assert "".join(left).strip("\"'’”)] \n\t").strip() == ""
+
+
+@given(texts.filter(lambda text: text.strip()), st.data())
+def test_a_quote_is_verified_exactly_where_it_stands(text: str, data: st.DataObject) -> None:
+    page = stored(text)
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, len(text)))
+    quote = text[start:end]
+
+    assert wrong_place(Place(start, end, quote, page.sha256), page) is None
+    for other in (start - 1, start + 1):
+        moved = Place(other, other + len(quote), quote, page.sha256)
+        there = other >= 0 and text[other : other + len(quote)] == quote
+        assert (wrong_place(moved, page) is None) == there
+
+
+@given(texts.filter(lambda text: text.strip()), st.integers(-3, 300), st.integers(-3, 300), texts)
+def test_whatever_does_not_stand_there_is_refused(
+    text: str, start: int, end: int, quote: str
+) -> None:
+    page = stored(text)
+    stands = 0 <= start < end <= len(text) and text[start:end] == quote
+
+    assert (wrong_place(Place(start, end, quote, page.sha256), page) is None) == stands
+
+
+def test_signs_that_look_alike_are_not_alike() -> None:
+    composed, decomposed = "Caf\u00e9 Norder is open.", "Cafe\u0301 Norder is open."
+    page = stored(composed)
+
+    assert wrong_place(Place(0, len(composed), composed, page.sha256), page) is None
+    refused = wrong_place(Place(0, len(composed), decomposed, page.sha256), page)
+    assert refused == "other words stand there"
+
+
+def test_of_a_sentence_that_stands_there_twice_each_place_is_its_own() -> None:
+    text = f"{lighthouse.LIT} {lighthouse.LIT}"
+    page = stored(text)
+    places = [(one.start, one.end) for one in sentences_of(text)]
+
+    assert len(places) == 2
+    assert all(
+        wrong_place(Place(start, end, lighthouse.LIT, page.sha256), page) is None
+        for start, end in places
+    )
+
+
+def test_a_page_that_is_gone_or_another_is_refused() -> None:
+    page = stored("It is so.")
+    place = Place(0, 9, "It is so.", page.sha256)
+    other = stored("It was so.")
+
+    assert wrong_place(place, None) == "the page was deleted"
+    assert wrong_place(place, other) == "the page has another snapshot"
+    damaged = Stored(page.text, page.sha256, b"other")
+    assert wrong_place(place, damaged) == "the snapshot is damaged"
+
+
+@pytest.mark.parametrize(
+    ("claim", "why"),
+    [
+        (lighthouse.LIT, None),
+        ("It was lit in 1887.", None),
+        ("It was lit in 1999.", "no number 1999"),
+        ("It was not lit in 1887.", "says no"),
+        ("The lighthouse of Sylt was lit in 1887.", "does not name sylt"),
+        ("It was lit in May 1887.", "no date may"),
+    ],
+)
+def test_a_quote_proves_what_it_says_and_nothing_else(claim: str, why: str | None) -> None:
+    found = unproven(claim, lighthouse.LIT, 0.9, 0.75)
+
+    assert found is None if why is None else why in (found or "")
+
+
+def test_what_is_far_in_meaning_is_not_proven() -> None:
+    assert "differ in meaning" in (unproven("It is warm.", lighthouse.LIT, 0.3, 0.75) or "")
+
+
+@given(texts)
+def test_every_text_proves_itself(text: str) -> None:
+    assert unproven(text, text, 1.0, 1.0) is None
+
+
+@given(st.integers(0, 10**9), st.sampled_from(["{}", "{:,}", "0{}", "{}.0", "{}.50"]))
+def test_a_number_has_one_form(number: int, form: str) -> None:
+    (found,) = numbers_in(f"There are {form.format(number)} of them.")
+
+    assert float(found) == pytest.approx(number + (0.5 if form.endswith("50") else 0))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kinds"),
+    [
+        (lighthouse.LIT, lighthouse.LIT_LATER, ["dates"]),
+        (lighthouse.OPEN, lighthouse.CLOSED, ["negation"]),
+        (lighthouse.KEEPER, lighthouse.OTHER_KEEPER, ["names"]),
+        ("The tower is 31 metres tall.", "The tower is 35 metres tall.", ["numbers"]),
+        ("The fair begins on Monday.", "The fair begins on Tuesday.", ["dates"]),
+        # Each says less or other things than the other, and none says no.
+        (lighthouse.LIT, lighthouse.LIT, []),
+        (lighthouse.LIT, lighthouse.TALL, []),
+        (lighthouse.LIT, "The lighthouse of Norderhaven was lit in 1887 by Ann Berg.", []),
+        (lighthouse.LIT, "The lighthouse of Sylt was lit for the first time in 1897.", []),
+        ("Ann Berg was the first keeper.", "Carl Holm was the second keeper.", []),
+        ("The tower is 31 metres tall.", "The tower is thirty-one metres tall.", None),
+        ("Seven boats lie in the harbour.", "The museum opened in 1950.", []),
+    ],
+)
+def test_contradictions_are_told_from_what_merely_differs(
+    first: str, second: str, kinds: list[str] | None
+) -> None:
+    found = [one.kind for one in differences_of(first, second)]
+
+    assert kinds is None or found == kinds
+
+
+@given(texts | LETTERS, texts | LETTERS)
+def test_a_contradiction_has_two_sides(first: str, second: str) -> None:
+    there, back = differences_of(first, second), differences_of(second, first)
+
+    assert [(one.kind, one.first, one.second) for one in there] == [
+        (one.kind, one.second, one.first) for one in back
+    ]
+    assert differences_of(first, first) == []
+
+
+def test_only_sentences_of_different_pages_that_are_alike_contradict_each_other() -> None:
+    texts = [lighthouse.LIT, lighthouse.LIT_LATER, lighthouse.LIT_LATER]
+    near, far = np.full((3, 4), 0.5, np.float32), np.eye(3, dtype=np.float32)
+
+    found = find_contradictions(texts, ["a", "a", "b"], near, 0.6)
+
+    assert [(one.first, one.second) for one in found] == [(0, 2)]
+    assert find_contradictions(texts, ["a", "a", "b"], far, 0.6) == []
+
+
+@pytest.mark.parametrize("command", lighthouse.COMMANDS)
+def test_what_commands_its_reader_is_no_finding(command: str) -> None:
+    assert speaks_to_reader(command)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        lighthouse.LIT,
+        lighthouse.TALL,
+        lighthouse.OPEN,
+        lighthouse.KEEPER,
+        "In 1901 the model of the ship was shown in the museum of the town.",
+        "The system of canals was dug by hand in the 17th century.",
+    ],
+)
+def test_what_tells_of_the_world_is_a_finding(statement: str) -> None:
+    assert is_statement(statement)
+    assert not speaks_to_reader(statement)
+
+
+def test_words_that_have_to_be_exact() -> None:
+    assert names_in("In May the keeper Ann Berg's boat sank.") == {"ann", "berg"}
+    assert is_negated("Nobody ever saw it.")
+    assert not is_negated("It's known.")
+
+
+def test_of_a_plan_stays_what_bears_on_the_question_once() -> None:
+    vectors = np.array([[1, 0], [1, 0], [0, 1], [0.8, 0.6]], np.float32)
+
+    assert distinct(vectors, n_sure=1) == [0, 3]
+    assert proposed_in('{"questions": "none"}') == []
+    assert proposed_in('["x"]') == []
+
+
+def draft(quote: str, title: str = "A page", url: str = "http://a.test/") -> Draft:
+    passage = Passage(UUID(int=1), url, title, 0, len(quote), quote, "0" * 64, 0.9)
+    said = Said(quote, [1])
+    return Draft("Why?", [said], [Section("Why?", [said])], [], [passage], [])
+
+
+def test_what_does_not_verify_is_marked() -> None:
+    quote = "It is so."
+
+    good = render(draft(quote), {(quote, 1): None})
+    bad = render(draft(quote), {(quote, 1): "other words stand there"})
+
+    assert "unverified" not in good
+    assert "It is so. [1] *(unverified: [1] other words stand there)*" in bad
+
+
+@given(texts | st.text("#*_[]()<>!`|\\-+1.0 &$~a:=\n", max_size=60))
+def test_pages_make_no_markup_of_their_own(text: str) -> None:
+    html = to_html(f"- {escaped(text)} [1]\n")
+
+    for tag in (
+        "<a",
+        "<img",
+        "<h",
+        "<em",
+        "<strong",
+        "<code",
+        "<pre",
+        "<table",
+        "<blockq",
+        "<math",
+    ):
+        assert tag not in html
+    assert html.count("<li>") <= 1
+    assert html.count("<ul>") <= 1
+    assert "<ol" not in html
+
+
+def test_of_sources_that_say_the_same_only_those_are_named_that_prove_it() -> None:
+    long, short = "The tower of Norder was lit in 1887.", "The tower was lit in 1887."
+    passages = [
+        Passage(UUID(int=i), f"http://a.test/{i}", "A page", 0, len(quote), quote, f"{i}" * 64, 0.9)
+        for i, quote in enumerate([long, short, long, long])
+    ]
+    found = Analysis(passages, [[0, 1, 2], [1, 0]])
+    sources = synthesise._Sources()
+
+    (section,) = synthesise.sections_of([("Why?", found)], sources, 0.75)
+
+    named = [[sources.passages[n - 1].quote for n in one.sources] for one in section.claims]
+    assert named == [[long, long], [short, long]]
+    assert agreed([section], []) == section.claims
+
+
+def test_what_more_pages_contradict_is_no_part_of_a_summary() -> None:
+    early, late, other = (Said(text, numbers) for text, numbers in _CLAIMS)
+    section = Section("Why?", [early, late, other])
+
+    assert agreed([section], [Against(1, 2, ["dates"])]) == [late, other]
+    assert agreed([section], [Against(1, 4, ["dates"])]) == [early, late]
+    assert synthesise.leading([section], [late, other]) == [late]
+
+
+_CLAIMS = [("Lit in 1897.", [1]), ("Lit in 1887.", [2, 3]), ("Not lit.", [4])]
