@@ -15,6 +15,7 @@ from lab.client.answer import raise_failure
 from lab.commands.client import open_client
 from lab.commands.printing import notes, one_line
 from lab.errors import LabError
+from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 
 app = typer.Typer(add_completion=False)
@@ -29,45 +30,69 @@ def chat(
         str | None, typer.Option("--model", "-m", help="As `lab models list` names it.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Option(
+            "--workflow", "-w", help="`chat`, `planning`, `analysis`, `image`; `auto` = what fits."
+        ),
+    ] = None,
 ) -> None:
     """
     Talk to a model in the terminal.
 
     A conversation is stored and remembered; a single question is not. Ctrl-D ends it.
 
-    Examples: `lab chat` · `lab chat "What can you do?"` · `lab chat -m lab-tiny --seed 1 "Hello"`
+    Examples: `lab chat` · `lab chat "What can you do?"` · `lab chat -m lab-tiny --seed 1 "Hello"` ·
+    `lab chat -w planning "Plan a trip to Oslo."`
     """
-    asyncio.run(_once(text, model, seed) if text else _converse(model, seed))
+    options = {"model": model, "seed": seed, "workflow": workflow}
+    asyncio.run(_once(text, options) if text else _converse(options))
 
 
-async def _once(text: str, model: str | None, seed: int | None) -> None:
+async def _once(text: str, options: Mapping[str, Any]) -> None:
     async with open_client() as lab:
-        await _answer(lab, text, model, seed)
+        await _answer(lab, text, options)
 
 
-async def _converse(model: str | None, seed: int | None) -> None:
+async def _converse(options: Mapping[str, Any]) -> None:
     """Ask and answer until the end of the input; an answer that fails does not end the talk."""
     async with open_client() as lab:
         conversation = await lab.conversations.create()
         while text := await _read_line():
             try:
-                await _answer(lab, text, model, seed, conversation.id)
+                await _answer(lab, text, options, conversation.id)
             except LabError as error:
                 notes.print(f"[red]{error}")
 
 
 async def _answer(
-    lab: Lab, text: str, model: str | None, seed: int | None, conversation: UUID | None = None
+    lab: Lab, text: str, options: Mapping[str, Any], conversation: UUID | None = None
 ) -> None:
     """Write the answer while it comes."""
-    answer = lab.stream(text, model=model, conversation=conversation, seed=seed)
+    answer = lab.stream(text, conversation=conversation, **options)
     async with aclosing(answer) as events:
         async for event in events:
             if raise_failure(event).type is EventType.content:
                 typer.echo(event.data["text"], nl=False)
-            elif event.type is EventType.tool_started:
-                notes.print(f"[dim]{escape(_call(event.data['tool_call']))}")
+            elif told := _beside(event):
+                notes.print(f"[dim]{escape(one_line(told))}")
     typer.echo()
+
+
+def _beside(event: Event) -> str:
+    """Return what is worth a line beside the answer, if anything."""
+    data = event.data
+    match event.type:
+        case EventType.tool_started:
+            return _call(data["tool_call"])
+        case EventType.intent:
+            return f"{data['intent'] or data['reason']} → {data['workflow']}"
+        case EventType.stage:
+            return f"{data['name']} {data['n_done']}/{data['n_total']}"
+        case EventType.image:
+            return f"picture {data['image']['id']}"
+        case _:
+            return ""
 
 
 def _call(call: Mapping[str, Any]) -> str:

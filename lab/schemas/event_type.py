@@ -12,7 +12,12 @@ class EventType(StrEnum):
     """
 
     run_started = 'run_started'
+    intent = 'intent'
     receipt = 'receipt'
+    stage = 'stage'
+    todos = 'todos'
+    image = 'image'
+    member = 'member'
     content = 'content'
     thinking = 'thinking'
     tool_call_delta = 'tool_call_delta'

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -60,6 +61,8 @@ class Reply:
         self.changed = False
         self._parts: list[Part] = []
         self._guard = ""
+        self._stage = ""
+        self._made: list[str] = []
 
     def add(self, event: Event) -> None:
         """Take the next event."""
@@ -70,7 +73,12 @@ class Reply:
         match event.type:
             case EventType.message_stored if event.data["role"] == Role.assistant.value:
                 self.message_id = event.data["message_id"]
+            case EventType.stage:
+                self._stage = "{name} {n_done}/{n_total}".format(**event.data)
+            case EventType.image:
+                self._made.append(event.data["image"]["file_id"])
             case EventType.usage:
+                self._stage = ""
                 self._guard = event.data.get("guard", "")
             case EventType.run_failed | EventType.run_interrupted:
                 self.problem = event.data.get("message", INTERRUPTED)
@@ -97,6 +105,8 @@ class Reply:
     def html(self) -> str:
         """The answer so far."""
         html = parts_html(self._parts)
+        if self._stage:
+            html += f'<p class="lab-stage">{escape(self._stage)}</p>'
         return html + guard_html(self._guard) if self._guard else html
 
     def _join(self, piece: TextPart | ThinkingPart) -> None:
@@ -125,7 +135,7 @@ class Reply:
             "role": Role.assistant.value,
             "html": self.html,
             "run_id": str(self.run_id or ""),
-            "pictures": [],
+            "pictures": self._made,
         }
 
 

@@ -348,7 +348,8 @@ async def _passages(context: ChatContext, stores: Stores, asked: Question) -> li
     As with memories, what is stored comes into a chat that is stored, and into others on request.
     """
     settings = context.settings.config
-    wanted = context.turn.memory is not False and settings.context.document_share
+    may = context.documents and context.turn.memory is not False
+    wanted = may and settings.context.document_share
     if not (wanted and asked.text.strip()):
         return []
     hits = await find_passages(
