@@ -97,8 +97,8 @@ CRITIQUE_INSTRUCTION: Final = (
 )
 
 IMPROVE_INSTRUCTION: Final = (
-    "Write your last answer again, better. What was wrong with it: {wrong}\nWrite the answer alone, "
-    "and nothing about the change."
+    "Write your last answer again, better. What was wrong with it: {wrong}\nWrite the answer "
+    "alone, and nothing about the change."
 )
 
 TITLE_SYSTEM: Final = "Write a title for this chat."

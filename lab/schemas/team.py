@@ -5,16 +5,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from . import team_mode
-
-
-class Member(RootModel[str]):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    root: Annotated[str, Field(min_length=1)]
 
 
 class Team(BaseModel):
@@ -30,7 +23,7 @@ class Team(BaseModel):
         team_mode.TeamMode, Field(description='How they work together.')
     ] = team_mode.TeamMode.parallel
     members: Annotated[
-        list[Member],
+        list[str],
         Field(
             description='Names of profiles; none of them has a team itself.',
             max_length=16,

@@ -23,6 +23,14 @@ class WorkflowConfig(BaseModel):
             description='Find out what each message of a stored conversation wants, and answer by the workflow that fits; the `workflow` of a request or profile goes before it.'
         ),
     ] = False
+    min_confidence: Annotated[
+        float,
+        Field(
+            description='How likely a model must hold the intent that it names for it to be followed; what it is less sure of is chat.',
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.6
     refine: Annotated[
         int,
         Field(

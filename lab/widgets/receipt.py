@@ -52,7 +52,7 @@ def _account(receipt: Receipt) -> str:
 
 def _route(route: Route | None) -> str:
     """Say by which workflow it was answered, where that was not simply the chat's."""
-    if route is None or route.source is RouteSource.default and not route.reason:
+    if route is None or (route.source is RouteSource.default and not route.reason):
         return ""
     wanted = f", which wants <b>{route.intent.value}</b>" if route.intent else ""
     sure = "" if route.confidence is None else f" ({route.confidence:.0%})"

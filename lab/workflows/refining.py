@@ -101,10 +101,10 @@ def thoughts_of(state: Mapping[str, Any]) -> str:
 
 
 def filtered(text: str) -> str:
-    """
+    r"""
     Return a text without leaked markers, thoughts, and lines said twice in a row.
 
-    >>> filtered("<think>Hm.</think>It is blue.\\nIt is blue.\\n<|im_end|>")
+    >>> filtered("<think>Hm.</think>It is blue.\nIt is blue.\n<|im_end|>")
     'It is blue.'
     """
     text = _MARKERS.sub("", _THOUGHT.sub("", text))

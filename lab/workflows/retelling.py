@@ -31,11 +31,7 @@ async def retell(context: ChatContext, state: Mapping[str, Any]) -> None:
         receipt = resumed.receipt.model_copy(update={"run_id": context.run_id})
         await context.recorder.keep_receipt(receipt)
         context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
-    if resumed is not None:
-        tell_route(context)
-    context.spent.extend(Usage.model_validate(one) for one in state.get("spent", []))
-    for told in state.get("told", []):
-        context.tell(EventType(told["type"]), **told["data"])
+    _tell_steps(context, state)
     rounds = rounds_of(state)
     note(context, rounds)
     for place, one in enumerate(rounds):
@@ -50,6 +46,14 @@ async def retell(context: ChatContext, state: Mapping[str, Any]) -> None:
         _tell_answer(context, rounds, result)
         if not run_by_lab(context, result.tool_calls):
             tell_end(context, result, usage_of(rounds, result, context.spent))
+
+
+def _tell_steps(context: ChatContext, state: Mapping[str, Any]) -> None:
+    """Tell what the turn is answered by, and what the steps before its answer told."""
+    tell_route(context)
+    context.spent.extend(Usage.model_validate(one) for one in state.get("spent", []))
+    for told in state.get("told", []):
+        context.tell(EventType(told["type"]), **told["data"])
 
 
 def _tell_answer(context: ChatContext, rounds: Sequence[Round], answer: ChatResult) -> None:

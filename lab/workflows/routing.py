@@ -110,14 +110,18 @@ class Router:
             said = "is too long to look at" if answer is None else f"got {answer.content[:40]!r}"
             reason = f"Its intent cannot be told: the message {said}."
             return CHAT.model_copy(update={"reason": reason})
-        wanted = ANSWERS.get(intent, CHAT.workflow)
-        has_graph = wanted in GRAPHS
+        wanted, reason = ANSWERS.get(intent, CHAT.workflow), ""
+        least = settings.config.workflow.min_confidence
+        if wanted not in GRAPHS:
+            reason = f"There is no workflow `{wanted}` in this lab."
+        elif wanted != CHAT.workflow and confidence is not None and confidence < least:
+            reason = f"The model is not sure enough (`workflow.min_confidence` is {least:g})."
         return Route(
-            workflow=wanted if has_graph else CHAT.workflow,
+            workflow=CHAT.workflow if reason else wanted,
             source=RouteSource.intent,
             intent=intent,
             confidence=confidence,
-            reason="" if has_graph else f"There is no workflow `{wanted}` in this lab.",
+            reason=reason,
         )
 
     @asynccontextmanager

@@ -122,7 +122,8 @@ async def test_a_message_is_answered_by_the_workflow_of_its_intent(lab: Lab, the
     assert started["workflow"] == "planning"
     assert (message.intent, answer.intent) == (Intent.planning, None)
     receipt = await lab.receipt(events[0].run_id)
-    assert receipt.route is not None and receipt.route.intent is Intent.planning
+    assert receipt.route is not None
+    assert receipt.route.intent is Intent.planning
 
 
 async def test_a_plan_becomes_todos_that_later_messages_tick_off(lab: Lab, there: Peer) -> None:
@@ -206,7 +207,8 @@ async def test_nobody_looks_for_an_intent_that_nobody_asked_for(
         of_openai = await client.post(CHAT, json=hello("Plan a trip.", model=BIG))
     (message, _) = await lab.conversations.messages(chat)
 
-    assert plain.route is not None and plain.route.source is RouteSource.default
+    assert plain.route is not None
+    assert plain.route.source is RouteSource.default
     assert (message.intent, message.intent_confidence) == (None, None)
     assert of_openai.json()["choices"][0]["message"]["content"] == "Hello."
     assert len(prompts(there)) == 2
@@ -229,7 +231,8 @@ async def test_a_message_whose_intent_leads_nowhere_is_chat_and_says_why(
     answer = await lab.chat("Hello.", model=BIG, workflow="auto")
 
     assert answer.text == "Hello."
-    assert answer.route is not None and answer.route.workflow == "chat"
+    assert answer.route is not None
+    assert answer.route.workflow == "chat"
     assert why in answer.route.reason
 
 
@@ -250,7 +253,7 @@ async def test_a_workflow_that_there_is_not_is_refused_by_name(lab: Lab, name: s
 
 
 async def test_a_workflow_that_cannot_do_what_is_asked_is_refused(lab: Lab) -> None:
-    with pytest.raises(InputError, match="`planning` cannot answer.*several answers"):
+    with pytest.raises(InputError, match=r"`planning` cannot answer.*several answers"):
         await lab.chat("Plan it.", model=BIG, workflow="planning", n=2)
 
 
@@ -264,7 +267,8 @@ async def test_lab_tiny_names_intents_and_says_how_sure_it_is(lab: Lab) -> None:
     asked = [message for message in messages if message.intent is not None]
     assert [message.intent for message in asked] == [Intent.chat, Intent.planning]
     assert all((message.intent_confidence or 0) > 0.5 for message in asked)
-    assert answer.route is not None and answer.route.workflow == "planning"
+    assert answer.route is not None
+    assert answer.route.workflow == "planning"
 
 
 async def test_an_analysis_looks_at_aspects_weighs_them_and_answers(lab: Lab, there: Peer) -> None:
@@ -364,7 +368,8 @@ async def test_an_answer_is_refined_until_nothing_is_wrong_with_it(lab: Lab, the
     (_, stored) = await lab.conversations.messages(chat)
 
     assert answer.text == "It is blue."
-    assert "bleu" in answer.thinking and "misspelt" in answer.thinking
+    assert "bleu" in answer.thinking
+    assert "misspelt" in answer.thinking
     assert [part.type for part in stored.parts] == ["thinking", "text"]
     assert answer.usage.total_tokens == 4 * 7
     assert "A word is misspelt." in prompts(there)[2]
@@ -430,7 +435,8 @@ async def test_a_team_in_series_hears_what_was_said_before(lab: Lab, there: Peer
     assert answer.text == "Green it is."
     first, second, _ = prompts(there)
     assert "Blue." not in first
-    assert "anton: Blue." in second and "You are berta." in second
+    assert "anton: Blue." in second
+    assert "You are berta." in second
 
 
 async def test_a_member_that_fails_does_not_end_the_turn(lab: Lab, there: Peer) -> None:
