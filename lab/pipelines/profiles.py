@@ -61,7 +61,7 @@ def check_profile(
         raise UnknownModelError(profile.model, chatting(models))
     if model.task is not Task.chat:
         raise cannot_chat(model, chatting(models))
-    if profile.workflow not in (None, *workflows):
+    if profile.workflow is not None and profile.workflow not in workflows:
         raise InputError(
             f"Unknown workflow `{profile.workflow}`.{nearest(profile.workflow, list(workflows))} "
             f"Workflows here: {', '.join(workflows)}."

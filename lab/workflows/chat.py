@@ -27,7 +27,7 @@ from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.message import Message
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.tool import Tool
-from lab.workflows.asking import ANEW, collected, spend
+from lab.workflows.asking import ANEW, collected, spend, tell_stage
 from lab.workflows.context import ChatContext
 from lab.workflows.refining import add_refining, n_refinements, thoughts_of
 from lab.workflows.rounds import (
@@ -137,7 +137,8 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     messages = [ChatMessage.model_validate(message) for message in state["window"]]
     tools, parameters = _asked(context, rounds)
     must_answer = bool(rounds) and rounds[-1].is_last
-    refines = n_refinements(context) > 0
+    if refines := n_refinements(context) > 0:
+        tell_stage(context, "draft", 0, n_refinements(context))
     teller = Teller(context, rounds, must_answer=must_answer, is_draft=refines)
     answer = Answer()
     with context.breaker.counting():

@@ -133,9 +133,10 @@ def seats(state: State, runtime: Runtime[ChatContext]) -> list[Send] | Literal["
     ]
 
 
-async def begin(state: State) -> State:
+async def begin(state: State, runtime: Runtime[ChatContext]) -> State:
     """Forget what the team said in the turn before."""
-    return {"answers": [ANEW]}
+    told = tell_stage(runtime.context, "team", 0, len(runtime.context.members))
+    return {"answers": [ANEW], "told": told}
 
 
 def build_graph() -> StateGraph[State, ChatContext]:

@@ -497,7 +497,7 @@ async def test_a_workflow_that_is_paused_at_any_step_goes_on_after_it(
         says(there, *answers[:step], Reply(pieces=["{}"], before=wait))
         begun = asyncio.create_task(begin(lab, chat, options))
         await asyncio.wait_for(is_asked.wait(), 10)
-        run_id = await begun
+        run_id = await asyncio.wait_for(begun, 30)
         paused = await lab.runs.pause(run_id)
         stuck.set()
         # A step that asks twice is one step: what it had asked is asked again.
