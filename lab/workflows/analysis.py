@@ -12,7 +12,7 @@ from langgraph.graph import StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from lab.errors import LabError
+from lab.errors import LabError, ServiceError
 from lab.prompts import (
     ASPECT_INSTRUCTION,
     ASPECTS_INSTRUCTION,
@@ -38,6 +38,8 @@ from lab.workflows.context import ChatContext
 from lab.workflows.rounds import shortened
 from lab.workflows.window import room_beside
 
+WHOLE: Final = "the whole"
+"""The one aspect of a question that the model did not split."""
 MOST_ASPECT_CHARACTERS: Final = 100
 MOST_SPLIT_TOKENS: Final = 400
 MOST_NOTE_TOKENS: Final = 400
@@ -78,13 +80,19 @@ async def split(state: State, runtime: Runtime[ChatContext]) -> State:
     prompt = instructed(state["window"], ASPECTS_INSTRUCTION.format(most=most))
     items = {"type": "string", "minLength": 1, "maxLength": MOST_ASPECT_CHARACTERS}
     form = object_of(aspects={"type": "array", "minItems": 1, "maxItems": most, "items": items})
-    named, answer = await ask_form(context, prompt, MOST_SPLIT_TOKENS, form)
-    aspects = [" ".join(str(one).split())[:MOST_ASPECT_CHARACTERS] for one in named["aspects"]]
+    spent: list[dict[str, Any]] = []
+    try:
+        named, answer = await ask_form(context, prompt, MOST_SPLIT_TOKENS, form)
+        aspects, spent = named["aspects"], spend(context, answer)
+    except ServiceError as error:
+        aspects = []
+        told += tell(context, EventType.thinking, text=f"(not split: {error})\n\n")
+    aspects = [" ".join(one.split())[:MOST_ASPECT_CHARACTERS] for one in aspects]
     return {
-        "aspects": [one for one in dict.fromkeys(aspects) if one][:most] or ["the whole"],
+        "aspects": [one for one in dict.fromkeys(aspects) if one][:most] or [WHOLE],
         "notes": [ANEW],
         "weighed": "",
-        "spent": spend(context, answer),
+        "spent": spent,
         "told": told + tell_stage(context, "split", 1, 1),
     }
 

@@ -1,10 +1,11 @@
 """Ask the model of a turn something beside its answer, and tell what came of it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lab.errors import ContextLengthError, ServiceError
+from pydantic_core import from_json
+
+from lab.errors import ContextLengthError, InputError, ServiceError
 from lab.pipelines import run_pipeline
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
@@ -17,6 +18,7 @@ from lab.schemas.usage import Usage
 from lab.workflows.context import ChatContext
 from lab.workflows.rounds import usage_of
 from lab.workflows.telling import tell_end
+from lab.workflows.tool_arguments import check_arguments
 from lab.workflows.window import context_length_of
 
 LEAST_TOKENS: Final = 24
@@ -90,25 +92,34 @@ async def ask_form(
     """
     Return what the model says in a form, read and as it came.
 
+    Of an answer that was cut off what is whole counts; the form's first key is always there.
+
     Raises
     ------
     ServiceError
-        If it is not whole, or the model's server did not keep to the form.
+        If there is nothing whole in it, or the model's server did not keep to the form.
     LabError
         What `ask` raises.
     """
     answer = await ask(context, messages, most_tokens, form)
-    try:
-        value = json.loads(answer.content)
-    except ValueError:
-        value = None
-    if not (isinstance(value, dict) and value.keys() >= set(form["required"])):
+    value = _read(answer.content, form)
+    if value is None:
         spend(context, answer)
         raise ServiceError(
             f"`{context.chat.model.id}` was asked for JSON with {', '.join(form['required'])}, and "
             f"wrote: {answer.content[:120]!r}. Ask again, or let another model answer."
         )
     return value, answer
+
+
+def _read(content: str, form: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the JSON of an answer, or None where it does not keep to the form."""
+    try:
+        value = from_json(content, allow_partial=True)
+        check_arguments("answer", {**form, "required": form["required"][:1]}, value)
+    except (ValueError, InputError):
+        return None
+    return dict(value)
 
 
 def object_of(**properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ async def plan(state: State, runtime: Runtime[ChatContext]) -> State:
     )
     planned, answer = await ask_form(context, prompt, MOST_PLAN_TOKENS, _form(most, len(todos)))
     steps = [" ".join(step.split())[:MOST_STEP_CHARACTERS] for step in planned["steps"]]
-    done = sorted({n for n in planned["done"] if 0 < n <= len(todos)})
+    done = sorted({n for n in planned.get("done", []) if 0 < n <= len(todos)})
     return {
         "steps": [step for step in dict.fromkeys(steps) if step][:most],
         "done": [str(todos[n - 1].id) for n in done],

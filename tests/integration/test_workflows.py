@@ -295,6 +295,34 @@ async def test_an_analysis_looks_at_aspects_weighs_them_and_answers(lab: Lab, th
     assert "Nothing is missing." in answering
 
 
+async def test_a_question_that_the_model_does_not_split_is_one_aspect(
+    lab: Lab, there: Peer
+) -> None:
+    says(there, "No aspects.", "It is cheap.", "Nothing is missing.", "Take it.")
+
+    answer = await lab.chat("Shall I?", model=BIG, workflow="analysis")
+
+    assert answer.text == "Take it."
+    assert "(not split:" in answer.thinking
+    assert "the whole: It is cheap." in answer.thinking
+
+
+async def test_of_a_plan_that_was_cut_off_the_whole_steps_count(lab: Lab, there: Peer) -> None:
+    says(there, '{"steps": ["Book a flight", "Pa')
+
+    answer = await lab.chat("I want to go to Oslo.", model=BIG, workflow="planning")
+
+    assert answer.text == "- [ ] Book a flight"
+
+
+@pytest.mark.parametrize("wrong", [{"steps": "all"}, {"steps": [1]}, "A plan? No.", {"done": []}])
+async def test_a_plan_of_another_form_is_none(lab: Lab, there: Peer, wrong: Any) -> None:
+    says(there, json.dumps(wrong))
+
+    with pytest.raises(LabError, match="asked for JSON with steps, done"):
+        await lab.chat("Plan it.", model=BIG, workflow="planning")
+
+
 async def test_an_aspect_that_fails_is_noted_and_the_others_count(lab: Lab, there: Peer) -> None:
     says(there, {"aspects": ["cost"]}, Reply(500, pieces=["{}"]), "The cost is missing.", "Hm.")
 
@@ -545,15 +573,6 @@ async def test_a_workflow_that_is_cancelled_frees_the_model(
             await asyncio.sleep(0.02)
 
     assert run.status is RunStatus.cancelled
-
-
-async def test_a_turn_in_which_the_model_keeps_to_no_form_fails_and_says_so(
-    lab: Lab, there: Peer
-) -> None:
-    says(there, "A plan? No.")
-
-    with pytest.raises(LabError, match="asked for JSON with steps, done, and wrote"):
-        await lab.chat("Plan it.", model=BIG, workflow="planning")
 
 
 async def test_a_conversation_is_named_anew_by_what_was_said_last(lab: Lab, there: Peer) -> None:
