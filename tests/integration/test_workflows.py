@@ -12,7 +12,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from typer.testing import CliRunner
 
+from lab.cli import main
 from lab.client import Lab, connect
 from lab.db import Database
 from lab.errors import ConflictError, InputError, LabError
@@ -212,6 +214,29 @@ async def test_nobody_looks_for_an_intent_that_nobody_asked_for(
     assert (message.intent, message.intent_confidence) == (None, None)
     assert of_openai.json()["choices"][0]["message"]["content"] == "Hello."
     assert len(prompts(there)) == 2
+
+
+async def test_an_openai_client_gets_what_the_profile_says(
+    api: Api, lab: Lab, there: Peer, ann: str
+) -> None:
+    await lab.profiles.add("planner", BIG, workflow="planning")
+    says(there, PLAN)
+    async with api.client(ann) as client:
+        answer = await client.post(CHAT, json=hello("I want to go to Oslo.", model="planner"))
+
+    assert answer.json()["choices"][0]["message"]["content"] == "- [ ] Book a flight\n- [ ] Pack"
+    assert answer.json()["lab"]["workflow"] == "planning"
+
+
+async def test_the_command_line_names_a_workflow(api: Api, there: Peer, ann: str) -> None:
+    says(there, PLAN)
+    runner = CliRunner(env={"LAB_API_URL": api.url, "LAB_API_KEY": ann})
+    command = ["chat", "-m", BIG, "--workflow", "planning", "I want to go to Oslo."]
+
+    result = await asyncio.to_thread(runner.invoke, main, command)
+
+    assert result.exit_code == 0, result.output
+    assert "- [ ] Book a flight\n- [ ] Pack" in result.output
 
 
 @pytest.mark.parametrize(
