@@ -86,32 +86,28 @@ async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
     turn = runtime.context.turn
     # The state is that of the conversation: what the turn before left there is over.
     if turn.conversation_id is None or not turn.store:
-        return _begun([])
+        return _begun(state, [])
     resumed = runtime.context.resumed
     if resumed is not None:  # killed between this step and its checkpoint
-        return _begun(resumed.turn_ids)
+        return _begun(state, resumed.turn_ids)
     _, history, question = split_question(turn.messages)
     stored = await runtime.context.turns.keep(
         [*history, *question], runtime.context.run_id, runtime.context.route
     )
     _tell_stored(runtime.context, stored)
-    return _begun([message.id for message in stored])
+    return _begun(state, [message.id for message in stored])
 
 
-def _begun(turn_ids: Sequence[UUID]) -> State:
+def _begun(state: State, turn_ids: Sequence[UUID]) -> State:
     """Return the state after the first step; what the turn before left is gone."""
     ids = [str(id) for id in turn_ids]
-    return {
-        "turn_ids": ids,
-        "window": [],
-        "has_foreign": False,
-        "answer": {},
-        "rounds": [],
-        "said": [],
-        "drafts": [],
-        "told": [ANEW],
-        "spent": [ANEW],
-    }
+    begun = State(turn_ids=ids, window=[], has_foreign=False, answer={}, rounds=[])
+    # Most turns have none of these, and what is not changed is not stored again.
+    if state.get("said") or state.get("drafts"):
+        begun |= {"said": [], "drafts": []}
+    if state.get("told") or state.get("spent"):
+        begun |= {"told": [ANEW], "spent": [ANEW]}
+    return begun
 
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:

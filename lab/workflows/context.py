@@ -101,8 +101,8 @@ class ChatContext:
     members: Sequence[Member] = ()
     """Of the team that answers first."""
 
-    documents: bool = True
-    """Whether passages of documents may stand in the window."""
+    foreign: bool = True
+    """Whether what others wrote may stand in the window: documents, and what people share."""
 
     spent: list[Usage] = field(default_factory=list)
     """What was asked beside the answer cost so far."""
@@ -130,9 +130,9 @@ class ChatContext:
         """Whether the turn began with tools of the lab, though all may be gone since."""
         return bool(self.tools) or (self.resumed is not None and bool(self.resumed.tools))
 
-    def without_documents(self) -> "ChatContext":
-        """Return the run with nothing of documents in its window."""
-        return replace(self, documents=False)
+    def without_foreign(self) -> "ChatContext":
+        """Return the run with nothing in its window that others wrote."""
+        return replace(self, foreign=False)
 
     def tell(self, type_: EventType, **data: Any) -> None:
         """Tell what happens, as it happens."""

@@ -5,7 +5,8 @@ Plan what somebody wants to reach, as todos of the conversation.
 
 `plan` lets the model name new steps, in a form, and which todos are done by what was said;
 `write_down` stores both, and the answer lists the todos. In a chat that is not stored the steps are
-listed alone. Documents stay out of the window: what others wrote does not become a todo.
+listed alone. Documents and what people share stay out of the window: what others wrote does not
+become a todo.
 """
 
 from collections.abc import Sequence
@@ -41,8 +42,8 @@ class State(chat.State, total=False):
 
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> chat.State:
-    """Choose what the model sees, without documents."""
-    context = runtime.context.without_documents()
+    """Choose what the model sees, without what others wrote."""
+    context = runtime.context.without_foreign()
     return await chat.assemble(state, runtime.override(context=context))
 
 

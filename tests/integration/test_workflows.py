@@ -453,6 +453,21 @@ async def test_an_answer_that_cannot_be_judged_is_given(lab: Lab, there: Peer) -
     assert "not judged" in answer.thinking
 
 
+async def test_an_answer_from_a_tool_is_refined_after_its_last_round(lab: Lab, there: Peer) -> None:
+    chat = await new_chat(lab)
+    function = {"name": "calculator", "arguments": '{"expression": "12 * 12"}'}
+    call = {"index": 0, "id": "1", "type": "function", "function": function}
+    calling = stream_of(chunk({"tool_calls": [call]}), chunk(finish_reason="tool_calls"))
+    says(there, calling, "144?", {"score": 4, "wrong": "Sure?"}, "144.", {"score": 5, "wrong": ""})
+    settings = {"workflow": {"refine": 1}, "tools": {"enabled": ["calculator"]}}
+
+    answer = await lab.chat("12 * 12?", model=BIG, conversation=chat, settings=settings)
+
+    assert answer.text == "144."
+    assert [use.text for use in answer.tool_uses] == ["144"]
+    assert "144?" in answer.thinking
+
+
 async def with_team(lab: Lab, mode: str, *members: str) -> None:
     for name in ("anton", "berta"):
         await lab.profiles.add(name, "there/small", system_prompt=f"You are {name}.")
