@@ -585,6 +585,33 @@ async def test_a_workflow_that_is_paused_at_any_step_goes_on_after_it(
         assert [message.role.value for message in stored] == ["user", "assistant"]
 
 
+async def test_of_aspects_that_are_looked_at_at_once_the_finished_ones_stay(
+    lab: Lab, there: Peer
+) -> None:
+    chat, stuck = await new_chat(lab), asyncio.Event()
+
+    async def wait() -> None:
+        await stuck.wait()
+
+    says(there, {"aspects": ["cost", "time"]}, "It is so.", Reply(pieces=["{}"], before=wait))
+    run_id = await begin(lab, chat, {"model": BIG, "workflow": "analysis"})
+    async for event in lab.runs.follow(run_id):
+        if event.type is EventType.thinking:
+            break
+    await asyncio.sleep(0.3)  # until it is stored, too
+    await lab.runs.pause(run_id)
+    stuck.set()
+    says(there, "It is so.", "Nothing is missing.", "Take it.")
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+
+    thinking = "".join(data["text"] for data in of_type(events, EventType.thinking))
+    assert len(prompts(there)) == 3
+    assert "cost: It is so." in thinking
+    assert "time: It is so." in thinking
+    assert of_type(events, EventType.content)[-1]["text"] == "Take it."
+
+
 async def begin(lab: Lab, chat: UUID, options: dict[str, Any]) -> UUID:
     """Begin a turn that goes on by itself; return its run."""
     async for event in lab.stream("Which?", conversation=chat, on_disconnect="continue", **options):
