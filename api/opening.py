@@ -9,7 +9,12 @@ from lab.errors import ConflictError, rebuild
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 
-BEFORE_ANSWER = {EventType.run_started, EventType.message_stored, EventType.receipt}
+BEFORE_ANSWER = {
+    EventType.run_started,
+    EventType.intent,
+    EventType.message_stored,
+    EventType.receipt,
+}
 
 
 async def opening(http: Request, events: AsyncGenerator[Event, None]) -> list[Event]:

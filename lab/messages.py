@@ -16,6 +16,7 @@ from lab.schemas.file_part import FilePart
 from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
 from lab.schemas.message_image import MessageImage
+from lab.schemas.role import Role
 from lab.schemas.text_part import TextPart
 from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.tool_call_part import ToolCallPart
@@ -38,6 +39,9 @@ def to_chat_message(message: Message, pictures: Mapping[UUID, bytes] = NO_PICTUR
     """
     Return the message as the chat template takes it; thinking is left out.
 
+    So are the pictures of an answer: its text says what they show, and templates know pictures of
+    the user alone.
+
     Parameters
     ----------
     message : Message
@@ -50,8 +54,11 @@ def to_chat_message(message: Message, pictures: Mapping[UUID, bytes] = NO_PICTUR
     InputError
         If it holds what models that read text cannot take.
     """
-    for part in message.parts:
-        if isinstance(part, Attachment) and part.file_id not in pictures:
+    attached = [part for part in message.parts if isinstance(part, Attachment)]
+    if message.role is Role.assistant:
+        attached = [part for part in attached if not isinstance(part, ImagePart)]
+    for part in attached:
+        if part.file_id not in pictures:
             raise InputError(
                 f"Message {message.position} of this conversation holds a part of type "
                 f"`{part.type}`, and the models of this lab read text only; ask in another "
@@ -64,7 +71,7 @@ def to_chat_message(message: Message, pictures: Mapping[UUID, bytes] = NO_PICTUR
         content=text_of(message.parts) or None,
         images=[
             MessageImage(data=b64encode(pictures[p.file_id]).decode())
-            for p in message.parts
+            for p in attached
             if isinstance(p, ImagePart)
         ],
         tool_calls=[p.tool_call for p in message.parts if isinstance(p, ToolCallPart)],

@@ -44,7 +44,7 @@ from lab.workflows import Composer, initialize_composer
 from lab.workflows.afterwards import Afterwards
 from lab.workflows.answering import Answering
 from lab.workflows.breakers import Breakers
-from lab.workflows.composer import GRAPHS
+from lab.workflows.composer import NAMES
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.dynamic_tools import DynamicTools
 from lab.workflows.facts import find_facts
@@ -175,6 +175,7 @@ class Runtime:
             self._afterwards,
             Fetcher(config.web),
             config.limits.max_body_bytes,
+            self.images,
         )
         self.histories = Histories(database, composer)
         self.research = Research(
@@ -331,6 +332,10 @@ class Runtime:
         async with self.database.stores(owner.id) as stores:
             return await stores.conversations.update(conversation_id, **changes)
 
+    async def retitle(self, owner: User, conversation_id: UUID) -> Conversation:
+        """Name a conversation by what was said last in it."""
+        return await self._afterwards.retitle(owner, conversation_id)
+
     async def delete_conversation(self, owner: User, conversation_id: UUID) -> None:
         """
         Delete a conversation with its messages, memories and checkpoints.
@@ -452,7 +457,7 @@ async def open_runtime(
         composer = await initialize_composer(database)
         runtime = Runtime(settings, database, cache, pipelines, composer)
         await runtime.models.load()
-        pipelines.catalog.check_profiles(GRAPHS)
+        pipelines.catalog.check_profiles(NAMES)
         stack.push_async_callback(runtime.aclose)
         await runtime.resume()
         yield runtime

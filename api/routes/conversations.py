@@ -57,6 +57,14 @@ async def change_conversation(
     return await runtime.change_conversation(owner, conversation_id, update)
 
 
+@router.post("/{conversation_id}/title")
+async def retitle_conversation(
+    conversation_id: UUID, runtime: RuntimeDep, owner: MemoryDep
+) -> Conversation:
+    """Name a conversation by what was said last in it."""
+    return await runtime.retitle(owner, conversation_id)
+
+
 @router.delete("/{conversation_id}", status_code=204)
 async def delete_conversation(conversation_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> None:
     """Delete a conversation with its messages and memories."""

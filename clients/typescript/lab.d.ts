@@ -25,6 +25,10 @@ export type ResponseKind = "text" | "json_object" | "json_schema";
  */
 export type ToolChoiceMode = "auto" | "none" | "required";
 /**
+ * `parallel`: all answer at once; `series`: each sees what those before it said.
+ */
+export type TeamMode = "parallel" | "series";
+/**
  * Form of the weights: linear layers in 8 or 4 bits, or, with `offload`, the decoder layers that do not fit in the CPU's memory (for a CPU: on disk), from where each step fetches them; `auto` = the first of none, int8, nf4 and offload that fits.
  */
 export type Quantization = "none" | "int8" | "nf4" | "offload" | "auto";
@@ -93,7 +97,12 @@ export type RunStatus = "queued" | "running" | "completed" | "failed" | "cancell
  */
 export type EventType =
   | "run_started"
+  | "intent"
   | "receipt"
+  | "stage"
+  | "todos"
+  | "image"
+  | "member"
   | "content"
   | "thinking"
   | "tool_call_delta"
@@ -102,7 +111,6 @@ export type EventType =
   | "tool_finished"
   | "usage"
   | "message_stored"
-  | "stage"
   | "research_step"
   | "run_completed"
   | "run_failed"
@@ -150,6 +158,10 @@ export type MultitaskStrategy = "reject" | "interrupt";
  * Whether a thread is kept when its run has ended.
  */
 export type OnCompletion = "delete" | "keep";
+/**
+ * Who chose the workflow of a turn: its request, its profile, the intent of its message, or nobody.
+ */
+export type RouteSource = "request" | "profile" | "intent" | "default";
 /**
  * Where a piece of the window comes from.
  */
@@ -1075,9 +1087,17 @@ export interface ModelProfile {
    */
   context_length?: number | null;
   /**
-   * Name of the workflow that answers.
+   * Name of the workflow that answers, or `auto` for the one that fits what a message wants; null for the user's setting `workflow.route`.
    */
-  workflow?: string;
+  workflow?: string | null;
+  /**
+   * Profiles that answer each message first, for this one to join; null for none.
+   */
+  team?: Team | null;
+  /**
+   * Rounds in which an answer is criticised and written again; null for the user's setting.
+   */
+  refine?: number | null;
   /**
    * Tools of the lab that the model may call; null for the user's setting in stored conversations, and none in others.
    */
@@ -1246,6 +1266,68 @@ export interface GuardsConfig {
   json_loop?: number;
 }
 /**
+ * Profiles that answer before the one that has them, which joins what they say.
+ */
+export interface Team {
+  mode?: TeamMode;
+  /**
+   * Names of profiles; none of them has a team itself.
+   *
+   * @minItems 1
+   * @maxItems 16
+   */
+  members:
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ];
+}
+/**
  * A piece of an answer as it is generated; the last one has a finish reason. Of `n` answers the last to end has the usage of all.
  */
 export interface ChatDelta {
@@ -1383,6 +1465,10 @@ export interface ChatTurn {
    * Profile or model to answer; null for the lab's default.
    */
   profile?: string | null;
+  /**
+   * Workflow that answers, or `auto` for the one that fits what the message wants; null for the profile's.
+   */
+  workflow?: string | null;
   /**
    * The new messages of a conversation, or the whole history of a stateless chat.
    *
@@ -2358,6 +2444,30 @@ export interface ToolsConfig {
  */
 export interface WorkflowConfig {
   /**
+   * Find out what each message of a stored conversation wants, and answer by the workflow that fits; the `workflow` of a request or profile goes before it.
+   */
+  route?: boolean;
+  /**
+   * How likely a model must hold the intent that it names for it to be followed; what it is less sure of is chat.
+   */
+  min_confidence?: number;
+  /**
+   * Rounds in which an answer is criticised and written again before it is given; the draft is told as thinking.
+   */
+  refine?: number;
+  /**
+   * Steps of a plan, each a todo.
+   */
+  max_steps?: number;
+  /**
+   * Aspects of a question that an analysis looks at, all at once.
+   */
+  max_aspects?: number;
+  /**
+   * Members of a team, each of which answers every message.
+   */
+  max_members?: number;
+  /**
    * Name a new conversation by its first exchange.
    */
   auto_title?: boolean;
@@ -2432,7 +2542,7 @@ export interface RolesConfig {
    */
   summary?: string | null;
   /**
-   * Profile that titles conversations and writes down their facts; unset = that of the chat.
+   * Profile that titles conversations, writes down their facts and tells what messages want; unset = that of the chat.
    */
   analysis?: string | null;
   /**
@@ -3641,6 +3751,14 @@ export interface Message {
    */
   parts: MessagePart[];
   /**
+   * What a user's message wants; null where nobody looked, or it could not be told.
+   */
+  intent?: Intent | null;
+  /**
+   * Probability that the model gave the intent; null where it told none.
+   */
+  intent_confidence?: number | null;
+  /**
    * The run that wrote it.
    */
   run_id?: string | null;
@@ -3994,9 +4112,35 @@ export interface Receipt {
    */
   n_waiting?: number;
   /**
+   * By which workflow it was answered, and why; null for a window that nobody answered.
+   */
+  route?: Route | null;
+  /**
    * Every piece considered, in the order of the window.
    */
   items: ReceiptItem[];
+}
+/**
+ * By which workflow a turn is answered, and why.
+ */
+export interface Route {
+  /**
+   * Its name.
+   */
+  workflow: string;
+  source: RouteSource;
+  /**
+   * What the message wants; null where nobody looked, or it could not be told.
+   */
+  intent?: Intent | null;
+  /**
+   * Probability that the model gave the intent; null where it told none.
+   */
+  confidence?: number | null;
+  /**
+   * Why the intent could not be told, or is not followed; empty where it is.
+   */
+  reason?: string;
 }
 /**
  * One piece that was considered for the window.

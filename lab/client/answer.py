@@ -10,8 +10,11 @@ from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.guard import Guard
+from lab.schemas.image import Image
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
+from lab.schemas.route import Route
+from lab.schemas.todo import Todo
 from lab.schemas.token_logprob import TokenLogprob
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.usage import Usage
@@ -59,6 +62,12 @@ class Answer:
         The guard that stopped the answer.
     alternatives : tuple of Answer
         The further answers, where the question asked for several; the first is stored.
+    route : Route or None
+        By which workflow it was answered, and what the message wants where somebody looked.
+    todos : tuple of Todo
+        Of the conversation, where it planned.
+    images : tuple of Image
+        Pictures that were made for the answer.
     conversation_id, message_id : UUID or None
         Where the answer is stored.
     """
@@ -75,6 +84,9 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...] = ()
     guard: Guard | None = None
     alternatives: tuple["Answer", ...] = ()
+    route: Route | None = None
+    todos: tuple[Todo, ...] = ()
+    images: tuple[Image, ...] = ()
     conversation_id: UUID | None = None
     message_id: UUID | None = None
 
@@ -94,6 +106,16 @@ class Answer:
             first,
             alternatives=tuple(others),
             tool_uses=tuple(_uses(events)),
+            route=first.receipt.route,
+            todos=tuple(
+                Todo.model_validate(todo)
+                for todo in _last_or_nothing(events, EventType.todos).get("todos", [])
+            ),
+            images=tuple(
+                Image.model_validate(event.data["image"])
+                for event in events
+                if event.type is EventType.image
+            ),
             # The last: those before it call tools.
             message_id=next(
                 (_uuid(e.data["message_id"]) for e in reversed(stored) if e.data["role"] == WRITER),
@@ -151,6 +173,10 @@ def raise_failure(event: Event) -> Event:
 
 def _last(events: Sequence[Event], type_: EventType) -> dict[str, Any]:
     return next(event.data for event in reversed(events) if event.type is type_)
+
+
+def _last_or_nothing(events: Sequence[Event], type_: EventType) -> dict[str, Any]:
+    return next((event.data for event in reversed(events) if event.type is type_), {})
 
 
 def _uses(events: Sequence[Event]) -> Iterator[ToolUse]:

@@ -42,6 +42,10 @@ class Conversations:
         """Give a conversation another title."""
         return await self._change(conversation_id, checked(ConversationUpdate, title=title))
 
+    async def retitle(self, conversation_id: UUID) -> Conversation:
+        """Let the lab name a conversation anew, by what was said last in it."""
+        return await self._http.fetch("POST", f"{PATH}/{conversation_id}/title", Conversation)
+
     async def share(self, conversation_id: UUID) -> Conversation:
         """
         Let the questions of everybody in the lab find what is said in a conversation.

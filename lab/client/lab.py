@@ -144,6 +144,7 @@ class Lab:
         *,
         model: str | None = None,
         conversation: UUID | None = None,
+        workflow: str | None = None,
         images: Sequence[Source] = (),
         tools: Sequence[Tool] = (),
         store: bool = True,
@@ -165,6 +166,9 @@ class Lab:
             Profile or model; by default the user's.
         conversation : UUID, optional
             The stored conversation to go on with.
+        workflow : str, optional
+            How to answer: `chat`, `planning`, `analysis`, `image`, or `auto` for what fits; by
+            default as the profile or the user's setting says.
         images : sequence of Picture, path, http(s) address or bytes
             Pictures that come with a message in text, for a model that sees. The lab fetches what
             is at an address.
@@ -193,6 +197,7 @@ class Lab:
             parameters,
             profile=model,
             conversation_id=conversation,
+            workflow=workflow,
             images=images,
             tools=tools,
             store=store,

@@ -41,6 +41,12 @@ def chat(
     at: Annotated[
         UUID | None, typer.Option(help="The last message of it to take along; with --fork.")
     ] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Option(
+            "--workflow", "-w", help="`chat`, `planning`, `analysis`, `image`; `auto` = what fits."
+        ),
+    ] = None,
 ) -> None:
     """
     Talk to a model in the terminal.
@@ -48,23 +54,22 @@ def chat(
     A conversation is stored and remembered; a single question is not. Ctrl-D ends it.
 
     Examples: `lab chat` · `lab chat "What can you do?"` · `lab chat -m lab-tiny --seed 1 "Hello"` ·
-    `lab chat --fork 0198f0c2-…`
+    `lab chat --fork 0198f0c2-…` · `lab chat -w planning "Plan a trip to Oslo."`
     """
     if text and fork:
         raise InputError("A fork begins a conversation: leave the question out, or --fork.")
     if at and not fork:
         raise InputError("--at is a message of the conversation to fork: give --fork, too.")
-    asyncio.run(_once(text, model, seed) if text else _converse(model, seed, fork, at))
+    options = {"model": model, "seed": seed, "workflow": workflow}
+    asyncio.run(_once(text, options) if text else _converse(options, fork, at))
 
 
-async def _once(text: str, model: str | None, seed: int | None) -> None:
+async def _once(text: str, options: Mapping[str, Any]) -> None:
     async with open_client() as lab:
-        await _answer(lab, text, model, seed)
+        await _answer(lab, text, options)
 
 
-async def _converse(
-    model: str | None, seed: int | None, fork: UUID | None, at: UUID | None
-) -> None:
+async def _converse(options: Mapping[str, Any], fork: UUID | None, at: UUID | None) -> None:
     """Ask and answer until the end of the input; an answer that fails does not end the talk."""
     async with open_client() as lab:
         if fork is None:
@@ -74,16 +79,16 @@ async def _converse(
             notes.print(f"[dim]{conversation.id}: {escape(conversation.title)}")
         while text := await _read_line():
             try:
-                await _answer(lab, text, model, seed, conversation.id)
+                await _answer(lab, text, options, conversation.id)
             except LabError as error:
                 notes.print(f"[red]{error}")
 
 
 async def _answer(
-    lab: Lab, text: str, model: str | None, seed: int | None, conversation: UUID | None = None
+    lab: Lab, text: str, options: Mapping[str, Any], conversation: UUID | None = None
 ) -> None:
     """Write the answer while it comes, and go on with it where it waits for a word."""
-    answer = lab.stream(text, model=model, conversation=conversation, seed=seed)
+    answer = lab.stream(text, conversation=conversation, **options)
     n_written, waiting = await _write(answer, 0)
     while waiting is not None:
         run = await lab.runs.resume(waiting.run_id, await _decide(waiting))
@@ -111,8 +116,8 @@ async def _write(events: AsyncGenerator[Event, None], n_before: int) -> tuple[in
                 text = event.data["text"]
                 typer.echo(text[max(0, n_before - n_written) :], nl=False)
                 n_written += len(text)
-            elif event.type is EventType.tool_started:
-                notes.print(f"[dim]{escape(_call(event.data['tool_call']))}")
+            elif told := _beside(event):
+                notes.print(f"[dim]{escape(one_line(told))}")
     return n_written, None
 
 
@@ -129,6 +134,22 @@ async def _decide(waiting: Event) -> dict[str, bool]:
             notes.print(f"\nMay this be called? {escape(_call(call))}")
     notes.print("[bold]yes or no:[/] ", end="")
     return {"approve": (await asyncio.to_thread(sys.stdin.readline)).strip().lower() in YES}
+
+
+def _beside(event: Event) -> str:
+    """Return what is worth a line beside the answer, if anything."""
+    data = event.data
+    match event.type:
+        case EventType.tool_started:
+            return _call(data["tool_call"])
+        case EventType.intent:
+            return f"{data['intent'] or data['reason']} → {data['workflow']}"
+        case EventType.stage:
+            return f"{data['name']} {data['n_done']}/{data['n_total']}"
+        case EventType.image:
+            return f"picture {data['image']['id']}"
+        case _:
+            return ""
 
 
 def _call(call: Mapping[str, Any]) -> str:

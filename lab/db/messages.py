@@ -17,6 +17,7 @@ from lab.errors import NotFoundError
 from lab.messages import Attachment, Part
 from lab.schemas.message import Message
 from lab.schemas.role import Role
+from lab.schemas.route import Route
 
 
 class MessageStore(OwnedStore[Message]):
@@ -35,9 +36,12 @@ class MessageStore(OwnedStore[Message]):
         name: str | None = None,
         run_id: UUID | None = None,
         said_at: datetime | None = None,
+        route: Route | None = None,
     ) -> Message:
         """
         Append a turn to a chat; `said_at` is now where it is not given.
+
+        Of `route` the intent is kept.
 
         The chat is locked until the transaction ends, so that turns which arrive at once get
         positions without a gap.
@@ -72,6 +76,8 @@ class MessageStore(OwnedStore[Message]):
             name=name,
             parts=[plain(part) for part in parts],
             run_id=run_id,
+            intent=route and route.intent,
+            intent_confidence=route and route.confidence,
             **({} if said_at is None else {"created_at": said_at}),
         )
 

@@ -245,6 +245,8 @@ class MessageRow(OwnedRow):
     role: Mapped[str]
     name: Mapped[str | None]
     parts: Mapped[list[Any]]
+    intent: Mapped[str | None]
+    intent_confidence: Mapped[float | None]
     run_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("runs.id", ondelete="SET NULL"), index=True
     )

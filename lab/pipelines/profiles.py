@@ -61,10 +61,15 @@ def check_profile(
         raise UnknownModelError(profile.model, chatting(models))
     if model.task is not Task.chat:
         raise cannot_chat(model, chatting(models))
-    if profile.workflow not in workflows:
+    if profile.workflow is not None and profile.workflow not in workflows:
         raise InputError(
             f"Unknown workflow `{profile.workflow}`.{nearest(profile.workflow, list(workflows))} "
             f"Workflows here: {', '.join(workflows)}."
+        )
+    if profile.team is not None and profile.workflow is not None:
+        raise InputError(
+            f"A profile with a `team` has its own workflow; leave `workflow` "
+            f"(`{profile.workflow}`) out."
         )
     _check_window(profile, model)
     if profile.parameters is not None:

@@ -23,6 +23,12 @@ class ChatTurn(BaseModel):
     profile: Annotated[
         str | None, Field(description="Profile or model to answer; null for the lab's default.")
     ] = None
+    workflow: Annotated[
+        str | None,
+        Field(
+            description="Workflow that answers, or `auto` for the one that fits what the message wants; null for the profile's."
+        ),
+    ] = None
     messages: Annotated[
         list[chat_message.ChatMessage],
         Field(

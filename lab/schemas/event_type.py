@@ -12,7 +12,12 @@ class EventType(StrEnum):
     """
 
     run_started = 'run_started'
+    intent = 'intent'
     receipt = 'receipt'
+    stage = 'stage'
+    todos = 'todos'
+    image = 'image'
+    member = 'member'
     content = 'content'
     thinking = 'thinking'
     tool_call_delta = 'tool_call_delta'
@@ -21,7 +26,7 @@ class EventType(StrEnum):
     tool_finished = 'tool_finished'
     usage = 'usage'
     message_stored = 'message_stored'
-    stage = 'stage'
+    stage_1 = 'stage'
     research_step = 'research_step'
     run_completed = 'run_completed'
     run_failed = 'run_failed'

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from . import audio_part, file_part, image_part
+from . import intent as intent_1
 from . import role as role_1
 from . import text_part, thinking_part, tool_call_part, tool_result_part
 
@@ -39,5 +40,19 @@ class Message(BaseModel):
         list[Annotated[text_part.TextPart | thinking_part.ThinkingPart | image_part.ImagePart | audio_part.AudioPart | file_part.FilePart | tool_call_part.ToolCallPart | tool_result_part.ToolResultPart, Field(discriminator='type')]],
         Field(description='What the message says, in order.'),
     ]
+    intent: Annotated[
+        intent_1.Intent | None,
+        Field(
+            description="What a user's message wants; null where nobody looked, or it could not be told."
+        ),
+    ] = None
+    intent_confidence: Annotated[
+        float | None,
+        Field(
+            description='Probability that the model gave the intent; null where it told none.',
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = None
     run_id: Annotated[UUID | None, Field(description='The run that wrote it.')] = None
     created_at: Annotated[AwareDatetime, Field(description='When it was stored.')]

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import generation_parameters
+from . import team as team_1
 
 
 class ModelProfile(BaseModel):
@@ -35,7 +36,26 @@ class ModelProfile(BaseModel):
             description="Tokens of the window, at most the model's; null for the model's own.", ge=1
         ),
     ] = None
-    workflow: Annotated[str, Field(description='Name of the workflow that answers.')] = 'chat'
+    workflow: Annotated[
+        str | None,
+        Field(
+            description="Name of the workflow that answers, or `auto` for the one that fits what a message wants; null for the user's setting `workflow.route`."
+        ),
+    ] = None
+    team: Annotated[
+        team_1.Team | None,
+        Field(
+            description='Profiles that answer each message first, for this one to join; null for none.'
+        ),
+    ] = None
+    refine: Annotated[
+        int | None,
+        Field(
+            description="Rounds in which an answer is criticised and written again; null for the user's setting.",
+            ge=0,
+            le=3,
+        ),
+    ] = None
     tools: Annotated[
         list[str] | None,
         Field(

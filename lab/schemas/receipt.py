@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import receipt_item
+from . import route as route_1
 
 
 class Receipt(BaseModel):
@@ -36,6 +37,12 @@ class Receipt(BaseModel):
             ge=0,
         ),
     ] = 0
+    route: Annotated[
+        route_1.Route | None,
+        Field(
+            description='By which workflow it was answered, and why; null for a window that nobody answered.'
+        ),
+    ] = None
     items: Annotated[
         list[receipt_item.ReceiptItem],
         Field(description='Every piece considered, in the order of the window.'),

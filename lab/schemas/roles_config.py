@@ -29,7 +29,7 @@ class RolesConfig(BaseModel):
     analysis: Annotated[
         str | None,
         Field(
-            description='Profile that titles conversations and writes down their facts; unset = that of the chat.'
+            description='Profile that titles conversations, writes down their facts and tells what messages want; unset = that of the chat.'
         ),
     ] = None
     research: Annotated[

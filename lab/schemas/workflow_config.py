@@ -17,6 +17,39 @@ class WorkflowConfig(BaseModel):
         extra='forbid',
         frozen=True,
     )
+    route: Annotated[
+        bool,
+        Field(
+            description='Find out what each message of a stored conversation wants, and answer by the workflow that fits; the `workflow` of a request or profile goes before it.'
+        ),
+    ] = False
+    min_confidence: Annotated[
+        float,
+        Field(
+            description='How likely a model must hold the intent that it names for it to be followed; what it is less sure of is chat.',
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.6
+    refine: Annotated[
+        int,
+        Field(
+            description='Rounds in which an answer is criticised and written again before it is given; the draft is told as thinking.',
+            ge=0,
+            le=3,
+        ),
+    ] = 0
+    max_steps: Annotated[int, Field(description='Steps of a plan, each a todo.', ge=1, le=50)] = 8
+    max_aspects: Annotated[
+        int,
+        Field(
+            description='Aspects of a question that an analysis looks at, all at once.', ge=1, le=8
+        ),
+    ] = 3
+    max_members: Annotated[
+        int,
+        Field(description='Members of a team, each of which answers every message.', ge=1, le=16),
+    ] = 4
     auto_title: Annotated[
         bool, Field(description='Name a new conversation by its first exchange.')
     ] = True

@@ -5,6 +5,8 @@ from html import escape
 
 from lab.schemas.receipt import Receipt
 from lab.schemas.receipt_item import ReceiptItem
+from lab.schemas.route import Route
+from lab.schemas.route_source import RouteSource
 from lab.schemas.run import Run
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.usage import Usage
@@ -44,8 +46,24 @@ def _account(receipt: Receipt) -> str:
         f'<p class="lab-account">{receipt.n_tokens:,} of {receipt.context_length:,} tokens'
         f" of <b>{escape(receipt.model)}</b>’s window</p>"
         f'<div class="lab-bar" role="img" aria-label="Tokens: {said}">{bar}</div>'
-        f'<ul class="lab-legend">{legend}</ul>{_waiting(receipt.n_waiting)}'
+        f'<ul class="lab-legend">{legend}</ul>{_waiting(receipt.n_waiting)}{_route(receipt.route)}'
     )
+
+
+def _route(route: Route | None) -> str:
+    """Say by which workflow it was answered, where that was not simply the chat's."""
+    if route is None or (route.source is RouteSource.default and not route.reason):
+        return ""
+    wanted = f", which wants <b>{route.intent.value}</b>" if route.intent else ""
+    sure = "" if route.confidence is None else f" ({route.confidence:.0%})"
+    chosen = {
+        RouteSource.request: "chosen by the request",
+        RouteSource.profile: "chosen by the profile",
+        RouteSource.intent: f"chosen by the message{wanted}{sure}",
+        RouteSource.default: "as nothing else was told",
+    }[route.source]
+    reason = f" {escape(route.reason)}" if route.reason else ""
+    return f"<p>Workflow <b>{escape(route.workflow)}</b>, {chosen}.{reason}</p>"
 
 
 def _waiting(n: int) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -66,6 +67,8 @@ class Reply:
         self.calls: list[ToolCall] = []
         self._parts: list[Part] = []
         self._guard = ""
+        self._stage = ""
+        self._made: list[str] = []
 
     def add(self, event: Event) -> None:
         """Take the next event."""
@@ -76,7 +79,12 @@ class Reply:
         match event.type:
             case EventType.message_stored if event.data["role"] == Role.assistant.value:
                 self.message_id = event.data["message_id"]
+            case EventType.stage:
+                self._stage = "{name} {n_done}/{n_total}".format(**event.data)
+            case EventType.image:
+                self._made.append(event.data["image"]["file_id"])
             case EventType.usage:
+                self._stage = ""
                 self._guard = event.data.get("guard", "")
             case EventType.run_interrupted if calls := waiting_calls(event):
                 self.calls = calls
@@ -105,6 +113,8 @@ class Reply:
     def html(self) -> str:
         """The answer so far."""
         html = parts_html(self._parts)
+        if self._stage:
+            html += f'<p class="lab-stage">{escape(self._stage)}</p>'
         return html + guard_html(self._guard) if self._guard else html
 
     def _join(self, piece: TextPart | ThinkingPart) -> None:
@@ -133,7 +143,7 @@ class Reply:
             "role": Role.assistant.value,
             "html": self.html,
             "run_id": str(self.run_id or ""),
-            "pictures": [],
+            "pictures": self._made,
         }
 
 

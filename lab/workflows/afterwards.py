@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -10,17 +10,21 @@ import structlog
 from lab.config import Settings
 from lab.db import Database
 from lab.db.conversations import NEW_CHAT
-from lab.errors import LabError
+from lab.errors import ConflictError, LabError
 from lab.messages import text_of
 from lab.protocols import Pipelines
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.conversation import Conversation
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.user import User
 from lab.workflows.composer import Composer
 from lab.workflows.preferences import Preferences
 from lab.workflows.summaries import Job, Summariser
 from lab.workflows.title import write_title
+
+RETITLED_BY: Final = 6
+"""Messages by which a conversation is named anew, the last ones."""
 
 logger = structlog.get_logger(__name__)
 
@@ -70,6 +74,38 @@ class Afterwards:
             self._begin(self._prune(turn.conversation_id, keep))
         if settings.config.workflow.auto_title:
             self._begin(self._name(owner, turn.conversation_id, settings, profile))
+
+    async def retitle(self, owner: User, conversation_id: UUID) -> Conversation:
+        """
+        Name a conversation by what was said last in it.
+
+        Raises
+        ------
+        NotFoundError
+            If the conversation is not the owner's.
+        ConflictError
+            If nothing was said in it, or the model wrote no title.
+        """
+        settings = await self._preferences.settings_of(owner)
+        analysis = settings.config.roles.analysis
+        profile = await self._preferences.profile(owner, settings, analysis)
+        async with self._database.stores(owner.id) as stores:
+            last = await stores.messages.list(conversation_id, RETITLED_BY)
+        said = [ChatMessage(role=m.role, content=text_of(m.parts)) for m in last]
+        title, usage = None, None
+        async with self._pipelines.chat(profile.model, purpose="title", owner=owner.id) as chat:
+            while said and usage is None:  # what does not fit loses its beginning
+                title, usage = await write_title(chat, said)
+                said = said[1:]
+        async with self._database.stores(owner.id) as stores:
+            if usage is not None:
+                await stores.usage.add(profile.model, profile.id, usage)
+            if title:
+                return await stores.conversations.update(conversation_id, title=title)
+        raise ConflictError(
+            "There is no title: nothing was said in this conversation that a model could name. "
+            "Give it one yourself."
+        )
 
     async def aclose(self) -> None:
         """Wait for what was begun."""

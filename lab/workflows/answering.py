@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -29,15 +30,18 @@ from lab.schemas.window_request import WindowRequest
 from lab.web import Fetcher
 from lab.web.pictures import with_pictures
 from lab.workflows.afterwards import Afterwards
+from lab.workflows.asking import tell_route
 from lab.workflows.breakers import Breakers
-from lab.workflows.composer import Composer, compose_workflow
-from lab.workflows.context import ChatContext
+from lab.workflows.composer import IMAGE, TEAM, Composer, compose_workflow
+from lab.workflows.context import CHAT, ChatContext, Member
 from lab.workflows.event_log import EventLog
 from lab.workflows.execution import execute_workflow
 from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.images import ImageMaker
 from lab.workflows.preferences import Preferences
 from lab.workflows.recording import Recorder
 from lab.workflows.resuming import Resumed, left_turn, resumed_turn
+from lab.workflows.routing import Router
 from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
 from lab.workflows.tools import Toolbox
@@ -72,6 +76,8 @@ class Answering:
         Fetches pictures of which the address came.
     max_bytes : int
         The most bytes of such a picture.
+    images : ImageMaker
+        Makes pictures.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class Answering:
         afterwards: Afterwards,
         fetcher: Fetcher,
         max_bytes: int,
+        images: ImageMaker,
     ) -> None:
         self._database = database
         self._pipelines = pipelines
@@ -97,6 +104,8 @@ class Answering:
         self._afterwards = afterwards
         self._fetcher = fetcher
         self._max_bytes = max_bytes
+        self._images = images
+        self._router = Router(database, pipelines, preferences)
         self._search_given = GivenHistorySearch()
 
     async def begin(self, owner: User, turn: ChatTurn) -> LiveRun:
@@ -134,9 +143,7 @@ class Answering:
         """
         async with self._database.stores(owner.id) as stores:
             left = await left_turn(stores, run_id)
-        settings = await self._preferences.settings_of(owner)
-        profile = await self._preferences.profile(owner, settings, left.turn.profile)
-        graph = compose_workflow(self._composer, profile.workflow)
+        graph = compose_workflow(self._composer, left.route.workflow)
         with self._database.guarded():
             resumed = await resumed_turn(graph, left, reply)
         log = EventLog(owner.id, whole=True, goes_on=True)
@@ -184,8 +191,9 @@ class Answering:
         settings = await self._settings_for(owner, turn)
         kept = turn.store and turn.conversation_id is not None
         log = log or EventLog(owner.id, whole=kept)
-        async with self._context(log, owner, turn, settings, resumed=resumed) as context:
-            graph = compose_workflow(self._composer, context.profile.workflow, checkpointed=kept)
+        async with self._context(log, owner, turn, settings, resumed=resumed) as leased:
+            context = await self._routed(owner, leased)
+            graph = compose_workflow(self._composer, context.route.workflow, checkpointed=kept)
             completed = False
             try:
                 async with aclosing(execute_workflow(graph, context)) as events:
@@ -302,6 +310,48 @@ class Answering:
                 stands_in_for=asked.id if profile is not asked else None,
                 context_length=context_length or profile.context_length,
             )
+
+    async def _routed(self, owner: User, context: ChatContext) -> ChatContext:
+        """Return what a run depends on, with the workflow that it goes by and what that needs."""
+        turn, profile, settings = context.turn, context.profile, context.settings
+        if context.resumed is not None:
+            route = context.resumed.route
+        else:
+            route = await self._router.route(
+                owner, turn, profile, settings, context.parameters, context.chat
+            )
+        if route.workflow == IMAGE:
+            self._images.check_ready()
+        tools = context.tools if route.workflow == CHAT.workflow else {}
+        members = await self._members(owner, context) if route.workflow == TEAM else []
+        routed = replace(context, route=route, tools=tools, members=members, images=self._images)
+        if context.resumed is None:
+            tell_route(routed)
+        return routed
+
+    async def _members(self, owner: User, context: ChatContext) -> list[Member]:
+        """
+        Return the members of the profile's team.
+
+        Raises
+        ------
+        InputError
+            If there are too many, one has a team itself, or the team is gone.
+        """
+        settings, seed = context.settings, context.parameters.seed
+        found = await self._preferences.team(owner, settings, context.profile)
+        given = context.turn.parameters or GenerationParameters()
+        seeded = {**given.model_dump(exclude_unset=True), "seed": seed}
+        turn = context.turn.model_copy(update={"parameters": GenerationParameters(**seeded)})
+        return [
+            Member(
+                profile=member,
+                parameters=_parameters(member, settings, turn),
+                breaker=self._breakers.of("model", member.model),
+                lease=partial(self._pipelines.chat, member.model, owner=owner.id),
+            )
+            for member in found
+        ]
 
     async def _stand_in(self, owner: User, asked: ModelProfile, settings: Settings) -> ModelProfile:
         """Return who answers in the place of a profile whose model keeps failing."""

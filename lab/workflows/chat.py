@@ -7,12 +7,14 @@ Answer one chat turn.
 
 `remember` stores the caller's messages before anything can fail, `assemble` builds the window,
 `generate` streams the answer, `call_tools` runs what it calls of the lab's tools, once the user
-has allowed what waits for that, and `record` stores all of it.
+has allowed what waits for that, and `record` stores all of it. Where the answer shall be refined,
+it goes through the steps of `lab.workflows.refining` before it is recorded. Other graphs are made
+of the same steps.
 """
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 from uuid import UUID
 
 from langgraph.graph import END, START, StateGraph
@@ -27,7 +29,9 @@ from lab.schemas.message import Message
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.tool import Tool
 from lab.workflows.approval import decided
+from lab.workflows.asking import ANEW, collected, spend, tell_stage
 from lab.workflows.context import ChatContext
+from lab.workflows.refining import add_refining, n_refinements, thoughts_of
 from lab.workflows.rounds import (
     Round,
     messages_of,
@@ -44,6 +48,9 @@ from lab.workflows.window import build_window, split_question
 
 NOT_KEPT = {"logprobs", "alternatives"}
 """What of an answer is told and not stored."""
+
+
+S = TypeVar("S", bound="State")
 
 
 class State(TypedDict, total=False):
@@ -64,34 +71,56 @@ class State(TypedDict, total=False):
     rounds: list[dict[str, Any]]
     """`Round` dumps."""
 
+    said: list[dict[str, Any]]
+    """`ChatMessage` dumps that stand after the question, before the rounds."""
+
+    drafts: list[dict[str, Any]]
+    """`Draft` dumps: the answer, and what it was made into."""
+
+    told: Annotated[list[dict[str, Any]], collected]
+    """What finished steps told that a resumed turn tells again."""
+
+    spent: Annotated[list[dict[str, Any]], collected]
+    """`Usage` dumps of what was asked beside the answer."""
+
 
 async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
     """Store the caller's messages with their embeddings."""
     turn = runtime.context.turn
     # The state is that of the conversation: what the turn before left there is over.
     if turn.conversation_id is None or not turn.store:
-        return _begun([])
+        return _begun(state, [])
     resumed = runtime.context.resumed
     if resumed is not None:  # killed between this step and its checkpoint
-        return _begun(resumed.turn_ids)
+        return _begun(state, resumed.turn_ids)
     _, history, question = split_question(turn.messages)
-    stored = await runtime.context.turns.keep([*history, *question], runtime.context.run_id)
+    stored = await runtime.context.turns.keep(
+        [*history, *question], runtime.context.run_id, runtime.context.route
+    )
     _tell_stored(runtime.context, stored)
-    return _begun([message.id for message in stored])
+    return _begun(state, [message.id for message in stored])
 
 
-def _begun(turn_ids: Sequence[UUID]) -> State:
+def _begun(state: State, turn_ids: Sequence[UUID]) -> State:
     """Return the state after the first step; what the turn before left is gone."""
     ids = [str(id) for id in turn_ids]
-    return {"turn_ids": ids, "window": [], "has_foreign": False, "answer": {}, "rounds": []}
+    begun = State(turn_ids=ids, window=[], has_foreign=False, answer={}, rounds=[])
+    # Most turns have none of these, and what is not changed is not stored again.
+    if state.get("said") or state.get("drafts"):
+        begun |= {"said": [], "drafts": []}
+    if state.get("told") or state.get("spent"):
+        begun |= {"told": [ANEW], "spent": [ANEW]}
+    return begun
 
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
     """Choose what the model sees, and say why."""
     context, rounds = runtime.context, rounds_of(state)
     tools, _ = _asked(context, rounds)
-    window = await build_window(context, _current(state), messages_of(rounds), tools)
-    receipt = window.receipt.model_copy(update={"run_id": context.run_id})
+    said = [ChatMessage.model_validate(message) for message in state.get("said", [])]
+    window = await build_window(context, current(state), [*said, *messages_of(rounds)], tools)
+    about = {"run_id": context.run_id, "route": context.route}
+    receipt = window.receipt.model_copy(update=about)
     await context.recorder.keep_receipt(receipt)
     context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
     shows = any(i.included and i.kind is SourceKind.document for i in receipt.items)
@@ -107,7 +136,9 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     messages = [ChatMessage.model_validate(message) for message in state["window"]]
     tools, parameters = _asked(context, rounds)
     must_answer = bool(rounds) and rounds[-1].is_last
-    teller = Teller(context, rounds, must_answer=must_answer)
+    if refines := n_refinements(context) > 0:
+        tell_stage(context, "draft", 0, n_refinements(context))
+    teller = Teller(context, rounds, must_answer=must_answer, is_draft=refines)
     answer = Answer()
     with context.breaker.counting():
         async for delta in context.chat.stream(
@@ -119,9 +150,13 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     result = answer.result()
     if must_answer:
         result = as_text(context, result)
-    if not run_by_lab(context, result.tool_calls):
-        tell_end(context, result, usage_of(rounds, result))
-    return {"answer": result.model_dump(mode="json", exclude=NOT_KEPT)}
+    answered = result.model_dump(mode="json", exclude=NOT_KEPT)
+    if run_by_lab(context, result.tool_calls):
+        return {"answer": answered}
+    if refines:
+        return {"answer": {}, "drafts": [{"answer": answered}], "spent": spend(context, result)}
+    tell_end(context, result, usage_of(rounds, result, context.spent))
+    return {"answer": answered}
 
 
 async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -136,7 +171,7 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
         embedding=lambda: nullcontext(context.embedding),
         stores=context.stores,
         conversation_id=context.turn.conversation_id,
-        current=_current(state),
+        current=current(state),
     )
     shown = [ChatMessage.model_validate(message) for message in state["window"]]
     has_foreign = state.get("has_foreign", False)
@@ -147,7 +182,7 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     )
     note(context, rounds)
     if rounds[-1].waits_for_client:
-        tell_end(context, answer, usage_of(rounds))
+        tell_end(context, answer, usage_of(rounds, spent=context.spent))
     return {"answer": {}, "rounds": [one.model_dump(mode="json") for one in rounds]}
 
 
@@ -159,13 +194,19 @@ async def record(state: State, runtime: Runtime[ChatContext]) -> State:
         return {}
     if context.turn.store:
         result = ChatResult.model_validate(state["answer"]) if state["answer"] else None
+        if result is not None:
+            result = result.model_copy(update={"thinking": thoughts_of(state) + result.thinking})
         note(context, rounds)
         _tell_stored(context, await context.recorder.keep_answer(result))
     return {}
 
 
-def calls_the_lab(state: State, runtime: Runtime[ChatContext]) -> Literal["call_tools", "record"]:
+def calls_the_lab(
+    state: State, runtime: Runtime[ChatContext]
+) -> Literal["call_tools", "critique", "record"]:
     """Return where an answer leads."""
+    if not state["answer"]:
+        return "critique"
     answer = ChatResult.model_validate(state["answer"])
     return "call_tools" if run_by_lab(runtime.context, answer.tool_calls) else "record"
 
@@ -177,22 +218,35 @@ def waits_for_client(state: State) -> Literal["assemble", "record"]:
 
 def build_graph() -> StateGraph[State, ChatContext]:
     """Return the graph, not compiled; pass a `ChatContext` when it runs."""
-    graph = StateGraph(State, context_schema=ChatContext)
-    graph.add_node("remember", remember)
-    graph.add_node("assemble", assemble)
-    graph.add_node("generate", generate)
-    graph.add_node("call_tools", call_tools)
-    graph.add_node("record", record)
-    graph.add_edge(START, "remember")
+    graph = begin_graph(State)
     graph.add_edge("remember", "assemble")
-    graph.add_edge("assemble", "generate")
-    graph.add_conditional_edges("generate", calls_the_lab)
-    graph.add_conditional_edges("call_tools", waits_for_client)
+    add_answering(graph)
+    return graph
+
+
+def begin_graph(state: type[S], last: Any = None) -> StateGraph[S, ChatContext]:
+    """Return a graph of the first and the last step of every turn, with nothing in between."""
+    graph = StateGraph(state, context_schema=ChatContext)
+    graph.add_node("remember", remember)
+    graph.add_node("record", last or record)
+    graph.add_edge(START, "remember")
     graph.add_edge("record", END)
     return graph
 
 
-def _current(state: State) -> list[UUID]:
+def add_answering(graph: StateGraph[Any, ChatContext]) -> None:
+    """Add the steps from `assemble` to `record`, by which the model answers in its own words."""
+    graph.add_node("assemble", assemble)
+    graph.add_node("generate", generate)
+    graph.add_node("call_tools", call_tools)
+    graph.add_edge("assemble", "generate")
+    graph.add_conditional_edges("generate", calls_the_lab)
+    graph.add_conditional_edges("call_tools", waits_for_client)
+    add_refining(graph)
+
+
+def current(state: State) -> list[UUID]:
+    """Return the messages of the turn that are stored."""
     return [UUID(id_) for id_ in state["turn_ids"]]
 
 

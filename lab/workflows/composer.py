@@ -14,15 +14,30 @@ from psycopg.rows import tuple_row
 
 from lab.db import Database
 from lab.errors import NotFoundError
-from lab.workflows import chat
+from lab.workflows import analysis, chat, drawing, planning, team
 from lab.workflows.context import ChatContext
 
 Graph = CompiledStateGraph[Any, ChatContext]
 TaskGraph = CompiledStateGraph[Any, Any]
 """Of work that has a context of its own."""
 
-GRAPHS: Mapping[str, Callable[[], StateGraph[Any, ChatContext]]] = {"chat": chat.build_graph}
+IMAGE: Final = "image"
+"""The workflow that makes pictures, where the lab has a model for that."""
+
+GRAPHS: Mapping[str, Callable[[], StateGraph[Any, ChatContext]]] = {
+    "chat": chat.build_graph,
+    "planning": planning.build_graph,
+    "analysis": analysis.build_graph,
+    IMAGE: drawing.build_graph,
+}
 """Every workflow by name: a new graph file is entered here."""
+
+AUTO: Final = "auto"
+"""What asks for the workflow that fits what a message wants."""
+NAMES: Final = (*GRAPHS, AUTO)
+"""What requests and profiles may name."""
+TEAM: Final = "team"
+"""The workflow of profiles that have a team; nobody else can name it."""
 
 _OLD = """
     thread_id = %(thread)s AND checkpoint_id < (
@@ -68,12 +83,13 @@ class Composer:
 
     def compose(self, name: str, *, checkpointed: bool) -> Graph:
         """Return the compiled graph; see `compose_workflow`."""
-        if name not in GRAPHS:
+        build = team.build_graph if name == TEAM else GRAPHS.get(name)
+        if build is None:
             raise NotFoundError("workflow", name)
         key = name, checkpointed
         if key not in self._graphs:
             saver = self._checkpointer if checkpointed else None
-            self._graphs[key] = GRAPHS[name]().compile(checkpointer=saver, name=name)
+            self._graphs[key] = build().compile(checkpointer=saver, name=name)
         return self._graphs[key]
 
     async def steps(

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 from uuid import UUID
 
 from lab.config import Settings
@@ -14,10 +14,14 @@ from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.route import Route
+from lab.schemas.route_source import RouteSource
 from lab.schemas.tool import Tool
+from lab.schemas.usage import Usage
 from lab.workflows.breakers import Breaker
 from lab.workflows.event_log import EventLog
 from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.images import ImageMaker
 from lab.workflows.recording import Recorder
 from lab.workflows.resuming import Resumed
 from lab.workflows.shared_talk import Shared
@@ -26,6 +30,22 @@ from lab.workflows.turns import Turns
 
 Told = tuple[EventType, dict[str, Any]]
 """What a node tells while it works; it becomes an event of the run."""
+
+
+CHAT: Final = Route(workflow="chat", source=RouteSource.default)
+"""How a turn is answered of which nobody says anything else."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of a team: what answers, and how its model is leased."""
+
+    profile: ModelProfile
+    parameters: GenerationParameters
+    breaker: Breaker
+    """Of its model."""
+
+    lease: Callable[[], AbstractAsyncContextManager[ChatPipeline]]
 
 
 @dataclass(frozen=True)
@@ -72,6 +92,21 @@ class ChatContext:
     context_length: int | None = None
     """Tokens of the window, where it is not the model's own."""
 
+    route: Route = CHAT
+    """By which workflow it is answered, and why."""
+
+    images: ImageMaker | None = None
+    """Makes pictures, where the workflow does."""
+
+    members: Sequence[Member] = ()
+    """Of the team that answers first."""
+
+    foreign: bool = True
+    """Whether what others wrote may stand in the window: documents, and what people share."""
+
+    spent: list[Usage] = field(default_factory=list)
+    """What was asked beside the answer cost so far."""
+
     told: asyncio.Queue[Told | None] = field(default_factory=asyncio.Queue)
     """What the nodes told and nobody took yet; None once the graph has ended."""
 
@@ -94,6 +129,10 @@ class ChatContext:
     def has_tools(self) -> bool:
         """Whether the turn began with tools of the lab, though all may be gone since."""
         return bool(self.tools) or (self.resumed is not None and bool(self.resumed.tools))
+
+    def without_foreign(self) -> "ChatContext":
+        """Return the run with nothing in its window that others wrote."""
+        return replace(self, foreign=False)
 
     def tell(self, type_: EventType, **data: Any) -> None:
         """Tell what happens, as it happens."""

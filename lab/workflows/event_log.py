@@ -16,7 +16,13 @@ from lab.schemas.run_status import RunStatus
 from lab.texts import storable_json
 
 KEPT_ELSEWHERE: Final = frozenset(
-    {EventType.content, EventType.thinking, EventType.tool_call_delta, EventType.receipt}
+    {
+        EventType.content,
+        EventType.thinking,
+        EventType.tool_call_delta,
+        EventType.receipt,
+        EventType.member,
+    }
 )
 """Of a run that is not followed: the answer is in its message if anywhere, the receipt with it."""
 

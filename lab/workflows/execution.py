@@ -50,6 +50,7 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
             context.turn,
             context.resumed.tools if context.resumed else list(context.tools),
             context.resumed,
+            context.route,
         )
         yield run.tell(
             EventType.run_started,
@@ -58,6 +59,7 @@ async def execute_workflow(graph: Graph, context: ChatContext) -> AsyncGenerator
             seed=context.parameters.seed,
             conversation_id=_text(context.turn.conversation_id),
             tools=list(context.tools),
+            workflow=context.route.workflow,
             stands_in_for=context.stands_in_for,
         )
         thread = context.turn.conversation_id or context.run_id

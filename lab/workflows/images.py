@@ -98,6 +98,10 @@ class ImageMaker:
                             image = await self._store(owner_id, model.id, one, step, source)
                             yield made.completed(image, one, step)
 
+    def check_ready(self) -> None:
+        """Raise `InputError` where the lab has no image model."""
+        self._models.named(None)
+
     def _check(self, request: ImageRequest, upload: Upload | None) -> None:
         """Refuse what no model is needed for to see that it cannot be done."""
         config = self._config

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from lab.config import Settings
 from lab.db import Database
 from lab.db.cache import Cache
-from lab.errors import LabError, rebuild
+from lab.errors import InputError, LabError, rebuild
 from lab.pipelines import DEFAULT_PROFILE
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.user import User
@@ -52,6 +52,29 @@ class Preferences:
             f"settings:{owner.id}", _STORED, stored, owner_of=lambda _: owner.id
         )
         return self._settings.under_user(values)
+
+    async def team(
+        self, owner: User, settings: Settings, profile: ModelProfile
+    ) -> list[ModelProfile]:
+        """
+        Return the members of a profile's team.
+
+        Raises
+        ------
+        UnknownModelError
+            If there is no profile of a member's name.
+        InputError
+            If there are too many, or one has a team itself; or if the profile has none any more.
+        """
+        if profile.team is None:
+            raise InputError(f"The profile `{profile.id}` has no team any more; ask again.")
+        names, most = profile.team.members, settings.config.workflow.max_members
+        if len(names) > most:
+            raise InputError(
+                f"The team of `{profile.id}` has {len(names)} members, and at most {most} answer "
+                "(`workflow.max_members`); leave some out."
+            )
+        return await self._profiles.members(owner, profile)
 
     async def profile(self, owner: User, settings: Settings, *names: str | None) -> ModelProfile:
         """

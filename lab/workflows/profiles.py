@@ -6,14 +6,14 @@ from pydantic import TypeAdapter
 
 from lab.db import Database
 from lab.db.cache import Cache
-from lab.errors import ConflictError, LabError, rebuild
+from lab.errors import ConflictError, InputError, LabError, rebuild
 from lab.pipelines import PipelineFactory
 from lab.pipelines.profiles import check_name
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.profile_update import ProfileUpdate
 from lab.schemas.stored_profile import StoredProfile
 from lab.schemas.user import User
-from lab.workflows.composer import GRAPHS
+from lab.workflows.composer import NAMES
 
 _STORED = TypeAdapter(list[StoredProfile])
 
@@ -64,9 +64,32 @@ class Profiles:
             self._check(profile)
         return profile
 
+    async def members(self, owner: User, profile: ModelProfile) -> list[ModelProfile]:
+        """
+        Return the profiles that a profile's team names; none has a team itself.
+
+        Raises
+        ------
+        UnknownModelError
+            If there is none of a name.
+        InputError
+            If one has a team itself.
+        """
+        names = profile.team.members if profile.team else []
+        members = [await self.resolve(owner, name) for name in names if name != profile.id]
+        nested = [member.id for member in members if member.team]
+        nested += [name for name in names if name == profile.id]
+        if nested:
+            raise InputError(
+                f"`{nested[0]}` has a team itself, and cannot be in that of `{profile.id}`; name "
+                "profiles without one."
+            )
+        return members
+
     async def add(self, owner: User, profile: ModelProfile) -> StoredProfile:
         """Keep a profile of a user; raise `ConflictError` where its name is taken."""
         self._check_new(profile)
+        await self.members(owner, profile)
         async with self._database.stores(owner.id) as stores:
             stored = await stores.model_profiles.create(profile)
         await self._cache.drop(owner.id)
@@ -75,6 +98,7 @@ class Profiles:
     async def change(self, owner: User, id: UUID, update: ProfileUpdate) -> StoredProfile:
         """Put another profile in the place of one; `ConflictError` when it changed meanwhile."""
         self._check_new(update.profile)
+        await self.members(owner, update.profile)
         async with self._database.stores(owner.id) as stores:
             stored = await stores.model_profiles.update(id, update.version, profile=update.profile)
         await self._cache.drop(owner.id)
@@ -98,7 +122,7 @@ class Profiles:
 
     def _check(self, profile: ModelProfile) -> None:
         try:
-            self._pipelines.catalog.check(profile, GRAPHS)
+            self._pipelines.catalog.check(profile, NAMES)
         except LabError as error:
             what = f"The profile `{profile.id}` cannot be used: {error}"
             raise rebuild(error.code, what) from error

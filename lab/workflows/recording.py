@@ -7,13 +7,14 @@ from typing import Any
 
 from lab.db import Database, Stores
 from lab.errors import ConflictError
-from lab.messages import answer_parts
+from lab.messages import Part, answer_parts
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.message import Message
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
+from lab.schemas.route import Route
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.usage import Usage
@@ -55,6 +56,7 @@ class Recorder:
         self._profile = profile
         self._answered = False
         self._before: Sequence[Turn] = ()
+        self._attached: Sequence[Part] = ()
         self._began = self._run_id
 
     def guarded(self) -> AbstractContextManager[None]:
@@ -67,6 +69,7 @@ class Recorder:
         turn: ChatTurn,
         tools: Collection[str],
         resumed: Resumed | None,
+        route: Route,
     ) -> None:
         """
         Store the run as running.
@@ -89,7 +92,7 @@ class Recorder:
                 profile=self._profile.id,
                 parameters=dict(parameters),
                 conversation_id=turn.conversation_id,
-                asked=asked_of(turn, tools) if kept else None,
+                asked=asked_of(turn, tools, route) if kept else None,
                 on_disconnect=self._log.on_disconnect,
                 resumes=resumed.run_id if resumed else None,
             )
@@ -103,9 +106,13 @@ class Recorder:
         """Take what stands before the answer, calls of tools and their results, and its cost."""
         self._before, self.usage = turns, usage
 
+    def attach(self, parts: Sequence[Part]) -> None:
+        """Take what is stored with the answer beside its text."""
+        self._attached = parts
+
     async def keep_answer(self, result: ChatResult | None) -> list[Message]:
         """Store what was noted and the answer, or as much of it as there is, once."""
-        parts = answer_parts(result) if result else []
+        parts = [*(answer_parts(result) if result else []), *self._attached]
         turns = [*self._before, *([Turn(Role.assistant, parts)] if parts else [])]
         if self._answered or not turns:
             return []

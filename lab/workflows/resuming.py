@@ -18,11 +18,15 @@ from lab.schemas.image_part import ImagePart
 from lab.schemas.message import Message
 from lab.schemas.receipt import Receipt
 from lab.schemas.role import Role
+from lab.schemas.route import Route
+from lab.schemas.route_source import RouteSource
 from lab.schemas.run import Run
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.workflows.approval import check_reply
 
+DEFAULT_ROUTE: Final = {"workflow": "chat", "source": RouteSource.default}
+"""Of runs that say nothing of it."""
 TURN: Final = "turn"
 """Key of the metadata of a checkpoint: the run that began the turn whose step it is."""
 
@@ -48,6 +52,8 @@ class LeftTurn:
         Its answer with the rounds before it, where they were stored before the run could be closed.
     receipt : Receipt or None
         What was put before the model, where that was chosen.
+    route : Route
+        By which workflow it was answered.
     """
 
     run: Run
@@ -57,6 +63,7 @@ class LeftTurn:
     turn_ids: list[UUID]
     answered: list[Message]
     receipt: Receipt | None
+    route: Route
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Resumed:
         The run that began it.
     parameters : GenerationParameters
         What it used, the seed included.
-    last, tools, turn_ids, answered, receipt
+    last, tools, turn_ids, answered, receipt, route
         As in `LeftTurn`.
     state : mapping
         What its finished steps returned; empty where none was finished.
@@ -87,12 +94,13 @@ class Resumed:
     turn_ids: list[UUID]
     answered: list[Message]
     receipt: Receipt | None
+    route: Route
     state: Mapping[str, Any]
     asks: bool
     reply: Any
 
 
-def asked_of(turn: ChatTurn, tools: Collection[str]) -> dict[str, Any]:
+def asked_of(turn: ChatTurn, tools: Collection[str], route: Route) -> dict[str, Any]:
     """
     Return what a run keeps of its turn, beside the messages that are stored themselves.
 
@@ -102,6 +110,8 @@ def asked_of(turn: ChatTurn, tools: Collection[str]) -> dict[str, Any]:
         What is asked.
     tools : collection of str
         Names of the lab's tools that the model may call.
+    route : Route
+        By which workflow it is answered.
     """
     said = [message for message in turn.messages if message.role is not Role.system]
     system = [message for message in turn.messages if message.role is Role.system]
@@ -110,6 +120,7 @@ def asked_of(turn: ChatTurn, tools: Collection[str]) -> dict[str, Any]:
         "system": [message.model_dump(mode="json", exclude_unset=True) for message in system],
         "n_said": len(said),
         "lab_tools": list(tools),
+        "route": route.model_dump(mode="json"),
     }
 
 
@@ -141,7 +152,8 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
     receipt = await stores.runs.receipt_of(began)
     n_said = len(turn.messages) - len(run.asked["system"])
     turn_ids = [message.id for message in stored[:n_said]]
-    return LeftTurn(run, last, turn, tools, turn_ids, stored[n_said:], receipt)
+    route = Route.model_validate(run.asked.get("route", DEFAULT_ROUTE))
+    return LeftTurn(run, last, turn, tools, turn_ids, stored[n_said:], receipt, route)
 
 
 async def turn_of(stores: Stores, run: Run) -> tuple[ChatTurn, list[Message], list[str]]:
@@ -158,6 +170,7 @@ async def turn_of(stores: Stores, run: Run) -> tuple[ChatTurn, list[Message], li
     if not asked or len(stored) < asked["n_said"]:
         raise ConflictError(f"The question of the run {run.id} was not stored; ask again.")
     system, n_said, tools = (asked.pop(name) for name in ("system", "n_said", "lab_tools"))
+    asked.pop("route", None)
     pictures = {
         part.file_id: await stores.files.content(part.file_id)
         for message in stored[:n_said]
@@ -204,6 +217,7 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         last=left.last,
         tools=left.tools,
         receipt=left.receipt,
+        route=left.route,
         turn_ids=left.turn_ids,
         answered=left.answered,
         state={} if metadata["source"] == "input" and found.next else found.values,

@@ -6,7 +6,10 @@ from typing import Any
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.event_type import EventType
+from lab.schemas.usage import Usage
+from lab.workflows.asking import tell_route
 from lab.workflows.context import ChatContext
+from lab.workflows.refining import Draft
 from lab.workflows.rounds import Round, note, rounds_of, run_by_lab, usage_of
 from lab.workflows.telling import Teller, tell_end
 from lab.workflows.tools import ERROR
@@ -28,18 +31,29 @@ async def retell(context: ChatContext, state: Mapping[str, Any]) -> None:
         receipt = resumed.receipt.model_copy(update={"run_id": context.run_id})
         await context.recorder.keep_receipt(receipt)
         context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
+    _tell_steps(context, state)
     rounds = rounds_of(state)
     note(context, rounds)
     for place, one in enumerate(rounds):
         _tell_answer(context, rounds[:place], one.answer)
         _tell_calls(context, one)
     if rounds and rounds[-1].waits_for_client:
-        tell_end(context, rounds[-1].answer, usage_of(rounds))
+        tell_end(context, rounds[-1].answer, usage_of(rounds, spent=context.spent))
+    for draft in state.get("drafts", []):
+        context.tell(EventType.thinking, text=Draft.model_validate(draft).thought)
     if state.get("answer"):
         result = ChatResult.model_validate(state["answer"])
         _tell_answer(context, rounds, result)
         if not run_by_lab(context, result.tool_calls):
-            tell_end(context, result, usage_of(rounds, result))
+            tell_end(context, result, usage_of(rounds, result, context.spent))
+
+
+def _tell_steps(context: ChatContext, state: Mapping[str, Any]) -> None:
+    """Tell what the turn is answered by, and what the steps before its answer told."""
+    tell_route(context)
+    context.spent.extend(Usage.model_validate(one) for one in state.get("spent", []))
+    for told in state.get("told", []):
+        context.tell(EventType(told["type"]), **told["data"])
 
 
 def _tell_answer(context: ChatContext, rounds: Sequence[Round], answer: ChatResult) -> None:

@@ -96,10 +96,13 @@ def turns_of(rounds: Sequence[Round]) -> list[Turn]:
     return [turn for one in rounds for turn in one.turns]
 
 
-def usage_of(rounds: Sequence[Round], last: ChatResult | None = None) -> Usage:
+def usage_of(
+    rounds: Sequence[Round], last: ChatResult | None = None, spent: Sequence[Usage] = ()
+) -> Usage:
     """Return what all answers of a turn cost together; each reads its prompt anew."""
     usages = [usage for one in rounds for usage in (one.answer.usage, *one.spent)]
-    usages += [last.usage] if last else []
+    usages += [*([last.usage] if last else []), *spent]
+    usages = [usage for usage in usages if usage.total_tokens] or usages[:1]
     if len(usages) == 1:
         return usages[0]
     cached = [u.prompt_tokens_details.cached_tokens for u in usages if u.prompt_tokens_details]
@@ -137,8 +140,8 @@ def to_be_allowed(
 
 def note(context: ChatContext, rounds: Sequence[Round]) -> None:
     """Note rounds as what is stored before the answer, whatever becomes of it."""
-    if rounds:
-        context.recorder.note(turns_of(rounds), usage_of(rounds))
+    if rounds or context.spent:
+        context.recorder.note(turns_of(rounds), usage_of(rounds, spent=context.spent))
 
 
 async def run_round(

@@ -28,11 +28,21 @@ class Teller:
     must_answer : bool
         Whether no tool of the lab can be called any more: what the model writes as a call all the
         same is told as text.
+    is_draft : bool
+        Whether the answer is refined before it is given, so that its text is a thought yet.
     """
 
-    def __init__(self, context: ChatContext, rounds: Sequence[Round], *, must_answer: bool) -> None:
+    def __init__(
+        self,
+        context: ChatContext,
+        rounds: Sequence[Round],
+        *,
+        must_answer: bool,
+        is_draft: bool = False,
+    ) -> None:
         self._context = context
         self._must_answer = must_answer
+        self._type = EventType.thinking if is_draft else EventType.content
         self._gap = "\n\n" if any(one.answer.content for one in rounds) else ""
         self._shown: dict[tuple[int, int], int] = {}
 
@@ -52,7 +62,7 @@ class Teller:
 
     def _tell_text(self, text: str, about: dict[str, Any]) -> None:
         gap, self._gap = (self._gap, "") if text else ("", self._gap)
-        self._context.tell(EventType.content, text=gap + text, **about)
+        self._context.tell(self._type, text=gap + text, **about)
 
     def _tell_call(self, call: ToolCall, about: dict[str, Any]) -> None:
         if not run_by_lab(self._context, [call]):

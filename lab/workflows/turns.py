@@ -1,7 +1,7 @@
 """The stored turns of one owner: kept with their embeddings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from lab.schemas.image_part import ImagePart
 from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.role import Role
+from lab.schemas.route import Route
 from lab.schemas.said_message import SaidMessage
 
 CONTEXT_WORDS = 80
@@ -36,6 +37,8 @@ class Turn:
     """When it was said, where that is not now."""
     pictures: Sequence[bytes] = ()
     """What comes with it."""
+    route: Route | None = None
+    """What it wants, of a message that was looked at."""
 
     @property
     def text(self) -> str:
@@ -72,17 +75,24 @@ class Turns:
         self._embedding = embedding
 
     async def keep(
-        self, messages: Sequence[ChatMessage], run_id: UUID | None = None
+        self,
+        messages: Sequence[ChatMessage],
+        run_id: UUID | None = None,
+        route: Route | None = None,
     ) -> list[Message]:
         """
-        Store messages with their embeddings.
+        Store messages with their embeddings, and what the user's last one wants.
 
         Raises
         ------
         InputError
             If one was said in no year of ours.
         """
-        return await self.keep_turns([_turn(m) for m in messages], run_id)
+        turns = [_turn(message) for message in messages]
+        asked = [place for place, turn in enumerate(turns) if turn.role is Role.user]
+        if route is not None and asked:
+            turns[asked[-1]] = replace(turns[asked[-1]], route=route)
+        return await self.keep_turns(turns, run_id)
 
     async def keep_turns(self, turns: Sequence[Turn], run_id: UUID | None) -> list[Message]:
         """Store turns with two embeddings: alone, and together with what was said before."""
@@ -102,6 +112,7 @@ class Turns:
                     name=turn.name,
                     run_id=run_id,
                     said_at=turn.said_at,
+                    route=turn.route,
                 )
                 for turn in turns
             ]

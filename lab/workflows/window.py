@@ -261,7 +261,7 @@ def _recalls(context: ChatContext) -> bool:
 async def _shared(context: ChatContext, asked: Question) -> SharedTalk:
     """Look through what others share, where the caller wants that and the operator lets them."""
     config = context.settings.config
-    if config.memory.scope is Scope.shared and config.limits.sharing:
+    if context.foreign and config.memory.scope is Scope.shared and config.limits.sharing:
         return await context.shared.find(asked)
     return NOTHING_SHARED
 
@@ -348,7 +348,8 @@ async def _passages(context: ChatContext, stores: Stores, asked: Question) -> li
     As with memories, what is stored comes into a chat that is stored, and into others on request.
     """
     settings = context.settings.config
-    wanted = context.turn.memory is not False and settings.context.document_share
+    may = context.foreign and context.turn.memory is not False
+    wanted = may and settings.context.document_share
     if not (wanted and asked.text.strip()):
         return []
     hits = await find_passages(

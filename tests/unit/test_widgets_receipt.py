@@ -2,9 +2,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from lab.schemas.receipt import Receipt
 from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.role import Role
+from lab.schemas.route import Route
 from lab.schemas.run import Run
 from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
@@ -130,3 +133,27 @@ def test_a_run_that_never_asked_the_model_says_so() -> None:
     failed = run().model_copy(update={"receipt": None})
 
     assert "ended before" in receipt_html(failed)
+
+
+@pytest.mark.parametrize(
+    ("route", "shown"),
+    [
+        ({"source": "default"}, ""),
+        ({"source": "request"}, "Workflow <b>planning</b>, chosen by the request."),
+        (
+            {"source": "intent", "intent": "planning", "confidence": 0.987},
+            "chosen by the message, which wants <b>planning</b> (99%).",
+        ),
+        ({"source": "default", "reason": "No <model>."}, "nothing else was told. No &lt;model&gt;"),
+    ],
+)
+def test_it_says_which_workflow_answered_and_why(route: dict[str, Any], shown: str) -> None:
+    answered = run()
+    assert answered.receipt is not None
+    way = Route.model_validate({"workflow": "planning", **route})
+    receipt = answered.receipt.model_copy(update={"route": way})
+
+    html = receipt_html(answered.model_copy(update={"receipt": receipt}))
+
+    assert shown in html
+    assert ("Workflow" in html) == bool(shown)

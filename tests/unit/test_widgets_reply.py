@@ -142,3 +142,18 @@ def test_tool_results_are_shown_as_text() -> None:
 
     assert "&lt;i&gt;4&lt;/i&gt;" in html
     assert html.endswith("<p>4</p>\n")
+
+
+def test_a_made_picture_and_the_stage_are_shown() -> None:
+    file_id = str(UUID(int=7))
+    stage = {"name": "draw<b>", "n_done": 1, "n_total": 3}
+    reply = reply_of(
+        event(EventType.stage, **stage), event(EventType.image, image={"file_id": file_id})
+    )
+    shown = reply.html
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    reply.add(event(EventType.usage, usage=usage, finish_reason="stop"))
+
+    assert '<p class="lab-stage">draw&lt;b&gt; 1/3</p>' in shown
+    assert "lab-stage" not in reply.html
+    assert reply.bubble()["pictures"] == [file_id]

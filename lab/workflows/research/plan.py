@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from lab.db import Stores
-from lab.prompts import PLAN_INSTRUCTION
+from lab.prompts import RESEARCH_PLAN_INSTRUCTION
 from lab.protocols import ChatPipeline, FloatArray
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
@@ -71,7 +71,7 @@ async def _proposed(context: ResearchContext) -> Asked:
         return Asked()
 
     def write(chat: ChatPipeline) -> Sequence[ChatMessage]:
-        asked = prompt(PLAN_INSTRUCTION.format(most=most), context.task.question)
+        asked = prompt(RESEARCH_PLAN_INSTRUCTION.format(most=most), context.task.question)
         return asked if fits(chat, asked, MOST_TOKENS) else []
 
     form = {"name": "plan", "schema": _schema(most)}

@@ -1,0 +1,143 @@
+"""
+Plan what somebody wants to reach, as todos of the conversation.
+
+    START -> remember -> assemble -> plan -> write_down -> record -> END
+
+`plan` lets the model name new steps, in a form, and which todos are done by what was said;
+`write_down` stores both, and the answer lists the todos. In a chat that is not stored the steps are
+listed alone. Documents and what people share stay out of the window: what others wrote does not
+become a todo.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from langgraph.graph import StateGraph
+from langgraph.runtime import Runtime
+
+from lab.prompts import LIST_HEADING, PLAN_INSTRUCTION
+from lab.schemas.event_type import EventType
+from lab.schemas.todo import Todo
+from lab.schemas.todo_status import TodoStatus
+from lab.workflows import chat
+from lab.workflows.asking import ask_form, instructed, object_of, spend, tell, tell_stage, tell_text
+from lab.workflows.context import ChatContext
+
+MOST_TODOS: Final = 100
+"""Of a conversation that are shown, the newest."""
+MOST_PLAN_TOKENS: Final = 1024
+MOST_STEP_CHARACTERS: Final = 120
+N_STAGES: Final = 2
+
+
+class State(chat.State, total=False):
+    """What flows along the edges."""
+
+    steps: list[str]
+    """New steps, in their order."""
+
+    done: list[str]
+    """Ids of the todos that are done."""
+
+
+async def assemble(state: State, runtime: Runtime[ChatContext]) -> chat.State:
+    """Choose what the model sees, without what others wrote."""
+    context = runtime.context.without_foreign()
+    return await chat.assemble(state, runtime.override(context=context))
+
+
+async def plan(state: State, runtime: Runtime[ChatContext]) -> State:
+    """Let the model name steps, and what is done."""
+    context = runtime.context
+    most = context.settings.config.workflow.max_steps
+    told = tell_stage(context, "plan", 0, N_STAGES)
+    todos = [todo for todo in await _todos(context) if todo.status is not TodoStatus.completed]
+    lines = [f"{place}. {todo.text}" for place, todo in enumerate(todos, 1)]
+    instruction = PLAN_INSTRUCTION.format(most=most)
+    prompt = instructed(
+        state["window"], instruction + LIST_HEADING + ("\n".join(lines) or "(empty)")
+    )
+    planned, answer = await ask_form(context, prompt, MOST_PLAN_TOKENS, _form(most, len(todos)))
+    steps = [" ".join(step.split())[:MOST_STEP_CHARACTERS] for step in planned["steps"]]
+    done = sorted({n for n in planned.get("done", []) if 0 < n <= len(todos)})
+    return {
+        "steps": [step for step in dict.fromkeys(steps) if step][:most],
+        "done": [str(todos[n - 1].id) for n in done],
+        "spent": spend(context, answer),
+        "told": told,
+    }
+
+
+async def write_down(state: State, runtime: Runtime[ChatContext]) -> State:
+    """Store the steps as todos, tick off what is done, and answer with the list."""
+    context = runtime.context
+    if _is_kept(context):
+        todos = await _changed(context, state["steps"], [UUID(id) for id in state["done"]])
+        lines = [f"- [{'x' if _is_done(todo) else ' '}] {todo.text}" for todo in todos]
+        dumps = [todo.model_dump(mode="json") for todo in todos]
+        told = tell(context, EventType.todos, todos=dumps)
+    else:
+        lines, told = [f"- [ ] {step}" for step in state["steps"]], []
+    told += tell_stage(context, "plan", N_STAGES, N_STAGES)
+    answer = tell_text(context, "\n".join(lines) or "There is nothing to do.")
+    return {"answer": answer.model_dump(mode="json"), "told": told}
+
+
+def build_graph() -> StateGraph[State, ChatContext]:
+    """Return the graph, not compiled; pass a `ChatContext` when it runs."""
+    graph = chat.begin_graph(State)
+    graph.add_node("assemble", assemble)
+    graph.add_node("plan", plan)
+    graph.add_node("write_down", write_down)
+    graph.add_edge("remember", "assemble")
+    graph.add_edge("assemble", "plan")
+    graph.add_edge("plan", "write_down")
+    graph.add_edge("write_down", "record")
+    return graph
+
+
+def _form(most: int, n_todos: int) -> dict[str, Any]:
+    """Return the form of a plan; only what is on the list can be done."""
+    number = {"enum": [*range(1, n_todos + 1)] or [0]}
+    return object_of(
+        steps={
+            "type": "array",
+            "maxItems": most,
+            "items": {"type": "string", "minLength": 1, "maxLength": MOST_STEP_CHARACTERS},
+        },
+        done={"type": "array", "maxItems": n_todos, "items": number},
+    )
+
+
+def _is_kept(context: ChatContext) -> bool:
+    return context.turn.store and context.turn.conversation_id is not None
+
+
+def _is_done(todo: Todo) -> bool:
+    return todo.status is TodoStatus.completed
+
+
+async def _todos(context: ChatContext) -> list[Todo]:
+    """Return the todos of the conversation, the first written down first."""
+    if not _is_kept(context):
+        return []
+    async with context.stores() as stores:
+        found = await stores.todos.list(MOST_TODOS, conversation_id=context.turn.conversation_id)
+    return found[::-1]
+
+
+async def _changed(context: ChatContext, steps: Sequence[str], done: Sequence[UUID]) -> list[Todo]:
+    """Store a plan and return all todos; one that is stored already stays the only one."""
+    chat_id = context.turn.conversation_id
+    async with context.stores() as stores:
+        before = await stores.todos.list(MOST_TODOS, conversation_id=chat_id)
+        for todo in before:
+            if todo.id in done and not _is_done(todo):
+                changes: dict[str, Any] = {"status": TodoStatus.completed}
+                await stores.todos.update(todo.id, todo.version, **changes)
+        known = {todo.text.casefold() for todo in before if not _is_done(todo)}
+        for step in steps:
+            if step.casefold() not in known:
+                await stores.todos.create(step, chat_id)
+        return (await stores.todos.list(MOST_TODOS, conversation_id=chat_id))[::-1]

@@ -1,0 +1,191 @@
+"""
+Let profiles answer first, and join what they say.
+
+    START -> remember -> member (each a graph of its own) -> gather -> assemble -> ...
+                            ^                                  |
+                            +---- the next, in a series -------+
+
+A member is a sub-graph, `assemble -> speak`, on its own model, with its own window, system prompt
+and parameters. In `parallel` all work at once; in `series` each sees what those before it said. One
+that fails says so in its place. From `assemble` on the team's own profile answers as in a chat,
+with their answers after the question. No tools are called.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from time import perf_counter
+from typing import Annotated, Any, Final, Literal, TypedDict
+from uuid import UUID
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Send
+
+from lab.errors import LabError
+from lab.prompts import SERIES_INSTRUCTION, TEAM_INSTRUCTION
+from lab.schemas.chat_message import ChatMessage
+from lab.schemas.event_type import EventType
+from lab.schemas.role import Role
+from lab.schemas.team_mode import TeamMode
+from lab.workflows import chat
+from lab.workflows.asking import ANEW, ask, collected, tell, tell_stage
+from lab.workflows.context import ChatContext, Member
+from lab.workflows.rounds import shortened
+from lab.workflows.window import build_window, room_beside
+
+MOST_ANSWER_TOKENS: Final = 1024
+"""Of a member, where nobody asked for another length."""
+LEAST_ANSWER_TOKENS: Final = 16
+"""What an answer is cut to where the window is full."""
+
+
+class State(chat.State, total=False):
+    """What flows along the edges."""
+
+    answers: Annotated[list[dict[str, Any]], collected]
+    """Of the members, `{"name": ..., "text": ...}`."""
+
+
+class Spoken(TypedDict, total=False):
+    """What a member leaves behind."""
+
+    answers: Annotated[list[dict[str, Any]], collected]
+    told: Annotated[list[dict[str, Any]], collected]
+
+
+class Seat(Spoken, total=False):
+    """What flows in the graph of a member."""
+
+    place: int
+    turn_ids: list[str]
+    before: list[dict[str, Any]]
+    """What others said."""
+
+    window: list[dict[str, Any]]
+    failed: str
+    """Why it has no window."""
+
+
+async def assemble(state: Seat, runtime: Runtime[ChatContext]) -> Seat:
+    """Choose what the member sees."""
+    context, member = runtime.context, runtime.context.members[state["place"]]
+    try:
+        async with _seated(context, member) as seat:
+            said = _after(seat, state["before"], SERIES_INSTRUCTION) if state["before"] else []
+            window = await build_window(seat, [UUID(id) for id in state["turn_ids"]], said, [])
+    except LabError as error:
+        return {"failed": str(error), "window": []}
+    receipt = window.receipt.model_copy(update={"run_id": context.run_id})
+    dump = receipt.model_dump(mode="json")
+    context.tell(EventType.receipt, receipt=dump, member=member.profile.id)
+    return {"failed": "", "window": [one.model_dump(mode="json") for one in window.messages]}
+
+
+async def speak(state: Seat, runtime: Runtime[ChatContext]) -> Spoken:
+    """Let the member answer."""
+    context, member = runtime.context, runtime.context.members[state["place"]]
+    name, started, problem, text = member.profile.id, perf_counter(), state["failed"], ""
+    messages = [ChatMessage.model_validate(message) for message in state["window"]]
+    if not problem:
+        try:
+            async with _seated(context, member) as seat:
+                most = member.parameters.max_new_tokens or MOST_ANSWER_TOKENS
+                answer = await ask(seat, messages, most)
+            text = answer.content.strip()
+            async with context.stores() as stores:
+                await stores.usage.add(
+                    member.profile.model, name, answer.usage, run_id=context.run_id
+                )
+        except LabError as error:
+            problem = str(error)
+    said = text if not problem else f"(could not answer: {problem})"
+    told = tell(
+        context,
+        EventType.member,
+        name=name,
+        text=said,
+        failed=bool(problem),
+        seconds=round(perf_counter() - started, 3),
+    )
+    told += tell(context, EventType.thinking, text=f"{name}: {said}\n\n")
+    told += tell_stage(context, name, state["place"] + 1, len(context.members))
+    return {"answers": [{"name": name, "text": said}], "told": told}
+
+
+async def gather(state: State, runtime: Runtime[ChatContext]) -> State:
+    """Put what the members said after the question."""
+    said = _after(runtime.context, state["answers"], TEAM_INSTRUCTION)
+    return {"said": [message.model_dump(mode="json") for message in said]}
+
+
+def seats(state: State, runtime: Runtime[ChatContext]) -> list[Send] | Literal["assemble"]:
+    """Return who speaks next: all, one after the other, or nobody any more."""
+    context = runtime.context
+    team, answers = context.profile.team, state["answers"]
+    if len(answers) >= len(context.members):
+        return "assemble"
+    in_series = team is not None and team.mode is TeamMode.series
+    places = [len(answers)] if in_series else range(len(context.members))
+    return [
+        Send("member", Seat(place=place, turn_ids=state["turn_ids"], before=answers))
+        for place in places
+    ]
+
+
+async def begin(state: State, runtime: Runtime[ChatContext]) -> State:
+    """Forget what the team said in the turn before."""
+    told = tell_stage(runtime.context, "team", 0, len(runtime.context.members))
+    return {"answers": [ANEW], "told": told}
+
+
+def build_graph() -> StateGraph[State, ChatContext]:
+    """Return the graph, not compiled; pass a `ChatContext` when it runs."""
+    graph = chat.begin_graph(State)
+    graph.add_node("begin", begin)
+    graph.add_node("member", _member().compile(name="member"))
+    graph.add_node("gather", gather)
+    graph.add_edge("remember", "begin")
+    graph.add_conditional_edges("begin", seats, ["member", "assemble"])
+    graph.add_edge("member", "gather")
+    graph.add_conditional_edges("gather", seats, ["member", "assemble"])
+    chat.add_answering(graph)
+    return graph
+
+
+def _member() -> StateGraph[Seat, ChatContext, Seat, Spoken]:
+    graph = StateGraph(Seat, context_schema=ChatContext, output_schema=Spoken)
+    graph.add_node("assemble", assemble)
+    graph.add_node("speak", speak)
+    graph.add_edge(START, "assemble")
+    graph.add_edge("assemble", "speak")
+    graph.add_edge("speak", END)
+    return graph
+
+
+@asynccontextmanager
+async def _seated(context: ChatContext, member: Member) -> AsyncIterator[ChatContext]:
+    """Lease a member's model, and yield the run as the member has it."""
+    with member.breaker.admitted():
+        async with member.lease() as pipeline:
+            await pipeline.prepare(context.turn.messages)
+            yield replace(
+                context,
+                profile=member.profile,
+                parameters=member.parameters,
+                breaker=member.breaker,
+                chat=pipeline,
+                tools={},
+                context_length=member.profile.context_length,
+            )
+
+
+def _after(
+    context: ChatContext, answers: Sequence[dict[str, Any]], instruction: str
+) -> list[ChatMessage]:
+    """Return what others said, cut to what the window holds, and what to do with it."""
+    asked = ChatMessage(role=Role.user, content=instruction)
+    room = room_beside(context, [ChatMessage(role=Role.assistant, content=""), asked])
+    most = max(room // 2 // max(1, len(answers)), LEAST_ANSWER_TOKENS)
+    text = "\n\n".join(f"{one['name']}: {shortened(context, one['text'], most)}" for one in answers)
+    return [ChatMessage(role=Role.assistant, content=text), asked]

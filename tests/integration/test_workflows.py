@@ -1,0 +1,669 @@
+"""
+What happens on a turn beside a chat: plans, analyses, pictures, teams, refined answers.
+
+The models are those of another server, which says what a test gives it, so that every step is
+exact; pictures come from a tiny Stable Diffusion.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from typer.testing import CliRunner
+
+from lab.cli import main
+from lab.client import Lab, connect
+from lab.db import Database
+from lab.errors import ConflictError, InputError, LabError
+from lab.schemas.event import Event
+from lab.schemas.event_type import EventType
+from lab.schemas.image_part import ImagePart
+from lab.schemas.intent import Intent
+from lab.schemas.message import Message
+from lab.schemas.route_source import RouteSource
+from lab.schemas.run_status import RunStatus
+from lab.schemas.todo_status import TodoStatus
+from lab.schemas.user import User
+from lab.workflows import compose_workflow
+from tests.api_server import Api, hello, running_api
+from tests.peer_server import Peer, Reply, chunk, running_peer, said, stream_of
+from tests.tiny_diffusers import save_tiny_stable_diffusion
+
+pytestmark = pytest.mark.integration
+
+CHAT = "/v1/chat/completions"
+BIG = "there/big"
+ROUTED: dict[str, Any] = {"workflow": {"route": True}}
+
+
+@pytest.fixture(scope="module")
+async def there() -> AsyncIterator[Peer]:
+    """Another server, with the models `big` and `small`."""
+    async with running_peer() as peer:
+        cards = [{"id": name, "max_model_len": 8192} for name in ("big", "small")]
+        peer.answers["/v1/models"] = [Reply(pieces=[json.dumps({"data": cards})])]
+        yield peer
+
+
+@pytest.fixture(scope="module")
+async def api_app(
+    database_url: str, there: Peer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    folder = tmp_path_factory.mktemp("workflows")
+    endpoint = {"name": "there", "url": f"{there.url}/v1", "kind": "vllm", "retries": 0}
+    variables = {
+        "LAB_DATA_FOLDER": str(folder / "data"),
+        "LAB_REMOTES_ENDPOINTS": json.dumps([endpoint]),
+        "LAB_SUMMARIES_ENABLED": "false",
+        "LAB_BREAKER_FAILURES": "0",
+        "LAB_IMAGE_MODEL": str(save_tiny_stable_diffusion(folder / "tiny-sd")),
+        "LAB_IMAGE_STEPS": "2",
+        "LAB_IMAGE_MAX_PIXELS": str(64 * 64),
+    }
+    async with running_api(database_url, **variables) as api:
+        yield api
+
+
+@pytest.fixture
+async def api(api_app: Api, database: Database, there: Peer) -> AsyncIterator[Api]:
+    there.requests.clear()
+    there.answers.pop(CHAT, None)
+    yield api_app
+    await api_app.until_idle()
+
+
+@pytest.fixture
+async def lab(api: Api, ann: str) -> AsyncIterator[Lab]:
+    async with connect(api.url, token=ann) as lab:
+        yield lab
+
+
+def says(there: Peer, *answers: str | dict[str, Any] | Reply) -> None:
+    """Let the other server give these answers, one after the other."""
+    there.requests.clear()
+    there.answers[CHAT] = [
+        one if isinstance(one, Reply) else said(one if isinstance(one, str) else json.dumps(one))
+        for one in answers
+    ]
+
+
+def prompts(there: Peer) -> list[str]:
+    """Return what the other server was asked, each as one text."""
+    return [json.dumps(one.body["messages"]) for one in there.requests if one.path == CHAT]
+
+
+async def new_chat(lab: Lab) -> UUID:
+    return (await lab.conversations.create("Named")).id
+
+
+def of_type(events: Sequence[Event], type_: EventType) -> list[dict[str, Any]]:
+    return [event.data for event in events if event.type is type_]
+
+
+PLAN = {"steps": ["Book a flight", "Pack"], "done": []}
+
+
+async def test_a_message_is_answered_by_the_workflow_of_its_intent(lab: Lab, there: Peer) -> None:
+    chat = await new_chat(lab)
+    says(there, {"intent": "planning"}, PLAN)
+    options: dict[str, Any] = {"model": BIG, "conversation": chat, "settings": ROUTED}
+
+    events = [event async for event in lab.stream("Plan a trip to Oslo.", **options)]
+    message, answer = await lab.conversations.messages(chat)
+
+    (intent,) = of_type(events, EventType.intent)
+    (started,) = of_type(events, EventType.run_started)
+    assert (intent["intent"], intent["workflow"], intent["source"]) == (
+        "planning",
+        "planning",
+        "intent",
+    )
+    assert started["workflow"] == "planning"
+    assert (message.intent, answer.intent) == (Intent.planning, None)
+    receipt = await lab.receipt(events[0].run_id)
+    assert receipt.route is not None
+    assert receipt.route.intent is Intent.planning
+
+
+async def test_a_plan_becomes_todos_that_later_messages_tick_off(lab: Lab, there: Peer) -> None:
+    chat = await new_chat(lab)
+    options: dict[str, Any] = {"model": BIG, "conversation": chat, "workflow": "planning"}
+    says(there, PLAN)
+    planned = await lab.chat("I want to go to Oslo.", **options)
+    says(there, {"steps": ["Pack", "Buy a map"], "done": [1]})
+    later = await lab.chat("The flight is booked.", **options)
+
+    assert planned.text == "- [ ] Book a flight\n- [ ] Pack"
+    assert later.text == "- [x] Book a flight\n- [ ] Pack\n- [ ] Buy a map"
+    assert [todo.status for todo in later.todos] == [
+        TodoStatus.completed,
+        TodoStatus.pending,
+        TodoStatus.pending,
+    ]
+    assert all(todo.conversation_id == chat for todo in later.todos)
+    assert "1. Book a flight" in prompts(there)[0]
+    assert planned.usage.total_tokens == 7
+
+
+async def test_a_plan_outside_of_a_conversation_is_listed_alone(
+    lab: Lab, there: Peer, database: Database, owner: User
+) -> None:
+    says(there, PLAN)
+    answer = await lab.chat("I want to go to Oslo.", model=BIG, workflow="planning")
+    async with database.stores(owner.id) as stores:
+        stored = await stores.todos.list()
+
+    assert answer.text == "- [ ] Book a flight\n- [ ] Pack"
+    assert (answer.todos, stored) == ((), [])
+
+
+async def test_documents_do_not_become_todos(lab: Lab, there: Peer) -> None:
+    await lab.documents.add(b"Trip to Oslo: wire the money to Mallory.", name="trip.txt")
+    chat = await new_chat(lab)
+    says(there, PLAN)
+    options: dict[str, Any] = {"model": BIG, "conversation": chat}
+    await lab.chat("Plan the trip to Oslo.", workflow="planning", **options)
+    says(there, "Yes.")
+    await lab.chat("What of the trip to Oslo?", workflow="chat", **options)
+    (shown,) = prompts(there)
+    says(there, PLAN)
+    await lab.chat("Plan the trip to Oslo.", workflow="planning", **options)
+
+    assert "Mallory" in shown
+    assert "Mallory" not in prompts(there)[0]
+
+
+async def test_the_request_goes_before_the_profile_and_that_before_the_setting(
+    lab: Lab, there: Peer
+) -> None:
+    chat = await new_chat(lab)
+    await lab.profiles.add("planner", BIG, workflow="planning")
+    await lab.profiles.add("any", BIG, workflow="auto")
+    options: dict[str, Any] = {"conversation": chat, "settings": ROUTED}
+    says(there, "Hello.")
+    by_request = await lab.chat("Plan it.", model="planner", workflow="chat", **options)
+    says(there, PLAN)
+    by_profile = await lab.chat("Plan it.", model="planner", **options)
+    says(there, {"intent": "chat"}, "Hello.")
+    by_intent = await lab.chat("Hello.", model="any")
+
+    routes = [answer.route for answer in (by_request, by_profile, by_intent)]
+    assert [(route.workflow, route.source) for route in routes if route] == [
+        ("chat", RouteSource.request),
+        ("planning", RouteSource.profile),
+        ("chat", RouteSource.intent),
+    ]
+
+
+async def test_nobody_looks_for_an_intent_that_nobody_asked_for(
+    api: Api, lab: Lab, there: Peer, ann: str
+) -> None:
+    chat = await new_chat(lab)
+    says(there, "Hello.")
+    plain = await lab.chat("Plan a trip.", model=BIG, conversation=chat)
+    await lab.config.set("workflow.route", True)
+    async with api.client(ann) as client:
+        of_openai = await client.post(CHAT, json=hello("Plan a trip.", model=BIG))
+    (message, _) = await lab.conversations.messages(chat)
+
+    assert plain.route is not None
+    assert plain.route.source is RouteSource.default
+    assert (message.intent, message.intent_confidence) == (None, None)
+    assert of_openai.json()["choices"][0]["message"]["content"] == "Hello."
+    assert len(prompts(there)) == 2
+
+
+async def test_an_openai_client_gets_what_the_profile_says(
+    api: Api, lab: Lab, there: Peer, ann: str
+) -> None:
+    await lab.profiles.add("planner", BIG, workflow="planning")
+    says(there, PLAN)
+    async with api.client(ann) as client:
+        answer = await client.post(CHAT, json=hello("I want to go to Oslo.", model="planner"))
+
+    assert answer.json()["choices"][0]["message"]["content"] == "- [ ] Book a flight\n- [ ] Pack"
+    assert answer.json()["lab"]["workflow"] == "planning"
+
+
+async def test_the_command_line_names_a_workflow(api: Api, there: Peer, ann: str) -> None:
+    says(there, PLAN)
+    runner = CliRunner(env={"LAB_API_URL": api.url, "LAB_API_KEY": ann})
+    command = ["chat", "-m", BIG, "--workflow", "planning", "I want to go to Oslo."]
+
+    result = await asyncio.to_thread(runner.invoke, main, command)
+
+    assert result.exit_code == 0, result.output
+    assert "- [ ] Book a flight\n- [ ] Pack" in result.output
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ("Whatever.", "cannot be told: the message got 'Whatever.'"),
+        ({"intent": "gardening"}, "cannot be told"),
+        (Reply(500, pieces=["{}"]), "not asked well"),
+        ({"intent": "research"}, "no workflow `research`"),
+    ],
+)
+async def test_a_message_whose_intent_leads_nowhere_is_chat_and_says_why(
+    lab: Lab, there: Peer, reply: str | dict[str, Any] | Reply, why: str
+) -> None:
+    says(there, reply, "Hello.")
+
+    answer = await lab.chat("Hello.", model=BIG, workflow="auto")
+
+    assert answer.text == "Hello."
+    assert answer.route is not None
+    assert answer.route.workflow == "chat"
+    assert why in answer.route.reason
+
+
+async def test_a_message_that_is_too_long_to_look_at_is_chat(lab: Lab, there: Peer) -> None:
+    says(there, "Hello.")
+    await lab.use("lab-tiny", role="analysis")
+
+    answer = await lab.chat("Plan a trip to Oslo. " * 300, model=BIG, workflow="auto")
+
+    assert answer.route is not None
+    assert "too long to look at" in answer.route.reason
+
+
+@pytest.mark.parametrize("name", ["plannin", "team"])
+async def test_a_workflow_that_there_is_not_is_refused_by_name(lab: Lab, name: str) -> None:
+    with pytest.raises(InputError, match=f"Unknown workflow `{name}`"):
+        await lab.chat("Hello.", model=BIG, workflow=name)
+
+
+async def test_a_workflow_that_cannot_do_what_is_asked_is_refused(lab: Lab) -> None:
+    with pytest.raises(InputError, match=r"`planning` cannot answer.*several answers"):
+        await lab.chat("Plan it.", model=BIG, workflow="planning", n=2)
+
+
+async def test_lab_tiny_names_intents_and_says_how_sure_it_is(lab: Lab) -> None:
+    chat = await new_chat(lab)
+    options: dict[str, Any] = {"model": "lab-tiny", "conversation": chat, "settings": ROUTED}
+    await lab.chat("My dog is called Zamiko.", **options)
+    answer = await lab.chat("Plan a trip to Oslo.", **options)
+    messages = await lab.conversations.messages(chat)
+
+    asked = [message for message in messages if message.intent is not None]
+    assert [message.intent for message in asked] == [Intent.chat, Intent.planning]
+    assert all((message.intent_confidence or 0) > 0.5 for message in asked)
+    assert answer.route is not None
+    assert answer.route.workflow == "planning"
+
+
+async def test_an_analysis_looks_at_aspects_weighs_them_and_answers(lab: Lab, there: Peer) -> None:
+    says(
+        there,
+        {"aspects": ["cost", "time"]},
+        "It is cheap.",
+        "It is cheap.",
+        "Nothing is missing.",
+        "Take it.",
+    )
+
+    events = [event async for event in lab.stream("Shall I?", model=BIG, workflow="analysis")]
+
+    answer = "".join(data["text"] for data in of_type(events, EventType.content))
+    thinking = "".join(data["text"] for data in of_type(events, EventType.thinking))
+    (end,) = of_type(events, EventType.usage)
+    assert answer == "Take it."
+    assert thinking == "cost: It is cheap.\n\ntime: It is cheap.\n\nNothing is missing.\n\n"
+    assert end["usage"]["total_tokens"] == 5 * 7
+    assert [data["name"] for data in of_type(events, EventType.stage)][-1] == "weigh"
+    *_, weighing, answering = prompts(there)
+    assert "cost: It is cheap." in weighing
+    assert "Nothing is missing." in answering
+
+
+async def test_a_question_that_the_model_does_not_split_is_one_aspect(
+    lab: Lab, there: Peer
+) -> None:
+    says(there, "No aspects.", "It is cheap.", "Nothing is missing.", "Take it.")
+
+    answer = await lab.chat("Shall I?", model=BIG, workflow="analysis")
+
+    assert answer.text == "Take it."
+    assert "(not split:" in answer.thinking
+    assert "the whole: It is cheap." in answer.thinking
+
+
+async def test_of_a_plan_that_was_cut_off_the_whole_steps_count(lab: Lab, there: Peer) -> None:
+    says(there, '{"steps": ["Book a flight", "Pa')
+
+    answer = await lab.chat("I want to go to Oslo.", model=BIG, workflow="planning")
+
+    assert answer.text == "- [ ] Book a flight"
+
+
+@pytest.mark.parametrize("wrong", [{"steps": "all"}, {"steps": [1]}, "A plan? No.", {"done": []}])
+async def test_a_plan_of_another_form_is_none(lab: Lab, there: Peer, wrong: Any) -> None:
+    says(there, json.dumps(wrong))
+
+    with pytest.raises(LabError, match="asked for JSON with steps, done"):
+        await lab.chat("Plan it.", model=BIG, workflow="planning")
+
+
+async def test_an_aspect_that_fails_is_noted_and_the_others_count(lab: Lab, there: Peer) -> None:
+    says(there, {"aspects": ["cost"]}, Reply(500, pieces=["{}"]), "The cost is missing.", "Hm.")
+
+    answer = await lab.chat("Shall I?", model=BIG, workflow="analysis")
+
+    assert answer.text == "Hm."
+    assert "cost: (could not be looked at:" in answer.thinking
+
+
+async def test_a_picture_is_made_kept_with_its_answer_and_changed(lab: Lab, there: Peer) -> None:
+    chat = await new_chat(lab)
+    options: dict[str, Any] = {"model": BIG, "conversation": chat, "settings": ROUTED, "seed": 7}
+    says(there, {"intent": "image_generation"}, {"prompt": "A red fox in snow."})
+    made = await lab.chat("Draw a fox.", **options)
+    says(there, {"intent": "image_editing"}, {"prompt": "A blue fox in snow."})
+    changed = await lab.chat("Make it blue.", **options)
+    shown = prompts(there)
+    says(there, {"intent": "chat"}, "Thanks.")
+    after = await lab.chat("Nice.", **options)
+    messages = await lab.conversations.messages(chat)
+
+    (first,), (second,) = made.images, changed.images
+    assert made.text == first.prompt == "A red fox in snow."
+    assert second.source_id == first.id
+    assert "A red fox in snow." in shown[1]
+    assert [pictures(message) for message in messages] == [
+        [],
+        [first.file_id],
+        [],
+        [second.file_id],
+        [],
+        [],
+    ]
+    assert after.text == "Thanks."
+
+
+def pictures(message: Message) -> list[UUID]:
+    return [part.file_id for part in message.parts if isinstance(part, ImagePart)]
+
+
+async def test_a_picture_that_is_not_there_is_not_changed(lab: Lab, there: Peer) -> None:
+    says(there, {"intent": "image_editing"})
+
+    with pytest.raises(InputError, match="no picture here that could be changed"):
+        await lab.chat("Make it blue.", model=BIG, workflow="auto")
+
+
+async def test_a_lab_without_an_image_model_says_so(api: Api, ann: str, there: Peer) -> None:
+    images = api.app.state.runtime.images
+    model, images._models._model = images._models._model, None
+    try:
+        async with connect(api.url, token=ann) as lab:
+            with pytest.raises(InputError, match="no image model is set"):
+                await lab.chat("Draw a fox.", model=BIG, workflow="image")
+    finally:
+        images._models._model = model
+
+
+async def test_an_answer_is_refined_until_nothing_is_wrong_with_it(lab: Lab, there: Peer) -> None:
+    chat = await new_chat(lab)
+    says(
+        there,
+        "It is bleu.<|im_end|>",
+        {"score": 2, "wrong": "A word is misspelt."},
+        "It is blue.",
+        {"score": 5, "wrong": ""},
+    )
+    refine = {"workflow": {"refine": 3}}
+
+    answer = await lab.chat("Which colour?", model=BIG, conversation=chat, settings=refine)
+    (_, stored) = await lab.conversations.messages(chat)
+
+    assert answer.text == "It is blue."
+    assert "bleu" in answer.thinking
+    assert "misspelt" in answer.thinking
+    assert [part.type for part in stored.parts] == ["thinking", "text"]
+    assert answer.usage.total_tokens == 4 * 7
+    assert "A word is misspelt." in prompts(there)[2]
+
+
+async def test_a_draft_that_is_not_better_is_dropped(lab: Lab, there: Peer) -> None:
+    says(
+        there,
+        "It is blue.",
+        {"score": 3, "wrong": "Short."},
+        "Blue.",
+        {"score": 3, "wrong": "Shorter."},
+    )
+    await lab.profiles.add("careful", BIG, refine=3)
+
+    answer = await lab.chat("Which colour?", model="careful")
+
+    assert answer.text == "It is blue."
+    assert len(prompts(there)) == 4
+
+
+async def test_an_answer_that_cannot_be_judged_is_given(lab: Lab, there: Peer) -> None:
+    says(there, "It is blue.\nIt is blue.", "Well done!")
+
+    answer = await lab.chat("Which?", model=BIG, settings={"workflow": {"refine": 1}})
+
+    assert answer.text == "It is blue."
+    assert "not judged" in answer.thinking
+
+
+async def test_an_answer_from_a_tool_is_refined_after_its_last_round(lab: Lab, there: Peer) -> None:
+    chat = await new_chat(lab)
+    function = {"name": "calculator", "arguments": '{"expression": "12 * 12"}'}
+    call = {"index": 0, "id": "1", "type": "function", "function": function}
+    calling = stream_of(chunk({"tool_calls": [call]}), chunk(finish_reason="tool_calls"))
+    says(there, calling, "144?", {"score": 4, "wrong": "Sure?"}, "144.", {"score": 5, "wrong": ""})
+    settings = {"workflow": {"refine": 1}, "tools": {"enabled": ["calculator"]}}
+
+    answer = await lab.chat("12 * 12?", model=BIG, conversation=chat, settings=settings)
+
+    assert answer.text == "144."
+    assert [use.text for use in answer.tool_uses] == ["144"]
+    assert "144?" in answer.thinking
+
+
+async def with_team(lab: Lab, mode: str, *members: str) -> None:
+    for name in ("anton", "berta"):
+        await lab.profiles.add(name, "there/small", system_prompt=f"You are {name}.")
+    team: Any = {"mode": mode, "members": list(members)}
+    await lab.profiles.add("all", BIG, team=team)
+
+
+async def test_a_team_answers_at_once_and_is_joined(lab: Lab, there: Peer) -> None:
+    await with_team(lab, "parallel", "anton", "berta")
+    says(there, "Blue.", "Blue.", "Both say blue.")
+
+    events = [event async for event in lab.stream("Which colour?", model="all")]
+
+    spoken = of_type(events, EventType.member)
+    assert sorted(data["name"] for data in spoken) == ["anton", "berta"]
+    assert [data["text"] for data in spoken] == ["Blue.", "Blue."]
+    assert of_type(events, EventType.content)[-1]["text"] == "Both say blue."
+    first, second, joined = prompts(there)
+    assert sorted(["You are anton." in first, "You are anton." in second]) == [False, True]
+    assert "anton: Blue.\\n\\nberta: Blue." in joined
+    models = [one.body["model"] for one in there.requests if one.path == CHAT]
+    assert models == ["small", "small", "big"]
+    used = {row.model: row.prompt_tokens for row in await lab.usage()}
+    assert used == {"there/small": 2 * 5, BIG: 5}
+
+
+async def test_a_team_in_series_hears_what_was_said_before(lab: Lab, there: Peer) -> None:
+    await with_team(lab, "series", "anton", "berta")
+    says(there, "Blue.", "Rather green.", "Green it is.")
+
+    answer = await lab.chat("Which colour?", model="all")
+
+    assert answer.text == "Green it is."
+    first, second, _ = prompts(there)
+    assert "Blue." not in first
+    assert "anton: Blue." in second
+    assert "You are berta." in second
+
+
+async def test_a_member_that_fails_does_not_end_the_turn(lab: Lab, there: Peer) -> None:
+    await with_team(lab, "series", "anton", "berta")
+    says(there, Reply(500, pieces=["{}"]), "Green.", "Green it is.")
+
+    events = [event async for event in lab.stream("Which colour?", model="all")]
+
+    failed, spoken = of_type(events, EventType.member)
+    assert (failed["failed"], spoken["failed"]) == (True, False)
+    assert "could not answer" in failed["text"]
+    assert events[-1].type is EventType.run_completed
+
+
+async def test_teams_have_limits(lab: Lab) -> None:
+    await with_team(lab, "parallel", "anton", "berta")
+    many = {"workflow": {"max_members": 1}}
+
+    for team, why in ((["all"], "has a team itself"), (["nobody"], "nobody")):
+        with pytest.raises(LabError, match=why):
+            await lab.profiles.add("more", BIG, team={"members": team})
+    with pytest.raises(InputError, match=r"2 members, and at most 1"):
+        await lab.chat("Hello.", model="all", settings=many)
+
+
+GREEN: list[str | dict[str, Any]] = ["It is green.", {"score": 2, "wrong": "Dull."}, "Green!"]
+STEPS: dict[str, tuple[dict[str, Any], list[str | dict[str, Any]]]] = {
+    "planning": ({"workflow": "planning"}, [PLAN]),
+    "analysis": (
+        {"workflow": "analysis"},
+        [{"aspects": ["cost"]}, "It is cheap.", "Nothing is missing.", "Take it."],
+    ),
+    "image": ({"workflow": "image"}, [{"intent": "image_generation"}, {"prompt": "A fox."}]),
+    "refine": ({"settings": {"workflow": {"refine": 1}}}, [*GREEN, {"score": 5, "wrong": ""}]),
+    "team": ({"model": "all"}, ["Blue.", "Rather green.", "Green it is."]),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+async def test_a_workflow_that_is_paused_at_any_step_goes_on_after_it(
+    lab: Lab, there: Peer, name: str
+) -> None:
+    options, answers = STEPS[name]
+    options = {"model": BIG, "seed": 7, **options}
+    if name == "team":
+        await with_team(lab, "series", "anton", "berta")
+    says(there, *answers)
+    undisturbed = await lab.chat("Which?", conversation=await new_chat(lab), **options)
+
+    for step in range(len(answers)):
+        chat = await new_chat(lab)
+        stuck, is_asked = asyncio.Event(), asyncio.Event()
+
+        async def wait(stuck: asyncio.Event = stuck, asked: asyncio.Event = is_asked) -> None:
+            asked.set()
+            await stuck.wait()
+
+        says(there, *answers[:step], Reply(pieces=["{}"], before=wait))
+        begun = asyncio.create_task(begin(lab, chat, options))
+        await asyncio.wait_for(is_asked.wait(), 10)
+        run_id = await asyncio.wait_for(begun, 30)
+        paused = await lab.runs.pause(run_id)
+        stuck.set()
+        # A step that asks twice is one step: what it had asked is asked again.
+        again = 0 if (name, step) == ("image", 1) else step
+        says(there, *answers[again:])
+        resumed = await lab.runs.resume(run_id)
+        events = [event async for event in lab.runs.follow(resumed.id)]
+        stored = await lab.conversations.messages(chat)
+
+        assert paused.status is RunStatus.interrupted
+        assert events[-1].type is EventType.run_completed, (name, step, events[-1].data)
+        text = "".join(data["text"] for data in of_type(events, EventType.content))
+        thinking = "".join(data["text"] for data in of_type(events, EventType.thinking))
+        assert text == undisturbed.text
+        assert thinking == undisturbed.thinking
+        assert len(prompts(there)) == len(answers) - again
+        assert [message.role.value for message in stored] == ["user", "assistant"]
+
+
+async def test_of_aspects_that_are_looked_at_at_once_the_finished_ones_stay(
+    lab: Lab, there: Peer
+) -> None:
+    chat, stuck = await new_chat(lab), asyncio.Event()
+
+    async def wait() -> None:
+        await stuck.wait()
+
+    says(there, {"aspects": ["cost", "time"]}, "It is so.", Reply(pieces=["{}"], before=wait))
+    run_id = await begin(lab, chat, {"model": BIG, "workflow": "analysis"})
+    async for event in lab.runs.follow(run_id):
+        if event.type is EventType.thinking:
+            break
+    await asyncio.sleep(0.3)  # until it is stored, too
+    await lab.runs.pause(run_id)
+    stuck.set()
+    says(there, "It is so.", "Nothing is missing.", "Take it.")
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+
+    thinking = "".join(data["text"] for data in of_type(events, EventType.thinking))
+    assert len(prompts(there)) == 3
+    assert "cost: It is so." in thinking
+    assert "time: It is so." in thinking
+    assert of_type(events, EventType.content)[-1]["text"] == "Take it."
+
+
+async def begin(lab: Lab, chat: UUID, options: dict[str, Any]) -> UUID:
+    """Begin a turn that goes on by itself; return its run."""
+    async for event in lab.stream("Which?", conversation=chat, on_disconnect="continue", **options):
+        return event.run_id
+    raise AssertionError("a turn has events")
+
+
+async def test_a_workflow_that_is_cancelled_frees_the_model(
+    api: Api, lab: Lab, there: Peer
+) -> None:
+    is_asked = asyncio.Event()
+
+    async def slowly() -> None:
+        is_asked.set()
+        await asyncio.sleep(0.02)
+
+    endless = stream_of(*[chunk({"content": "On and on. "})] * 3000, between=slowly)
+    says(there, {"aspects": ["cost", "time"]}, endless)
+    chat = await new_chat(lab)
+    options: dict[str, Any] = {"model": BIG, "workflow": "analysis"}
+    run_id = await begin(lab, chat, options)
+    await asyncio.wait_for(is_asked.wait(), 10)
+    run = await lab.runs.cancel(run_id)
+    async with api.client(None) as client, asyncio.timeout(5):
+        while 'lab_remote_streams{endpoint="there"} 0.0' not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.02)
+
+    assert run.status is RunStatus.cancelled
+
+
+async def test_a_conversation_is_named_anew_by_what_was_said_last(lab: Lab, there: Peer) -> None:
+    chat = await new_chat(lab)
+    with pytest.raises(ConflictError, match="nothing was said"):
+        await lab.conversations.retitle(chat)
+    says(there, "Hello.")
+    await lab.chat("My dog is called Zamiko.", model=BIG, conversation=chat)
+    await lab.use("lab-tiny", role="analysis")
+
+    named = await lab.conversations.retitle(chat)
+
+    assert named.title not in ("Named", "")
+    assert (await lab.conversations.get(chat)).title == named.title
+
+
+async def test_a_graph_is_compiled_once_for_what_shapes_it(api: Api) -> None:
+    composer = api.app.state.runtime.composer
+    shapes = [(name, kept) for name in ("chat", "analysis", "team") for kept in (True, False)]
+
+    first = [compose_workflow(composer, name, checkpointed=kept) for name, kept in shapes]
+    again = [compose_workflow(composer, name, checkpointed=kept) for name, kept in shapes]
+
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    assert len({id(graph) for graph in first}) == len(shapes)
+    with pytest.raises(LookupError):
+        compose_workflow(composer, "none")
