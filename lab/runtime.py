@@ -64,6 +64,7 @@ from lab.workflows.tools import LabTool, Outcome, Toolbox, ToolContext
 from lab.workflows.tools.built_in import BuiltIn
 from lab.workflows.tools.in_sandbox import InSandbox
 from lab.workflows.tools.mcp_servers import McpServers
+from lab.workflows.tools.pictures import PictureTools
 from lab.workflows.tools.web import WebTools
 from lab.workflows.turns import Turns
 from lab.workflows.web import Web
@@ -155,7 +156,12 @@ class Runtime:
         self.sandbox = PythonSandbox(config.sandbox)
         self.dynamic_tools = DynamicTools(database, pipelines, self.sandbox, self.preferences)
         self.toolbox = Toolbox(
-            [BuiltIn(), WebTools(self.web), InSandbox(self.sandbox, self.dynamic_tools)],
+            [
+                BuiltIn(),
+                WebTools(self.web),
+                InSandbox(self.sandbox, self.dynamic_tools),
+                PictureTools(self.images, has_model=config.image.model is not None),
+            ],
             cache,
             self.breakers,
             relayed=McpServers(config.mcp.servers),

@@ -8,14 +8,24 @@ peer   a server without a plan; give it `answers`, look at its `requests`
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-__all__ = ["Asked", "Peer", "Reply", "chunk", "peer", "running_peer", "said", "stream_of"]
+__all__ = [
+    "Asked",
+    "Peer",
+    "Reply",
+    "calling",
+    "chunk",
+    "peer",
+    "running_peer",
+    "said",
+    "stream_of",
+]
 
 
 @dataclass(frozen=True)
@@ -151,3 +161,24 @@ def said(text: str, n_prompt: int = 5, n_written: int = 2) -> Reply:
     """Return a whole answer with a text."""
     pieces = [chunk({"content": text}), chunk(finish_reason="stop"), usage(n_prompt, n_written)]
     return stream_of(*pieces, "data: [DONE]\n\n")
+
+
+def calling(*calls: tuple[str, Mapping[str, Any]], text: str = "") -> Reply:
+    """Return an answer that calls tools."""
+    pieces = [
+        chunk(
+            {
+                "tool_calls": [
+                    {
+                        "index": i,
+                        "id": f"call-{i}-{name}",
+                        "type": "function",
+                        "function": {"name": name, "arguments": json.dumps(arguments)},
+                    }
+                ]
+            }
+        )
+        for i, (name, arguments) in enumerate(calls)
+    ]
+    before = [chunk({"content": text})] if text else []
+    return stream_of(*before, *pieces, chunk(finish_reason="tool_calls"), usage(20, 5))

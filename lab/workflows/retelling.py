@@ -73,6 +73,8 @@ def _tell_calls(context: ChatContext, one: Round) -> None:
             text=result.text,
             failed=result.text.startswith(ERROR),
         )
+    for image in one.made:
+        context.tell(EventType.image, image=image.model_dump(mode="json"))
 
 
 def _deltas(result: ChatResult) -> Iterator[ChatDelta]:

@@ -16,6 +16,8 @@ from lab.messages import answer_parts
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.event_type import EventType
+from lab.schemas.image import Image
+from lab.schemas.image_part import ImagePart
 from lab.schemas.prompt_tokens_details import PromptTokensDetails
 from lab.schemas.role import Role
 from lab.schemas.tool_call import ToolCall
@@ -45,6 +47,8 @@ class Round(BaseModel):
     """Of these calls, in their order."""
     spent: list[Usage]
     """What models cost that tools asked."""
+    made: list[Image] = []
+    """Pictures that tools made."""
     is_last: bool
     """Whether a limit is reached, so that the model must answer."""
 
@@ -140,6 +144,9 @@ def to_be_allowed(
 
 def note(context: ChatContext, rounds: Sequence[Round]) -> None:
     """Note rounds as what is stored before the answer, whatever becomes of it."""
+    made = [image for one in rounds for image in one.made]
+    if made:
+        context.recorder.attach([ImagePart(file_id=image.file_id) for image in made])
     if rounds or context.spent:
         context.recorder.note(turns_of(rounds), usage_of(rounds, spent=context.spent))
 
@@ -197,6 +204,7 @@ async def run_round(
             calls=cut_off.tool_calls,
             results=[ended[place] for place in done],
             spent=tool_context.spent,
+            made=tool_context.made,
             is_last=False,
         )
         note(context, [*rounds, one])
@@ -215,12 +223,19 @@ async def run_round(
     for call in calls:
         context.tell(EventType.tool_started, tool_call=call.model_dump(mode="json"))
     await asyncio.gather(*(run(place, call) for place, call in enumerate(calls)))
+    for image in tool_context.made:
+        context.tell(EventType.image, image=image.model_dump(mode="json"))
     results = [ended[place] for place in range(len(calls))]
     is_last = bool(beyond) or n_tokens < LEAST_RESULT_TOKENS or is_spent(config, rounds, calls)
     if is_last:
         results[-1] = results[-1].model_copy(update={"text": results[-1].text + LAST})
     return Round(
-        answer=answer, calls=calls, results=results, spent=tool_context.spent, is_last=is_last
+        answer=answer,
+        calls=calls,
+        results=results,
+        spent=tool_context.spent,
+        made=tool_context.made,
+        is_last=is_last,
     )
 
 

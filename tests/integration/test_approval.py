@@ -29,14 +29,13 @@ from tests.integration.test_tools import (
     Source,
     api_with_tools,
     asked,
-    calling,
     events_of,
     lab,
     source,
     there,
 )
 from tests.integration.test_widgets_chat import Page
-from tests.peer_server import Peer, said
+from tests.peer_server import Peer, calling, said
 from tests.stack import LAB
 
 __all__ = ["ann", "api_with_tools", "bob", "lab", "source", "there"]

@@ -29,8 +29,7 @@ from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from lab.workflows.dynamic_tools import python_tool
 from tests.api_server import Api, ann, bob, key_of, running_api
-from tests.integration.test_tools import calling
-from tests.peer_server import Peer, Reply, running_peer, said
+from tests.peer_server import Peer, Reply, calling, running_peer, said
 
 __all__ = ["ann", "bob"]
 

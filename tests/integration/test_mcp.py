@@ -23,8 +23,8 @@ from lab.db import Database
 from lab.evals.serving import serving
 from lab.schemas.user import User
 from tests.api_server import USER_SCOPES, Api, ann, bob, key_of, running_api
-from tests.integration.test_tools import CHAT, MODEL, calling, enabled
-from tests.peer_server import Reply, running_peer, said
+from tests.integration.test_tools import CHAT, MODEL, enabled
+from tests.peer_server import Reply, calling, running_peer, said
 
 __all__ = ["ann", "bob"]
 

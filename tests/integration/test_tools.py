@@ -25,7 +25,7 @@ from lab.workflows.tools import LabTool, ToolContext, Traits
 from lab.workflows.tools.tool import Arguments
 from tests.api_server import USER_SCOPES, Api, ann, bob, hello, key_of, running_api
 from tests.integration.conftest import execute
-from tests.peer_server import Peer, Reply, chunk, running_peer, said, stream_of, usage
+from tests.peer_server import Peer, Reply, calling, running_peer, said
 
 __all__ = ["ann", "bob"]
 
@@ -123,27 +123,6 @@ async def lab(
     async with connect(api_with_tools.url, token=ann) as lab:
         yield lab
     await api_with_tools.until_idle()
-
-
-def calling(*calls: Call, text: str = "") -> Reply:
-    """Return an answer that calls tools."""
-    pieces = [
-        chunk(
-            {
-                "tool_calls": [
-                    {
-                        "index": i,
-                        "id": f"call-{i}-{name}",
-                        "type": "function",
-                        "function": {"name": name, "arguments": json.dumps(arguments)},
-                    }
-                ]
-            }
-        )
-        for i, (name, arguments) in enumerate(calls)
-    ]
-    before = [chunk({"content": text})] if text else []
-    return stream_of(*before, *pieces, chunk(finish_reason="tool_calls"), usage(20, 5))
 
 
 def enabled(*names: str, **limits: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from lab.schemas.todo_status import TodoStatus
 from lab.schemas.user import User
 from lab.workflows import compose_workflow
 from tests.api_server import Api, hello, running_api
-from tests.peer_server import Peer, Reply, chunk, running_peer, said, stream_of
+from tests.peer_server import Peer, Reply, calling, chunk, running_peer, said, stream_of
 from tests.tiny_diffusers import save_tiny_stable_diffusion
 
 pytestmark = pytest.mark.integration
@@ -386,6 +386,27 @@ async def test_a_picture_is_made_kept_with_its_answer_and_changed(lab: Lab, ther
 
 def pictures(message: Message) -> list[UUID]:
     return [part.file_id for part in message.parts if isinstance(part, ImagePart)]
+
+
+async def test_a_model_in_a_chat_makes_a_picture_by_a_tool(lab: Lab, there: Peer) -> None:
+    chat = await new_chat(lab)
+    says(there, calling(("make_picture", {"prompt": "A red fox."})), "Here it is.")
+
+    answer = await lab.chat(
+        "Draw a fox.",
+        model=BIG,
+        conversation=chat,
+        settings={"tools": {"enabled": ["make_picture"]}},
+    )
+    *_, last = await lab.conversations.messages(chat)
+    listed = {tool.name for tool in await lab.tools.list()}
+
+    (picture,) = answer.images
+    (use,) = answer.tool_uses
+    assert (answer.text, picture.prompt) == ("Here it is.", "A red fox.")
+    assert use.text == "The picture is made, and the user sees it: A red fox."
+    assert pictures(last) == [picture.file_id]
+    assert "make_picture" in listed
 
 
 async def test_a_picture_that_is_not_there_is_not_changed(lab: Lab, there: Peer) -> None:

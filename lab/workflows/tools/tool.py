@@ -9,6 +9,7 @@ from uuid import UUID
 from lab.config import Settings
 from lab.db import Stores
 from lab.protocols import ChatPipeline, EmbeddingPipeline
+from lab.schemas.image import Image
 from lab.schemas.tool import Tool
 from lab.schemas.usage import Usage
 
@@ -37,6 +38,9 @@ class ToolContext:
 
     spent: list[Usage] = field(default_factory=list)
     """What models cost that tools asked."""
+
+    made: list[Image] = field(default_factory=list)
+    """Pictures that tools made."""
 
 
 @dataclass(frozen=True)
