@@ -55,7 +55,7 @@ from lab.workflows.preferences import Preferences
 from lab.workflows.profiles import Profiles
 from lab.workflows.question import Question
 from lab.workflows.recall import recall
-from lab.workflows.research import Research
+from lab.workflows.research import OwnersResearch, Research
 from lab.workflows.running import Running
 from lab.workflows.speech import Speech
 from lab.workflows.summaries import Job, Summariser
@@ -170,6 +170,17 @@ class Runtime:
         self._afterwards = Afterwards(
             database, pipelines, composer, self.preferences, self._summariser
         )
+        self.research = Research(
+            database,
+            pipelines,
+            self.web,
+            self.running,
+            composer,
+            config,
+            self.preferences.settings_of,
+            self.profiles.resolve,
+            lambda settings: settings.config.roles.primary or DEFAULT_PROFILE,
+        )
         self.answering = Answering(
             database,
             pipelines,
@@ -182,19 +193,9 @@ class Runtime:
             Fetcher(config.web),
             config.limits.max_body_bytes,
             self.images,
+            partial(OwnersResearch, self.research, self.running),
         )
         self.histories = Histories(database, composer)
-        self.research = Research(
-            database,
-            pipelines,
-            self.web,
-            self.running,
-            composer,
-            config,
-            self.preferences.settings_of,
-            self.profiles.resolve,
-            lambda settings: settings.config.roles.primary or DEFAULT_PROFILE,
-        )
         self.threads = Threads(database, self.answering, self.running, self.histories)
 
     async def store_messages(

@@ -44,7 +44,9 @@ def chat(
     workflow: Annotated[
         str | None,
         typer.Option(
-            "--workflow", "-w", help="`chat`, `planning`, `analysis`, `image`; `auto` = what fits."
+            "--workflow",
+            "-w",
+            help="`chat`, `planning`, `analysis`, `image`, `research`; `auto` = what fits.",
         ),
     ] = None,
 ) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -33,7 +33,7 @@ from lab.workflows.afterwards import Afterwards
 from lab.workflows.asking import tell_route
 from lab.workflows.breakers import Breakers
 from lab.workflows.composer import IMAGE, TEAM, Composer, compose_workflow
-from lab.workflows.context import CHAT, ChatContext, Member
+from lab.workflows.context import CHAT, ChatContext, Member, Researcher
 from lab.workflows.event_log import EventLog
 from lab.workflows.execution import execute_workflow
 from lab.workflows.given_history import GivenHistorySearch
@@ -78,6 +78,8 @@ class Answering:
         The most bytes of such a picture.
     images : ImageMaker
         Makes pictures.
+    research_of : callable
+        Returns the research of a user.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Answering:
         fetcher: Fetcher,
         max_bytes: int,
         images: ImageMaker,
+        research_of: Callable[[User], Researcher],
     ) -> None:
         self._database = database
         self._pipelines = pipelines
@@ -105,6 +108,7 @@ class Answering:
         self._fetcher = fetcher
         self._max_bytes = max_bytes
         self._images = images
+        self._research_of = research_of
         self._router = Router(database, pipelines, preferences)
         self._search_given = GivenHistorySearch()
 
@@ -324,7 +328,14 @@ class Answering:
             self._images.check_ready()
         tools = context.tools if route.workflow == CHAT.workflow else {}
         members = await self._members(owner, context) if route.workflow == TEAM else []
-        routed = replace(context, route=route, tools=tools, members=members, images=self._images)
+        routed = replace(
+            context,
+            route=route,
+            tools=tools,
+            members=members,
+            images=self._images,
+            research=self._research_of(owner),
+        )
         if context.resumed is None:
             tell_route(routed)
         return routed

@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 
 from lab.db import Database
 from lab.errors import NotFoundError
-from lab.workflows import analysis, chat, drawing, planning, team
+from lab.workflows import analysis, chat, drawing, investigating, planning, team
 from lab.workflows.context import ChatContext
 
 Graph = CompiledStateGraph[Any, ChatContext]
@@ -24,11 +24,15 @@ TaskGraph = CompiledStateGraph[Any, Any]
 IMAGE: Final = "image"
 """The workflow that makes pictures, where the lab has a model for that."""
 
+RESEARCH: Final = "research"
+"""The workflow that answers with a report on pages of the web."""
+
 GRAPHS: Mapping[str, Callable[[], StateGraph[Any, ChatContext]]] = {
     "chat": chat.build_graph,
     "planning": planning.build_graph,
     "analysis": analysis.build_graph,
     IMAGE: drawing.build_graph,
+    RESEARCH: investigating.build_graph,
 }
 """Every workflow by name: a new graph file is entered here."""
 

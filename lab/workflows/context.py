@@ -1,16 +1,17 @@
 """What a run depends on: typed, never stored in a checkpoint."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from lab.config import Settings
 from lab.db import Stores
 from lab.protocols import ChatPipeline, EmbeddingPipeline
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
@@ -46,6 +47,26 @@ class Member:
     """Of its model."""
 
     lease: Callable[[], AbstractAsyncContextManager[ChatPipeline]]
+
+
+class Researcher(Protocol):
+    """The research tasks of one user."""
+
+    async def begin(self, question: str, conversation_id: UUID) -> UUID:
+        """Begin a task of a conversation; return its id."""
+        ...
+
+    def follow(self, task_id: UUID) -> AsyncGenerator[Event, None]:
+        """Yield the events of a task until its run ends; one that was left is gone on with."""
+        ...
+
+    async def cancel(self, task_id: UUID) -> None:
+        """Cancel a task."""
+        ...
+
+    async def report(self, task_id: UUID) -> str:
+        """Return the report of a task as Markdown."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -97,6 +118,9 @@ class ChatContext:
 
     images: ImageMaker | None = None
     """Makes pictures, where the workflow does."""
+
+    research: Researcher | None = None
+    """Answers questions by pages of the web, where the workflow does."""
 
     members: Sequence[Member] = ()
     """Of the team that answers first."""

@@ -18,7 +18,7 @@ from lab.schemas.route import Route
 from lab.schemas.route_source import RouteSource
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
-from lab.workflows.composer import AUTO, GRAPHS, IMAGE, NAMES, TEAM
+from lab.workflows.composer import AUTO, GRAPHS, IMAGE, NAMES, RESEARCH, TEAM
 from lab.workflows.context import CHAT
 from lab.workflows.intents import tell_intent
 from lab.workflows.preferences import Preferences
@@ -29,7 +29,7 @@ ANSWERS: Final[Mapping[Intent, str]] = {
     Intent.analysis: "analysis",
     Intent.image_generation: IMAGE,
     Intent.image_editing: IMAGE,
-    Intent.research: "research",
+    Intent.research: RESEARCH,
 }
 """The workflow of each intent; of one that is not here, or has no graph yet, the chat's."""
 
@@ -86,7 +86,8 @@ class Router:
         if not text:
             return CHAT.model_copy(update={"reason": "The message has no text."})
         try:
-            return await self._told(owner, text, profile, settings, chat)
+            is_kept = turn.store and turn.conversation_id is not None
+            return await self._told(owner, text, profile, settings, chat, is_kept=is_kept)
         except LabError as error:
             return CHAT.model_copy(update={"reason": f"The model was not asked well: {error}"})
 
@@ -97,6 +98,8 @@ class Router:
         profile: ModelProfile,
         settings: Settings,
         answering: ChatPipeline,
+        *,
+        is_kept: bool,
     ) -> Route:
         """Return the route by intent; raise `LabError` where the model cannot be asked."""
         analysis = settings.config.roles.analysis
@@ -114,6 +117,8 @@ class Router:
         least = settings.config.workflow.min_confidence
         if wanted not in GRAPHS:
             reason = f"There is no workflow `{wanted}` in this lab."
+        elif wanted == RESEARCH and not is_kept:
+            reason = "Research is stored, and this request is not: ask for it in a conversation."
         elif wanted != CHAT.workflow and confidence is not None and confidence < least:
             reason = f"The model is not sure enough (`workflow.min_confidence` is {least:g})."
         return Route(

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import papermill
@@ -19,7 +20,14 @@ from typer.testing import CliRunner
 from lab.cli import main
 from lab.client import Lab, connect
 from lab.db import Database
-from lab.errors import ConflictError, NotFoundError, PermissionDeniedError, SearchError
+from lab.errors import (
+    ConflictError,
+    InputError,
+    NotFoundError,
+    PermissionDeniedError,
+    SearchError,
+)
+from lab.messages import text_of
 from lab.schemas.event_type import EventType
 from lab.schemas.research_details import ResearchDetails
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
@@ -101,6 +109,38 @@ async def lab(app: Api, database: Database, ann: str) -> AsyncIterator[Lab]:
         yield lab
         for task in await lab.research.list():
             await lab.research.cancel(task.id)
+
+
+async def test_a_turn_of_a_chat_is_answered_by_research(lab: Lab, world: World) -> None:
+    chat = (await lab.conversations.create("Named")).id
+
+    events = [e async for e in lab.stream(QUESTION, conversation=chat, workflow="research")]
+
+    (task,) = await lab.research.list()
+    question, answer = await lab.conversations.messages(chat)
+    stages = [event.data["name"] for event in events if event.type is EventType.stage]
+    assert events[-1].type is EventType.run_completed
+    assert (task.conversation_id, task.status) == (chat, RunStatus.completed)
+    assert text_of(answer.parts) == task.report
+    assert text_of(question.parts) == QUESTION
+    assert {"plan", "search", "gather", "analyse", "synthesise", "verify"} <= set(stages)
+    with pytest.raises(InputError, match="ask for it in a conversation"):
+        await lab.chat(QUESTION, workflow="research")
+
+
+async def test_a_turn_that_is_cancelled_cancels_its_research(lab: Lab) -> None:
+    chat = (await lab.conversations.create("Named")).id
+    options: dict[str, Any] = {"conversation": chat, "on_disconnect": "continue"}
+    async with aclosing(lab.stream(QUESTION, workflow="research", **options)) as events:
+        async for event in events:
+            if event.type is EventType.stage:
+                await lab.runs.cancel(event.run_id)
+                break
+        last = [event async for event in lab.runs.follow(event.run_id)][-1]
+
+    (task,) = await lab.research.list()
+    assert last.type is EventType.run_cancelled
+    assert task.status is RunStatus.cancelled
 
 
 async def check_citations(lab: Lab, details: ResearchDetails) -> None:

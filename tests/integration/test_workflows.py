@@ -245,7 +245,7 @@ async def test_the_command_line_names_a_workflow(api: Api, there: Peer, ann: str
         ("Whatever.", "cannot be told: the message got 'Whatever.'"),
         ({"intent": "gardening"}, "cannot be told"),
         (Reply(500, pieces=["{}"]), "not asked well"),
-        ({"intent": "research"}, "no workflow `research`"),
+        ({"intent": "research"}, "Research is stored, and this request is not"),
     ],
 )
 async def test_a_message_whose_intent_leads_nowhere_is_chat_and_says_why(

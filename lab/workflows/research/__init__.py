@@ -6,6 +6,7 @@ Research: a question answered by pages of the web, with citations that are verif
 `Research` is its face; each step is a module of the same name, and `graph` ties them together.
 """
 
+from lab.workflows.research.of_owner import OwnersResearch
 from lab.workflows.research.service import Research
 
-__all__ = ["Research"]
+__all__ = ["OwnersResearch", "Research"]
