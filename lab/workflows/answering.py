@@ -312,7 +312,11 @@ class Answering:
 
     async def _settings_for(self, owner: User, turn: ChatTurn) -> Settings:
         """Return the settings of a turn: the user's, under what the turn asks for."""
-        settings = (await self._preferences.settings_of(owner)).overlay("request", turn.settings)
+        users = await self._preferences.settings_of(owner)
+        settings = users.overlay("request", turn.settings)
+        if "ask" in turn.settings.get("tools", {}):  # whoever asks cannot take away what waits
+            ask = [*users.config.tools.ask, *settings.config.tools.ask]
+            settings = settings.overlay("request", {"tools": {"ask": list(dict.fromkeys(ask))}})
         return settings.overlay("request", _asked(turn))
 
     def _check_asked(

@@ -61,6 +61,9 @@ class State(TypedDict, total=False):
     answer: dict[str, Any]
     """`ChatResult` dump; empty when it stands in the last round."""
 
+    waiting: list[str]
+    """Ids of its calls that wait for the user: decided once, whatever is set meanwhile."""
+
     rounds: list[dict[str, Any]]
     """`Round` dumps."""
 
@@ -83,7 +86,14 @@ async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
 def _begun(turn_ids: Sequence[UUID]) -> State:
     """Return the state after the first step; what the turn before left is gone."""
     ids = [str(id) for id in turn_ids]
-    return {"turn_ids": ids, "window": [], "has_foreign": False, "answer": {}, "rounds": []}
+    return {
+        "turn_ids": ids,
+        "window": [],
+        "has_foreign": False,
+        "answer": {},
+        "waiting": [],
+        "rounds": [],
+    }
 
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -121,14 +131,17 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
         result = as_text(context, result)
     if not run_by_lab(context, result.tool_calls):
         tell_end(context, result, usage_of(rounds, result))
-    return {"answer": result.model_dump(mode="json", exclude=NOT_KEPT)}
+    return {
+        "answer": result.model_dump(mode="json", exclude=NOT_KEPT),
+        "waiting": to_be_allowed(context, rounds, result),
+    }
 
 
 async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     """Run what the answer calls of the lab's tools."""
     context, rounds = runtime.context, rounds_of(state)
     answer = ChatResult.model_validate(state["answer"])
-    answer, denied = decided(answer, to_be_allowed(context, rounds, answer))
+    answer, decision = decided(answer, state.get("waiting", []))
     tool_context = ToolContext(
         owner_id=context.owner_id,
         settings=context.settings,
@@ -142,13 +155,20 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     has_foreign = state.get("has_foreign", False)
     rounds.append(
         await run_round(
-            context, rounds, answer, tool_context, shown, has_foreign=has_foreign, denied=denied
+            context,
+            rounds,
+            answer,
+            tool_context,
+            shown,
+            has_foreign=has_foreign,
+            decision=decision,
         )
     )
     note(context, rounds)
     if rounds[-1].waits_for_client:
         tell_end(context, answer, usage_of(rounds))
-    return {"answer": {}, "rounds": [one.model_dump(mode="json") for one in rounds]}
+    dumps = [one.model_dump(mode="json") for one in rounds]
+    return {"answer": {}, "waiting": [], "rounds": dumps}
 
 
 async def record(state: State, runtime: Runtime[ChatContext]) -> State:

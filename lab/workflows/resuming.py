@@ -1,5 +1,6 @@
 """Interrupted turns: what is left of one, and where its graph stands."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -24,6 +25,9 @@ from lab.workflows.approval import check_reply
 
 TURN: Final = "turn"
 """Key of the metadata of a checkpoint: the run that began the turn whose step it is."""
+
+ASK: Final = re.compile("[0-9a-f]{32}")
+"""The id of a question."""
 
 
 @dataclass(frozen=True)
@@ -187,12 +191,17 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
     began = run.resumes or run.id
     metadata = _metadata_of(found, began)
     asks = bool(found.interrupts)
+    if reply is not None and run.id != left.last:
+        raise ConflictError(
+            f"The run {left.last} went on after the run {run.id}; reply to that one, if it asks."
+        )
     if asks and reply is None:
         values = [interrupt.value for interrupt in found.interrupts]
         raise ConflictError(f"The run {run.id} asks {values}; go on with a `reply`.")
     if reply is not None and not asks:
         raise InputError(f"The run {run.id} asks nothing; go on without a `reply`.")
-    check_reply((interrupt.value for interrupt in found.interrupts), reply)
+    for ask in found.interrupts:
+        check_reply([ask.value], reply_to(ask.id, reply))
     return Resumed(
         run_id=began,
         parameters=GenerationParameters.model_validate(run.parameters),
@@ -205,6 +214,24 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         asks=asks,
         reply=reply,
     )
+
+
+def reply_to(ask: str, reply: Any) -> Any:
+    """
+    Return what a reply says to one question; it may name the questions, as LangGraph takes it.
+
+    Raises
+    ------
+    ConflictError
+        If it names others, which were answered before.
+    """
+    if not isinstance(reply, Mapping) or not reply or not all(map(ASK.fullmatch, reply)):
+        return reply
+    if ask not in reply:
+        raise ConflictError(
+            f"No question `{min(reply)}` waits for a reply any more; look what the run asks."
+        )
+    return reply[ask]
 
 
 async def check_turn(
