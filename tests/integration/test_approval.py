@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
+import openai
 import pytest
 from httpx import HTTPStatusError
 from langgraph_sdk import get_client
@@ -335,13 +336,24 @@ async def test_a_turn_that_is_not_stored_has_no_tool_that_waits(
         assert "tools" not in asked(there)[-1]
 
         talk = await lab.conversations.create("OpenAI")
-        there.answers[CHAT] = [calling(("calculator", {"expression": "1"}))] * 2
+        there.answers[CHAT] = [calling(("calculator", {"expression": "1"}))] * 5
         async with api_with_tools.client(ann) as client:
             for stream in (False, True):
                 body = hello(model="sums", conversation_id=str(talk.id), stream=stream)
                 refused = await client.post(CHAT, json=body)
                 assert refused.status_code == 409
                 assert "/resume" in refused.json()["error"]["message"]
+        n_asked = len(await lab.conversations.messages(talk.id))
+        with pytest.raises(openai.ConflictError):
+            async with openai.AsyncOpenAI(
+                base_url=f"{api_with_tools.url}/v1", api_key=ann
+            ) as openai_client:
+                await openai_client.chat.completions.create(
+                    model="sums",
+                    messages=[{"role": "user", "content": "Do it."}],
+                    extra_body={"conversation_id": str(talk.id)},
+                )
+        assert len(await lab.conversations.messages(talk.id)) == n_asked + 1
     finally:
         await lab.config.reset("tools.ask")
 
