@@ -105,6 +105,10 @@ class Histories:
             "its steps are gone."
         )
 
+    async def are_there(self, conversation_id: UUID) -> bool:
+        """Return whether steps are kept under the id of a conversation."""
+        return await self._composer.first_step(conversation_id) is not None
+
     async def fork(self, owner: User, conversation_id: UUID, request: ForkRequest) -> Conversation:
         """
         Open a conversation with the first turns of another one, which stays as it is.

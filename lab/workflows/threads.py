@@ -7,12 +7,13 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from lab.db import Database
+from lab.db import Database, Stores
 from lab.db.ids import new_id
 from lab.db.runs import OPEN
 from lab.errors import ConflictError, InputError, LabError, NotFoundError
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_state import ConversationState
 from lab.schemas.disconnect import Disconnect
 from lab.schemas.generation_parameters import GenerationParameters
@@ -101,6 +102,20 @@ class Threads:
             async with self._alone(owner, request):
                 live = await self._answering.begin(owner, turn, _entry(request))
         return await self._begun(owner, live)
+
+    async def create(
+        self, owner: User, id: UUID | None, details: Mapping[str, Any], *, may_exist: bool
+    ) -> Conversation:
+        """
+        Open a thread under an id that a program chose, or any.
+
+        Raises
+        ------
+        ConflictError
+            If the id is taken, or steps of a deleted conversation are still under it.
+        """
+        async with self._database.stores(owner.id) as stores:
+            return await self._create(stores, id, details, may_exist=may_exist)
 
     async def run(self, owner: User, run_id: UUID, thread_id: UUID | None = None) -> Run:
         """
@@ -209,9 +224,22 @@ class Threads:
     async def _find(self, owner: User, thread_id: UUID, if_not_exists: IfNotExists) -> None:
         async with self._database.stores(owner.id) as stores:
             if if_not_exists is IfNotExists.create:
-                await stores.threads.create(thread_id, {}, may_exist=True)
+                await self._create(stores, thread_id, {}, may_exist=True)
             else:
                 await stores.conversations.get(thread_id)
+
+    async def _create(
+        self, stores: Stores, id: UUID | None, details: Mapping[str, Any], *, may_exist: bool
+    ) -> Conversation:
+        thread = await stores.threads.create(id, details, may_exist=may_exist)
+        is_new = id is not None and not thread.n_messages
+        has_run = is_new and await stores.threads.status(thread.id) is not None
+        if is_new and not has_run and await self._histories.are_there(thread.id):
+            raise ConflictError(
+                f"Steps of a conversation that was deleted are under the id {id}; choose another, "
+                "or none."
+            )
+        return thread
 
     async def _end_others(self, owner: User, thread_id: UUID, strategy: MultitaskStrategy) -> None:
         """Cancel what goes on in a thread, where that is asked."""

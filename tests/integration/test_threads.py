@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from langgraph_sdk.schema import StreamPart
 
 from lab.client import connect
 from lab.db import Database
+from lab.schemas.event_type import EventType
 from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
@@ -588,6 +590,56 @@ async def test_a_turn_without_its_question_is_not_asked_again(
         await client.runs.wait(thread, MODEL, checkpoint=state)
 
     assert len(await client.threads.search()) == 1
+
+
+async def test_what_a_cancelled_run_answered_is_told(
+    endless: Client, endless_api: Api, ann: str
+) -> None:
+    thread = (await endless.threads.create())["thread_id"]
+    run = await endless.runs.create(thread, "default", input=said(DOG), config=LONG)
+    async with (
+        connect(endless_api.url, ann) as lab,
+        aclosing(lab.runs.follow(UUID(run["run_id"]))) as es,
+    ):
+        async for event in es:
+            if event.type is EventType.content:
+                break
+    await endless.runs.cancel(thread, run["run_id"], wait=True)
+    stored = (await endless.threads.get(thread))["values"]["messages"]
+    joined = await endless.runs.join(thread, run["run_id"])
+    parts = await told(endless.runs.join_stream(thread, run["run_id"], stream_mode=["values"]))
+
+    assert [kind for kind, _ in contents(stored)] == ["human", "ai"]
+    assert contents(joined["messages"]) == contents(stored)
+    values = [contents(data["messages"]) for name, data in parts if name == "values"]
+    assert values == [contents(stored)[:1], contents(stored)]
+
+
+async def test_a_run_without_events_is_told_by_its_messages(
+    client: Client, database_url: str
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    result = await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
+    await execute(database_url, "DELETE FROM events")
+    await execute(database_url, "UPDATE runs SET finished_at = finished_at - interval '1 hour'")
+    joined = await client.runs.join(thread, result["run"]["run_id"])
+    parts = await told(client.runs.join_stream(thread, result["run"]["run_id"]))
+
+    assert joined["messages"] == result["messages"]
+    assert [name for name, _ in parts] == ["metadata", "values", "end"]
+    assert parts[1][1]["messages"] == result["values"]["messages"]
+
+
+async def test_an_id_under_which_steps_are_left_is_not_given_away(
+    client: Client, database_url: str
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
+    await execute(database_url, "DELETE FROM conversations")  # as under a turn that goes on
+    with pytest.raises(ConflictError, match="another"):
+        await client.threads.create(thread_id=thread)
+
+    assert await client.threads.search() == []
 
 
 async def test_profiles_are_agents(client: Client) -> None:
