@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from lab.config import Settings
@@ -37,7 +37,7 @@ from lab.workflows.event_log import EventLog
 from lab.workflows.execution import execute_workflow
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.preferences import Preferences
-from lab.workflows.recording import Entry, Recorder
+from lab.workflows.recording import ENTRY, Entry, Recorder
 from lab.workflows.resuming import Resumed, left_turn, resumed_turn
 from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
@@ -45,9 +45,6 @@ from lab.workflows.tools import LabTool, Toolbox
 from lab.workflows.tools.offering import Wanted, wanted_tools
 from lab.workflows.turns import Turns
 from lab.workflows.window import build_window
-
-ENTRY: Final = Entry()
-"""How runs are entered of which nothing else is said."""
 
 
 class Answering:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from lab.db import Database, Stores
 from lab.errors import ConflictError
@@ -40,6 +40,10 @@ class Entry:
     alone: bool = False
 
 
+ENTRY: Final = Entry()
+"""How runs are entered of which nothing else is said."""
+
+
 class Recorder:
     """
     Store one chat run and its answer.
@@ -54,7 +58,7 @@ class Recorder:
         Where the answer belongs.
     profile : ModelProfile
         What answers.
-    entry : Entry
+    entry : Entry, optional
         How the run is entered.
 
     Attributes
@@ -69,7 +73,7 @@ class Recorder:
         log: EventLog,
         turns: Turns,
         profile: ModelProfile,
-        entry: Entry,
+        entry: Entry = ENTRY,
     ) -> None:
         self.usage: Usage | None = None
         self._database = database
