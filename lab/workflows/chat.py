@@ -62,7 +62,7 @@ class State(TypedDict, total=False):
     """`ChatResult` dump; empty when it stands in the last round."""
 
     waiting: list[str]
-    """Ids of its calls that wait for the user: decided once, whatever is set meanwhile."""
+    """Ids of its calls, if any, that wait for the user: decided once, whatever is set meanwhile."""
 
     rounds: list[dict[str, Any]]
     """`Round` dumps."""
@@ -86,14 +86,7 @@ async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
 def _begun(turn_ids: Sequence[UUID]) -> State:
     """Return the state after the first step; what the turn before left is gone."""
     ids = [str(id) for id in turn_ids]
-    return {
-        "turn_ids": ids,
-        "window": [],
-        "has_foreign": False,
-        "answer": {},
-        "waiting": [],
-        "rounds": [],
-    }
+    return {"turn_ids": ids, "window": [], "has_foreign": False, "answer": {}, "rounds": []}
 
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -129,12 +122,11 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
     result = answer.result()
     if must_answer:
         result = as_text(context, result)
-    if not run_by_lab(context, result.tool_calls):
-        tell_end(context, result, usage_of(rounds, result))
-    return {
-        "answer": result.model_dump(mode="json", exclude=NOT_KEPT),
-        "waiting": to_be_allowed(context, rounds, result),
-    }
+    answered = result.model_dump(mode="json", exclude=NOT_KEPT)
+    if run_by_lab(context, result.tool_calls):
+        return {"answer": answered, "waiting": to_be_allowed(context, rounds, result)}
+    tell_end(context, result, usage_of(rounds, result))
+    return {"answer": answered}
 
 
 async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -167,8 +159,7 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     note(context, rounds)
     if rounds[-1].waits_for_client:
         tell_end(context, answer, usage_of(rounds))
-    dumps = [one.model_dump(mode="json") for one in rounds]
-    return {"answer": {}, "waiting": [], "rounds": dumps}
+    return {"answer": {}, "rounds": [one.model_dump(mode="json") for one in rounds]}
 
 
 async def record(state: State, runtime: Runtime[ChatContext]) -> State:
