@@ -61,6 +61,8 @@ async def _lab_error(request: Request, error: Exception) -> JSONResponse:
     headers = {}
     if isinstance(error, RateLimitError):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if error.status == 409:  # OpenAI's client asks twice more by itself
+        headers["x-should-retry"] = "false"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return _answer(str(error), error.status, error.code, headers=headers)

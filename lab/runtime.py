@@ -48,6 +48,7 @@ from lab.workflows.composer import NAMES
 from lab.workflows.documents import Documents, find_passages
 from lab.workflows.dynamic_tools import DynamicTools
 from lab.workflows.facts import find_facts
+from lab.workflows.forgetting import Forgetting
 from lab.workflows.history import Histories
 from lab.workflows.images import ImageMaker
 from lab.workflows.memories import correct
@@ -119,6 +120,8 @@ class Runtime:
         The runs that go on without their client.
     answering : Answering
         Who answers chat turns.
+    forgetting : Forgetting
+        Who deletes what was said, so that no step of a turn tells it.
     histories : Histories
         The states that conversations were in.
     threads : Threads
@@ -195,6 +198,7 @@ class Runtime:
             self.images,
             partial(OwnersResearch, self.research, self.running),
         )
+        self.forgetting = Forgetting(database, composer)
         self.histories = Histories(database, composer)
         self.threads = Threads(database, self.answering, self.running, self.histories)
 
@@ -277,8 +281,12 @@ class Runtime:
 
     async def correct_memory(self, owner: User, memory_id: UUID, text: str) -> Memory:
         """Put another text in the place of a memory's."""
+        async with self.database.stores(owner.id) as stores:
+            former = await stores.memories.get(memory_id)
         async with self.pipelines.embedding() as embedding:
-            return await correct(self.database, owner.id, embedding, memory_id, text)
+            corrected = await correct(self.database, owner.id, embedding, memory_id, text)
+        await self.forgetting.text(owner, former.conversation_id, former.text)
+        return corrected
 
     async def add_document(self, owner: User, file: IO[bytes], name: str) -> DocumentAdded:
         """

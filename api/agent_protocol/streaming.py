@@ -21,8 +21,8 @@ from lab.schemas.thread_message import ThreadMessage
 from lab.schemas.tool_call import ToolCall
 from lab.workflows.history import after
 
-Load = Callable[[UUID], Awaitable[list[ThreadMessage]]]
-"""Returns the messages of a thread up to one of them."""
+Load = Callable[[UUID, bool], Awaitable[list[ThreadMessage]]]
+"""Returns the messages of a thread up to one of them, and with all of the run where that ended."""
 
 PLACE: Final = re.compile(r"(\d{1,10})-(\d{1,4})")
 
@@ -75,12 +75,17 @@ async def pieces(
     read : Place
         What the client has read already.
     """
+    has_events = False
     async with aclosing(events):
         async for event in events:
+            has_events = True
             for number, (name, data) in enumerate(await translation.take(event)):
                 place = Place(event.position, number)
                 if place > read:
                     yield Piece(place, name, data)
+    if not has_events and read == BEGINNING:
+        for number, (name, data) in enumerate(await translation.without_events()):
+            yield Piece(Place(0, number), name, data)
 
 
 class Translation:
@@ -94,7 +99,7 @@ class Translation:
     modes : collection of StreamMode
         What to tell.
     load : callable
-        Returns the messages of its thread up to one of them.
+        Returns the messages of its thread up to one of them; all of the run where it has ended.
     said : sequence of ThreadMessage
         What a run without a thread was asked.
 
@@ -122,12 +127,23 @@ class Translation:
         self._n_rounds = 0
         self._answer = self._new_answer()
         self._is_named = False
+        self._has_ended = False
 
     async def messages(self) -> list[ThreadMessage]:
         """Return the messages of the thread as far as the run went; else question and answer."""
         if self._last is not None:
-            return await self._load(self._last)
+            return await self._load(self._last, self._has_ended)
         return self._messages
+
+    async def result(self) -> list[ThreadMessage]:
+        """Return the messages after the end, also those that no event told of."""
+        self._has_ended = True
+        return await self.messages()
+
+    async def without_events(self) -> list[tuple[str, Any]]:
+        """Return what is told of a run that has ended and of which no event is kept."""
+        self._has_ended = True
+        return [("metadata", self._about()), *await self._values(), ("end", None)]
 
     async def take(self, event: Event) -> list[tuple[str, Any]]:
         """Return what the next event is told as: names with data."""
@@ -213,6 +229,7 @@ class Translation:
         return found
 
     async def _tell_end(self, event: Event) -> list[tuple[str, Any]]:
+        self._has_ended = True
         if event.type is EventType.run_failed:
             return [("error", {"error": event.data["code"], "message": event.data["message"]})]
         self.asks = event.data.get("asks", [])

@@ -47,7 +47,7 @@ def values_of(messages: Sequence[ThreadMessage]) -> dict[str, Any]:
 
 
 def state_of(
-    conversation: Conversation, state: ConversationState, messages: Sequence[Message]
+    conversation: Conversation, state: ConversationState, messages: Sequence[ThreadMessage]
 ) -> ThreadState:
     """
     Return a state of a conversation as one of a thread.
@@ -58,11 +58,12 @@ def state_of(
         Whose it is.
     state : ConversationState
         The state.
-    messages : sequence of Message
+    messages : sequence of ThreadMessage
         All messages of the conversation, in the order they were stored.
     """
-    said = [thread_message(message) for message in messages[: state.n_messages]]
-    window = [message.model_dump(mode="json") for message in state.window]
+    said = list(messages[: state.n_messages])
+    # Without pictures: these are whole in it, and in their messages by their ids.
+    window = [message.model_dump(mode="json", exclude={"images"}) for message in state.window]
     return ThreadState(
         checkpoint=ThreadCheckpoint(checkpoint_id=state.checkpoint_id, thread_id=conversation.id),
         parent_checkpoint=None

@@ -129,8 +129,7 @@ async def delete_message(
 ) -> None:
     """Delete one message with its memory and the summaries of it."""
     await runtime.message(owner, conversation_id, message_id)
-    async with runtime.database.stores(owner.id) as stores:
-        await stores.messages.delete(message_id)
+    await runtime.forgetting.message(owner, message_id)
 
 
 @router.get("/{conversation_id}/summaries")

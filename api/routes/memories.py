@@ -48,10 +48,7 @@ async def delete_memories(
         raise InputError(
             "Say what to forget: either `conversation_id=ID` for one chat, or `all=true`."
         )
-    async with runtime.database.stores(owner.id) as stores:
-        if conversation_id is not None:
-            await stores.conversations.get(conversation_id)
-        await stores.memories.delete_all(conversation_id)
+    await runtime.forgetting.memories(owner, conversation_id)
 
 
 @router.get("/{memory_id}")
@@ -72,5 +69,4 @@ async def correct_memory(
 @router.delete("/{memory_id}", status_code=204)
 async def delete_memory(memory_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> None:
     """Forget one memory; the message it came from stays."""
-    async with runtime.database.stores(owner.id) as stores:
-        await stores.memories.delete(memory_id)
+    await runtime.forgetting.memory(owner, memory_id)

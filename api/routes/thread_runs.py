@@ -263,11 +263,16 @@ def _translation(
     modes: Sequence[StreamMode],
     said: Sequence[ThreadMessage],
 ) -> Translation:
-    async def load(last: UUID) -> list[ThreadMessage]:
+    async def load(last: UUID, has_ended: bool) -> list[ThreadMessage]:
         assert run.conversation_id is not None, "only messages of a thread are stored"
         async with runtime.database.stores(owner.id) as stores:
             messages = await stores.messages.list(run.conversation_id)
-        return [thread_message(message) for message in messages if message.id <= last]
+        return [
+            thread_message(message)
+            for message in messages
+            # What a cancelled run had answered is stored, and no event tells of it.
+            if message.id <= last or (has_ended and message.run_id == run.id)
+        ]
 
     return Translation(run, modes, load, () if run.conversation_id else said)
 
@@ -282,7 +287,7 @@ async def _result(
             raise_failure(event)
             await translation.take(event)
     ended = await runtime.threads.run(owner, run.id)
-    return result_of(ended, await translation.messages(), translation.asks)
+    return result_of(ended, await translation.result(), translation.asks)
 
 
 def _told(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from api.agent_protocol.messages import chat_messages
+from api.agent_protocol.messages import chat_messages, thread_message
 from api.agent_protocol.threads import STATUSES, state_of, thread_of
 from api.deps import MemoryDep, RuntimeDep
 from lab.errors import InputError
@@ -32,12 +32,12 @@ router = APIRouter(prefix="/v1/threads", tags=["threads"])
 @router.post("", response_model_exclude_none=True)
 async def create_thread(request: ThreadCreate, runtime: RuntimeDep, owner: MemoryDep) -> Thread:
     """Open a thread; it is a conversation, which the dashboard shows, too."""
-    async with runtime.database.stores(owner.id) as stores:
-        conversation = await stores.threads.create(
-            request.thread_id,
-            request.metadata,
-            may_exist=request.if_exists is IfExists.do_nothing,
-        )
+    conversation = await runtime.threads.create(
+        owner,
+        request.thread_id,
+        request.metadata,
+        may_exist=request.if_exists is IfExists.do_nothing,
+    )
     return await _thread(runtime, owner, conversation.id)
 
 
@@ -100,7 +100,7 @@ async def list_history(
     thread_id: UUID,
     runtime: RuntimeDep,
     owner: MemoryDep,
-    limit: Annotated[int, Query(ge=1, le=200)] = 10,
+    limit: Annotated[int, Query(ge=1, le=50)] = 10,
     before: UUID | None = None,
 ) -> list[ThreadState]:
     """Return the states after each step of its last runs, newest first."""
@@ -150,4 +150,5 @@ async def _states(
         conversation = await stores.conversations.get(thread_id)
         messages = await stores.messages.list(thread_id)
     stored = sorted(messages, key=lambda message: message.id)
-    return [state_of(conversation, state, stored) for state in states]
+    said = [thread_message(message) for message in stored]  # once, for all states
+    return [state_of(conversation, state, said) for state in states]

@@ -5347,7 +5347,7 @@ export interface ThreadRun {
  */
 export interface ThreadRunRequest {
   /**
-   * The thread to run in; without one, nothing is kept unless `on_completion` is `keep`.
+   * The thread to run in; without one, no thread is kept unless `on_completion` is `keep`, and the run with its events until it is deleted.
    */
   thread_id?: string | null;
   /**

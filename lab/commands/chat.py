@@ -1,6 +1,7 @@
 """`lab chat`: talk to a model in the terminal."""
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -133,7 +134,9 @@ async def _decide(waiting: Event) -> dict[str, bool]:
     """Ask whether the tools may be called that a run asks for."""
     for ask in waiting.data["asks"]:
         for call in ask["value"]["calls"]:
-            notes.print(f"\nMay this be called? {escape(_call(call))}")
+            arguments = json.dumps(call["arguments"], indent=2, ensure_ascii=False)
+            asked = _visible(f"{call['name']} {arguments}")
+            notes.print(f"\nMay this be called? {escape(asked)}", soft_wrap=True)
     notes.print("[bold]yes or no:[/] ", end="")
     return {"approve": (await asyncio.to_thread(sys.stdin.readline)).strip().lower() in YES}
 
@@ -152,6 +155,11 @@ def _beside(event: Event) -> str:
             return f"picture {data['image']['id']}"
         case _:
             return ""
+
+
+def _visible(text: str) -> str:
+    """Return a text in which nothing hides, such as marks that turn the direction around."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _call(call: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import TextClause, func, insert, select, text
+from sqlalchemy import ARRAY, TextClause, Uuid, cast, func, insert, select, text
 
 from lab.db.conversations import NEW_CHAT
 from lab.db.ids import new_id
@@ -119,7 +119,8 @@ class ForkStore(Store):
             .where(
                 MemoryRow.owner_id == self._owner_id,
                 MemoryRow.conversation_id == conversation_id,
-                MemoryRow.message_id.in_([id for id, _ in turns]),
+                # One array: of a long chat there are more ids than parameters may be.
+                MemoryRow.message_id == func.any(cast([id for id, _ in turns], ARRAY(Uuid))),
             )
             .order_by(MemoryRow.position)
         )

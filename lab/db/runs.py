@@ -41,7 +41,6 @@ class RunStore(OwnedStore[Run]):
             "error",
             "finished_at",
             "conversation_id",
-            "details",
         }
     )
 
@@ -55,6 +54,7 @@ class RunStore(OwnedStore[Run]):
         asked: Mapping[str, Any] | None = None,
         on_disconnect: Disconnect = Disconnect.cancel,
         resumes: UUID | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> Run:
         """
         Open a run, of a chat or not, which is running from now on.
@@ -76,6 +76,7 @@ class RunStore(OwnedStore[Run]):
                 asked=asked,
                 on_disconnect=on_disconnect,
                 resumes=resumes,
+                details=dict(details or {}),
             )
 
     async def update(self, id: UUID, **fields: Any) -> Run:

@@ -9,6 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from lab.db.conversations import NEW_CHAT
 from lab.db.owned import Store
+from lab.db.runs import OPEN
+from lab.db.summaries import lock
 from lab.db.tables import ConversationRow, RunRow
 from lab.errors import ConflictError
 from lab.schemas.conversation import Conversation
@@ -67,6 +69,30 @@ class ThreadStore(Store):
         if row is None:
             raise ConflictError(f"The id {id} is taken; choose another, or none.")
         return Conversation.model_validate(row, from_attributes=True)
+
+    async def check_alone(self, conversation_id: UUID) -> None:
+        """
+        Hold a chat until the transaction ends, in which no run goes on.
+
+        Raises
+        ------
+        ConflictError
+            If one does.
+        """
+        await lock(self._session, self._owner_id, conversation_id)
+        found = await self.runs(conversation_id=conversation_id, statuses=OPEN, limit=1)
+        if found:
+            raise ConflictError(
+                f"The run {found[0].id} goes on in this thread; wait for its end, cancel it, or "
+                'ask with `multitask_strategy`: "interrupt".'
+            )
+
+    async def ids(self) -> list[UUID]:
+        """Return the ids of all chats."""
+        found = await self._session.scalars(
+            select(ConversationRow.id).where(ConversationRow.owner_id == self._owner_id)
+        )
+        return list(found)
 
     async def status(self, conversation_id: UUID) -> RunStatus | None:
         """Return where the last run of a chat stands; None where there was none."""

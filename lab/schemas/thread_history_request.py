@@ -20,7 +20,7 @@ class ThreadHistoryRequest(BaseModel):
         extra='forbid',
         frozen=True,
     )
-    limit: Annotated[int, Field(description='Most of them.', ge=1, le=200)] = 10
+    limit: Annotated[int, Field(description='Most of them.', ge=1, le=50)] = 10
     before: Annotated[
         UUID | thread_checkpoint.ThreadCheckpoint | None,
         Field(description='Only those before this one: a checkpoint, or its id.'),

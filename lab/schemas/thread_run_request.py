@@ -29,7 +29,7 @@ class ThreadRunRequest(BaseModel):
     thread_id: Annotated[
         UUID | None,
         Field(
-            description='The thread to run in; without one, nothing is kept unless `on_completion` is `keep`.'
+            description='The thread to run in; without one, no thread is kept unless `on_completion` is `keep`, and the run with its events until it is deleted.'
         ),
     ] = None
     agent_id: Annotated[

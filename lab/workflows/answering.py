@@ -2,9 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -39,12 +39,12 @@ from lab.workflows.execution import execute_workflow
 from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.images import ImageMaker
 from lab.workflows.preferences import Preferences
-from lab.workflows.recording import Recorder
+from lab.workflows.recording import ENTRY, Entry, Recorder
 from lab.workflows.resuming import Resumed, left_turn, resumed_turn
 from lab.workflows.routing import Router
 from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
-from lab.workflows.tools import Toolbox
+from lab.workflows.tools import LabTool, Toolbox
 from lab.workflows.tools.offering import Wanted, wanted_tools
 from lab.workflows.turns import Turns
 from lab.workflows.window import build_window
@@ -112,9 +112,31 @@ class Answering:
         self._router = Router(database, pipelines, preferences)
         self._search_given = GivenHistorySearch()
 
-    async def begin(self, owner: User, turn: ChatTurn) -> LiveRun:
+    async def check(self, owner: User, turn: ChatTurn) -> None:
+        """
+        Refuse a turn that nobody can answer, before anything is done for it.
+
+        Raises
+        ------
+        LabError
+            What `stream` raises before a model is loaded.
+        """
+        settings = await self._settings_for(owner, turn)
+        plan = await self._plan(owner, turn, settings, None)
+        plan.wanted.offered(plan.tools)
+
+    async def begin(self, owner: User, turn: ChatTurn, entry: Entry = ENTRY) -> LiveRun:
         """
         Begin to answer one turn; it goes on, whoever follows it.
+
+        Parameters
+        ----------
+        owner : User
+            Who asks.
+        turn : ChatTurn
+            What is asked.
+        entry : Entry
+            How the run is entered.
 
         Raises
         ------
@@ -122,9 +144,11 @@ class Answering:
             What `stream` raises before its first event.
         """
         log = EventLog(owner.id, whole=True, goes_on=True)
-        return await self._running.begin(log, self.stream(owner, turn, log))
+        return await self._running.begin(log, self.stream(owner, turn, log, entry=entry))
 
-    async def resume(self, owner: User, run_id: UUID, reply: Any = None) -> LiveRun:
+    async def resume(
+        self, owner: User, run_id: UUID, reply: Any = None, entry: Entry = ENTRY
+    ) -> LiveRun:
         """
         Go on with an interrupted turn after its last finished step; none runs a second time.
 
@@ -136,6 +160,8 @@ class Answering:
             The run, which stays as it is: a new one goes on.
         reply : object, optional
             The answer to what the turn asks.
+        entry : Entry
+            How the new run is entered.
 
         Raises
         ------
@@ -151,7 +177,8 @@ class Answering:
         with self._database.guarded():
             resumed = await resumed_turn(graph, left, reply)
         log = EventLog(owner.id, whole=True, goes_on=True)
-        return await self._running.begin(log, self.stream(owner, left.turn, log, resumed))
+        events = self.stream(owner, left.turn, log, resumed, entry)
+        return await self._running.begin(log, events)
 
     async def stream(
         self,
@@ -159,6 +186,7 @@ class Answering:
         turn: ChatTurn,
         log: EventLog | None = None,
         resumed: Resumed | None = None,
+        entry: Entry = ENTRY,
     ) -> AsyncGenerator[Event, None]:
         """
         Answer one turn; yield events as they happen, the last says how it ended.
@@ -176,6 +204,8 @@ class Answering:
             stored too.
         resumed : Resumed, optional
             What the turn goes on with.
+        entry : Entry
+            How its run is entered.
 
         Raises
         ------
@@ -195,7 +225,9 @@ class Answering:
         settings = await self._settings_for(owner, turn)
         kept = turn.store and turn.conversation_id is not None
         log = log or EventLog(owner.id, whole=kept)
-        async with self._context(log, owner, turn, settings, resumed=resumed) as leased:
+        async with self._context(
+            log, owner, turn, settings, resumed=resumed, entry=entry
+        ) as leased:
             context = await self._routed(owner, leased)
             graph = compose_workflow(self._composer, context.route.workflow, checkpointed=kept)
             completed = False
@@ -272,19 +304,12 @@ class Answering:
         settings: Settings,
         context_length: int | None = None,
         resumed: Resumed | None = None,
+        entry: Entry = ENTRY,
     ) -> AsyncIterator[ChatContext]:
         """Lease the models of a turn and yield what its run depends on."""
-        asked = await self._preferences.profile(owner, settings, turn.profile)
-        profile = await self._stand_in(owner, asked, settings)
-        parameters = resumed.parameters if resumed else _parameters(profile, settings, turn)
-        self._check_asked(profile, parameters, turn)
-        model = self._pipelines.catalog.chat_model(profile.model)
+        plan = await self._plan(owner, turn, settings, resumed)
+        profile = plan.profile
         turn = turn.model_copy(update={"messages": await self.shown(turn.messages)})
-        if resumed is None:
-            wanted = wanted_tools(turn, profile, settings, parameters, model)
-        else:
-            wanted = Wanted(resumed.tools, is_asked=False, turn=turn)
-        tools = await self._toolbox.named(owner.id, wanted.names, strict=wanted.is_asked)
         breaker = self._breakers.of("model", profile.model)
         async with AsyncExitStack() as stack:
             stack.enter_context(breaker.admitted())
@@ -298,20 +323,20 @@ class Answering:
                 log=log,
                 turn=turn,
                 profile=profile,
-                parameters=parameters,
+                parameters=plan.parameters,
                 settings=settings,
                 chat=chat,
                 embedding=embedding,
                 stores=partial(self._database.stores, owner.id),
                 shared=Shared(self._database, owner.id),
                 turns=turns,
-                recorder=Recorder(self._database, log, turns, profile),
+                recorder=Recorder(self._database, log, turns, profile, entry),
                 resumed=resumed,
                 search_given=self._search_given,
                 breaker=breaker,
                 toolbox=self._toolbox,
-                tools=wanted.offered(tools),
-                stands_in_for=asked.id if profile is not asked else None,
+                tools=plan.wanted.offered(plan.tools),
+                stands_in_for=plan.stands_in_for,
                 context_length=context_length or profile.context_length,
             )
 
@@ -364,6 +389,27 @@ class Answering:
             for member in found
         ]
 
+    async def _plan(
+        self, owner: User, turn: ChatTurn, settings: Settings, resumed: Resumed | None
+    ) -> "_Plan":
+        """Return who answers a turn, and with what."""
+        asked = await self._preferences.profile(owner, settings, turn.profile)
+        profile = await self._stand_in(owner, asked, settings)
+        parameters = resumed.parameters if resumed else _parameters(profile, settings, turn)
+        self._check_asked(profile, parameters, turn)
+        if resumed is None:
+            model = self._pipelines.catalog.chat_model(profile.model)
+            wanted = wanted_tools(turn, profile, settings, parameters, model)
+        else:
+            wanted = Wanted(resumed.tools, is_asked=False, turn=turn)
+        return _Plan(
+            profile=profile,
+            parameters=parameters,
+            wanted=wanted,
+            tools=await self._toolbox.named(owner.id, wanted.names, strict=wanted.is_asked),
+            stands_in_for=asked.id if profile is not asked else None,
+        )
+
     async def _stand_in(self, owner: User, asked: ModelProfile, settings: Settings) -> ModelProfile:
         """Return who answers in the place of a profile whose model keeps failing."""
         fallback = settings.config.roles.fallback
@@ -373,7 +419,11 @@ class Answering:
 
     async def _settings_for(self, owner: User, turn: ChatTurn) -> Settings:
         """Return the settings of a turn: the user's, under what the turn asks for."""
-        settings = (await self._preferences.settings_of(owner)).overlay("request", turn.settings)
+        users = await self._preferences.settings_of(owner)
+        settings = users.overlay("request", turn.settings)
+        if "ask" in turn.settings.get("tools", {}):  # whoever asks cannot take away what waits
+            ask = [*users.config.tools.ask, *settings.config.tools.ask]
+            settings = settings.overlay("request", {"tools": {"ask": list(dict.fromkeys(ask))}})
         return settings.overlay("request", _asked(turn))
 
     def _check_asked(
@@ -384,6 +434,17 @@ class Answering:
         check_asked(
             model, parameters, n_tools=len(turn.tools), n_pictures=n_pictures(turn.messages)
         )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Who answers a turn, and with what."""
+
+    profile: ModelProfile
+    parameters: GenerationParameters
+    wanted: Wanted
+    tools: Mapping[str, LabTool]
+    stands_in_for: str | None
 
 
 def _asked(turn: ChatTurn) -> dict[str, dict[str, Any]]:

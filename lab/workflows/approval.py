@@ -1,6 +1,7 @@
 """Calls of tools that wait until the user allows them (setting `tools.ask`)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from langgraph.types import interrupt
@@ -10,15 +11,32 @@ from lab.errors import InputError, cut
 from lab.schemas.approval import Approval
 from lab.schemas.approval_request import ApprovalRequest
 from lab.schemas.chat_result import ChatResult
-from lab.schemas.tool_call import ToolCall
 
 KIND: Final = "approval"
 DENIED: Final = "the user did not allow this call"
+NOT_ASKED: Final = "this call waits for the user, who was not asked about it; call it again."
 
 
-def decided(answer: ChatResult, waiting: Sequence[ToolCall]) -> tuple[ChatResult, dict[str, str]]:
+@dataclass(frozen=True)
+class Decision:
     """
-    Return an answer with its calls as the user allows them, and why others do not run, by their id.
+    What the user said of the calls of an answer.
+
+    Attributes
+    ----------
+    allowed : collection of str
+        Ids of those that may run.
+    denied : mapping
+        Why others may not, by their ids.
+    """
+
+    allowed: Collection[str] = ()
+    denied: Mapping[str, str] = field(default_factory=dict)
+
+
+def decided(answer: ChatResult, waiting: Collection[str]) -> tuple[ChatResult, Decision]:
+    """
+    Return an answer with its calls as the user allows them, and what the user said.
 
     Where the user was not asked yet, the step ends here, and begins anew with the reply: nothing
     may have happened in it before.
@@ -27,21 +45,22 @@ def decided(answer: ChatResult, waiting: Sequence[ToolCall]) -> tuple[ChatResult
     ----------
     answer : ChatResult
         What the model answered.
-    waiting : sequence of ToolCall
-        Those of its calls that wait for the user.
+    waiting : collection of str
+        Ids of those of its calls that wait for the user.
     """
-    if not waiting:
-        return answer, {}
-    asked = ApprovalRequest(kind=KIND, calls=list(waiting))
+    shown = [call for call in answer.tool_calls if call.id in waiting]
+    if not shown:
+        return answer, Decision()
+    asked = ApprovalRequest(kind=KIND, calls=shown)
     reply = Approval.model_validate(interrupt(asked.model_dump(mode="json")))
     if not reply.approve:
         why = f"{DENIED}: {reply.reason}" if reply.reason else f"{DENIED}."
-        return answer, {call.id: why for call in waiting}
+        return answer, Decision(denied={call.id: why for call in shown})
     calls = [
         call.model_copy(update={"arguments": reply.arguments.get(call.id, call.arguments)})
         for call in answer.tool_calls
     ]
-    return answer.model_copy(update={"tool_calls": calls}), {}
+    return answer.model_copy(update={"tool_calls": calls}), Decision(allowed=waiting)
 
 
 def check_reply(questions: Iterable[Any], reply: Any) -> None:

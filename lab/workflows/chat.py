@@ -68,6 +68,9 @@ class State(TypedDict, total=False):
     answer: dict[str, Any]
     """`ChatResult` dump; empty when it stands in the last round."""
 
+    waiting: list[str]
+    """Ids of its calls, if any, that wait for the user: decided once, whatever is set meanwhile."""
+
     rounds: list[dict[str, Any]]
     """`Round` dumps."""
 
@@ -152,7 +155,7 @@ async def generate(state: State, runtime: Runtime[ChatContext]) -> State:
         result = as_text(context, result)
     answered = result.model_dump(mode="json", exclude=NOT_KEPT)
     if run_by_lab(context, result.tool_calls):
-        return {"answer": answered}
+        return {"answer": answered, "waiting": to_be_allowed(context, rounds, result)}
     if refines:
         return {"answer": {}, "drafts": [{"answer": answered}], "spent": spend(context, result)}
     tell_end(context, result, usage_of(rounds, result, context.spent))
@@ -163,7 +166,7 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     """Run what the answer calls of the lab's tools."""
     context, rounds = runtime.context, rounds_of(state)
     answer = ChatResult.model_validate(state["answer"])
-    answer, denied = decided(answer, to_be_allowed(context, rounds, answer))
+    answer, decision = decided(answer, state.get("waiting", []))
     tool_context = ToolContext(
         owner_id=context.owner_id,
         settings=context.settings,
@@ -177,7 +180,13 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     has_foreign = state.get("has_foreign", False)
     rounds.append(
         await run_round(
-            context, rounds, answer, tool_context, shown, has_foreign=has_foreign, denied=denied
+            context,
+            rounds,
+            answer,
+            tool_context,
+            shown,
+            has_foreign=has_foreign,
+            decision=decision,
         )
     )
     note(context, rounds)

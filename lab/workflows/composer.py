@@ -1,6 +1,6 @@
 """Compile graphs once and keep them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
@@ -65,6 +65,14 @@ PRUNE: Final[tuple[LiteralString, ...]] = (
 What the saver keeps of turns before the last ones. Its own `aprune` keeps one state alone, of which
 nobody could go back to an earlier turn. Ids of checkpoints rise with time, those of subgraphs too.
 """
+
+HOLD: Final[LiteralString] = """
+    SELECT thread_id FROM checkpoint_blobs
+    WHERE thread_id = ANY(%(threads)s) AND position(convert_to(%(text)s, 'UTF8') IN blob) > 0
+    UNION
+    SELECT thread_id FROM checkpoint_writes
+    WHERE thread_id = ANY(%(threads)s) AND position(convert_to(%(text)s, 'UTF8') IN blob) > 0
+    """
 
 
 class Composer:
@@ -153,6 +161,18 @@ class Composer:
         """Delete the checkpoints of a conversation, or of other work."""
         with self._database.guarded():
             await self._checkpointer.adelete_thread(str(thread_id))
+
+    async def that_hold(self, thread_ids: Sequence[UUID], text: str) -> list[UUID]:
+        """Return those of the conversations whose steps hold a text, which is kept as it is."""
+        with self._database.guarded():
+            async with (
+                self._database.pool.connection() as connection,
+                connection.cursor(row_factory=tuple_row) as cursor,
+            ):
+                await cursor.execute(
+                    HOLD, {"threads": [str(id) for id in thread_ids], "text": text}
+                )
+                return [UUID(id) for (id,) in await cursor.fetchall()]
 
     async def prune(self, thread_id: UUID, keep_turns: int) -> None:
         """Delete the steps of a conversation but for those of its last turns."""

@@ -61,7 +61,7 @@ class Histories:
         """
         turns = await self._turns(owner, conversation_id)
         steps = await self._composer.steps(conversation_id, before=before, limit=limit)
-        return [_state(step, turns) for step in steps]
+        return [_state(step, turns) for step in steps if TURN in step.metadata]
 
     async def state(
         self, owner: User, conversation_id: UUID, checkpoint_id: UUID
@@ -78,7 +78,7 @@ class Histories:
         """
         turns = await self._turns(owner, conversation_id)
         found = await self._composer.steps(conversation_id, checkpoint_id=checkpoint_id)
-        if found:
+        if found and TURN in found[0].metadata:
             return _state(found[0], turns)
         if await self._is_gone(owner, conversation_id, checkpoint_id):
             raise ConflictError(
@@ -104,6 +104,10 @@ class Histories:
             f"No state of the conversation {conversation_id} is kept: nothing ran in it yet, or "
             "its steps are gone."
         )
+
+    async def are_there(self, conversation_id: UUID) -> bool:
+        """Return whether steps are kept under the id of a conversation."""
+        return await self._composer.first_step(conversation_id) is not None
 
     async def fork(self, owner: User, conversation_id: UUID, request: ForkRequest) -> Conversation:
         """
@@ -137,9 +141,10 @@ class Histories:
         first = await self._composer.first_step(conversation_id)
         async with self._database.stores(owner.id) as stores:
             conversation = await stores.conversations.get(conversation_id)
-        if first is None or checkpoint_id.version != 6:
+        if checkpoint_id.version != 6:
             return False
-        return conversation.created_at < made_at(checkpoint_id) < made_at(first)
+        since = datetime.now(UTC) if first is None else made_at(first)
+        return conversation.created_at < made_at(checkpoint_id) < since
 
     async def _turns(self, owner: User, conversation_id: UUID) -> list[UUID]:
         """Return the ids of the messages of a conversation, in the order they were stored."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from lab.db import Database, Stores
 from lab.errors import ConflictError
@@ -23,6 +24,27 @@ from lab.workflows.resuming import Resumed, asked_of
 from lab.workflows.turns import Turn, Turns
 
 
+@dataclass(frozen=True)
+class Entry:
+    """
+    How a run is entered.
+
+    Attributes
+    ----------
+    details : mapping
+        What its program keeps with it.
+    alone : bool
+        Refuse it where another run goes on in its conversation.
+    """
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
+
+
+ENTRY: Final = Entry()
+"""How runs are entered of which nothing else is said."""
+
+
 class Recorder:
     """
     Store one chat run and its answer.
@@ -37,6 +59,8 @@ class Recorder:
         Where the answer belongs.
     profile : ModelProfile
         What answers.
+    entry : Entry, optional
+        How the run is entered.
 
     Attributes
     ----------
@@ -45,7 +69,12 @@ class Recorder:
     """
 
     def __init__(
-        self, database: Database, log: EventLog, turns: Turns, profile: ModelProfile
+        self,
+        database: Database,
+        log: EventLog,
+        turns: Turns,
+        profile: ModelProfile,
+        entry: Entry = ENTRY,
     ) -> None:
         self.usage: Usage | None = None
         self._database = database
@@ -54,6 +83,7 @@ class Recorder:
         self._run_id = log.run_id
         self._turns = turns
         self._profile = profile
+        self._entry = entry
         self._answered = False
         self._before: Sequence[Turn] = ()
         self._attached: Sequence[Part] = ()
@@ -79,10 +109,13 @@ class Recorder:
         NotFoundError
             If the conversation is not there.
         ConflictError
-            If another run went on with the turn since its left state was read.
+            If another run went on with the turn since its left state was read, or goes on in the
+            conversation where the run shall be alone.
         """
         kept = turn.conversation_id is not None and turn.store
         async with self._database.stores(self._owner_id) as stores:
+            if self._entry.alone and turn.conversation_id is not None:
+                await stores.threads.check_alone(turn.conversation_id)
             if resumed and await stores.runs.check_left(resumed.run_id) != resumed.last:
                 raise ConflictError("Another run went on with this turn meanwhile; look again.")
             self._began = resumed.run_id if resumed else self._run_id
@@ -95,6 +128,7 @@ class Recorder:
                 asked=asked_of(turn, tools, route) if kept else None,
                 on_disconnect=self._log.on_disconnect,
                 resumes=resumed.run_id if resumed else None,
+                details=self._entry.details,
             )
 
     async def keep_receipt(self, receipt: Receipt) -> None:

@@ -1,6 +1,7 @@
 """Interrupted turns: what is left of one, and where its graph stands."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import UUID
@@ -29,6 +30,9 @@ DEFAULT_ROUTE: Final = {"workflow": "chat", "source": RouteSource.default}
 """Of runs that say nothing of it."""
 TURN: Final = "turn"
 """Key of the metadata of a checkpoint: the run that began the turn whose step it is."""
+
+ASK: Final = re.compile("[0-9a-f]{32}")
+"""The id of a question."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ def asked_of(turn: ChatTurn, tools: Collection[str], route: Route) -> dict[str, 
         **turn.model_dump(mode="json", exclude={"messages"}, exclude_unset=True),
         "system": [message.model_dump(mode="json", exclude_unset=True) for message in system],
         "n_said": len(said),
+        "roles": [message.role.value for message in said],
         "lab_tools": list(tools),
         "route": route.model_dump(mode="json"),
     }
@@ -163,11 +168,12 @@ async def turn_of(stores: Stores, run: Run) -> tuple[ChatTurn, list[Message], li
     Raises
     ------
     ConflictError
-        If its question is not stored.
+        If its question is not stored, or not as it was any more.
     """
     asked = dict(run.asked or {})
     stored = await stores.messages.of_run(run.resumes or run.id)
-    if not asked or len(stored) < asked["n_said"]:
+    roles = asked.pop("roles", None)
+    if not asked or not _is_whole(stored, asked["n_said"], roles):
         raise ConflictError(f"The question of the run {run.id} was not stored; ask again.")
     system, n_said, tools = (asked.pop(name) for name in ("system", "n_said", "lab_tools"))
     asked.pop("route", None)
@@ -188,6 +194,13 @@ async def turn_of(stores: Stores, run: Run) -> tuple[ChatTurn, list[Message], li
     return turn, stored, tools
 
 
+def _is_whole(stored: Sequence[Message], n_said: int, roles: Sequence[str] | None) -> bool:
+    """Return whether what was said is stored: where some was deleted, answers follow too early."""
+    if len(stored) < n_said:
+        return False
+    return roles is None or [message.role.value for message in stored[:n_said]] == roles
+
+
 async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, reply: Any) -> Resumed:
     """
     Return where the graph of an interrupted turn stands.
@@ -204,13 +217,20 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
     found = await graph.aget_state(config)
     began = run.resumes or run.id
     metadata = _metadata_of(found, began)
+    if _is_forgotten(graph, found):
+        raise ConflictError(f"Steps of the run {run.id} were forgotten with what they told.")
     asks = bool(found.interrupts)
+    if reply is not None and run.id != left.last:
+        raise ConflictError(
+            f"The run {left.last} went on after the run {run.id}; reply to that one, if it asks."
+        )
     if asks and reply is None:
         values = [interrupt.value for interrupt in found.interrupts]
         raise ConflictError(f"The run {run.id} asks {values}; go on with a `reply`.")
     if reply is not None and not asks:
         raise InputError(f"The run {run.id} asks nothing; go on without a `reply`.")
-    check_reply((interrupt.value for interrupt in found.interrupts), reply)
+    for ask in found.interrupts:
+        check_reply([ask.value], reply_to(ask.id, reply))
     return Resumed(
         run_id=began,
         parameters=GenerationParameters.model_validate(run.parameters),
@@ -224,6 +244,30 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         asks=asks,
         reply=reply,
     )
+
+
+def _is_forgotten(graph: CompiledStateGraph[Any, Any], state: StateSnapshot) -> bool:
+    """Return whether steps were deleted under a turn, so that later ones miss what they began."""
+    has_begun = (state.metadata or {}).get("source") != "input" and "remember" not in state.next
+    return has_begun and "turn_ids" in graph.channels and "turn_ids" not in state.values
+
+
+def reply_to(ask: str, reply: Any) -> Any:
+    """
+    Return what a reply says to one question; it may name the questions, as LangGraph takes it.
+
+    Raises
+    ------
+    ConflictError
+        If it names others, which were answered before.
+    """
+    if not isinstance(reply, Mapping) or not reply or not all(map(ASK.fullmatch, reply)):
+        return reply
+    if ask not in reply:
+        raise ConflictError(
+            f"No question `{min(reply)}` waits for a reply any more; look what the run asks."
+        )
+    return reply[ask]
 
 
 async def check_turn(

@@ -24,6 +24,7 @@ from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_result_part import ToolResultPart
 from lab.schemas.tools_config import ToolsConfig
 from lab.schemas.usage import Usage
+from lab.workflows.approval import NOT_ASKED, Decision
 from lab.workflows.context import ChatContext
 from lab.workflows.tools import ERROR, Outcome, ToolContext
 from lab.workflows.turns import Turn
@@ -128,18 +129,12 @@ def run_by_lab(context: ChatContext, calls: Sequence[ToolCall]) -> list[ToolCall
     return [call for call in calls if context.has_tools and call.name not in theirs]
 
 
-def to_be_allowed(
-    context: ChatContext, rounds: Sequence[Round], answer: ChatResult
-) -> list[ToolCall]:
-    """Return the calls of an answer that wait until the user allows them, if they can run."""
-    config = context.settings.config.tools
+def to_be_allowed(context: ChatContext, rounds: Sequence[Round], answer: ChatResult) -> list[str]:
+    """Return the ids of the calls of an answer that wait until the user allows them."""
     calls = run_by_lab(context, answer.tool_calls)
-    beyond = refusals(config, rounds, calls)
-    return [
-        call
-        for place, call in enumerate(calls)
-        if call.name in config.ask and call.name in context.tools and place not in beyond
-    ]
+    beyond = refusals(context.settings.config.tools, rounds, calls)
+    asks = _asking(context, calls)
+    return [call.id for place, call in enumerate(calls) if place in asks and place not in beyond]
 
 
 def note(context: ChatContext, rounds: Sequence[Round]) -> None:
@@ -159,7 +154,7 @@ async def run_round(
     shown: Sequence[ChatMessage],
     *,
     has_foreign: bool,
-    denied: Mapping[str, str],
+    decision: Decision,
 ) -> Round:
     """
     Run what an answer calls of the lab's tools, all at once, and return the round.
@@ -178,8 +173,8 @@ async def run_round(
         What the model had seen.
     has_foreign : bool
         Whether text of others was shown in the turn, beside what tools returned.
-    denied : mapping
-        Why calls do not run that the user did not allow, by their id.
+    decision : Decision
+        What the user said of the calls that waited.
     """
     calls = run_by_lab(context, answer.tool_calls)
     config = context.settings.config.tools
@@ -190,8 +185,7 @@ async def run_round(
         for call, result in zip(one.calls, one.results, strict=True)
     ]
     barred = withheld(context.tools, before, calls, shown, has_foreign=has_foreign)
-    not_allowed = {p: denied[call.id] for p, call in enumerate(calls) if call.id in denied}
-    refused = {**barred, **beyond, **not_allowed}
+    refused = {**_not_allowed(context, calls, decision, barred), **beyond}
     n_tokens = _most_tokens(context, rounds, answer, calls)
 
     ended: dict[int, ToolResultPart] = {}
@@ -237,6 +231,33 @@ async def run_round(
         made=tool_context.made,
         is_last=is_last,
     )
+
+
+def _asking(context: ChatContext, calls: Sequence[ToolCall]) -> set[int]:
+    """Return the places of the calls that run only where the user allows them."""
+    names = context.tools.keys() & set(context.settings.config.tools.ask)
+    return {place for place, call in enumerate(calls) if call.name in names}
+
+
+def _not_allowed(
+    context: ChatContext,
+    calls: Sequence[ToolCall],
+    decision: Decision,
+    barred: Mapping[int, str],
+) -> dict[int, str]:
+    """
+    Return why calls do not run as the user decided, by their places.
+
+    What the user saw and allowed runs, also where text of others may have asked for it; what waits
+    now and was not shown does not run, whatever has been set since.
+    """
+    refused = {place: NOT_ASKED for place in _asking(context, calls)} | dict(barred)
+    for place, call in enumerate(calls):
+        if call.id in decision.allowed:
+            refused.pop(place, None)
+        elif call.id in decision.denied:
+            refused[place] = decision.denied[call.id]
+    return refused
 
 
 def refusals(

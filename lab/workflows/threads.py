@@ -7,11 +7,13 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from lab.db import Database
+from lab.db import Database, Stores
+from lab.db.ids import new_id
 from lab.db.runs import OPEN
-from lab.errors import ConflictError, InputError, NotFoundError
+from lab.errors import ConflictError, InputError, LabError, NotFoundError
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
+from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_state import ConversationState
 from lab.schemas.disconnect import Disconnect
 from lab.schemas.generation_parameters import GenerationParameters
@@ -25,6 +27,7 @@ from lab.schemas.thread_run_request import ThreadRunRequest
 from lab.schemas.user import User
 from lab.workflows.answering import Answering
 from lab.workflows.history import Histories, after
+from lab.workflows.recording import Entry
 from lab.workflows.resuming import turn_of
 from lab.workflows.running import LiveRun, Running
 
@@ -87,20 +90,32 @@ class Threads:
             What refuses a turn.
         """
         _check(request, messages)
-        if request.thread_id is None:
-            thread = await self._new_thread(owner, request)
-            live = await self._answering.begin(owner, _turn(request, messages, thread))
-            return await self._noted(owner, live, request)
-        async with self._alone(owner, request) as thread_id:
-            if request.command is not None:
-                left = await self._last(owner, thread_id)
-                live = await self._answering.resume(owner, left.id, request.command.resume)
-            elif checkpoint_of(request) is not None:
-                turn = await self._turn_from_state(owner, request, messages, thread_id)
-                live = await self._answering.begin(owner, turn)
-            else:
-                live = await self._answering.begin(owner, _turn(request, messages, thread_id))
-        return await self._noted(owner, live, request)
+        if request.command is not None:
+            live = await self._go_on(owner, request, request.command.resume)
+        elif (checkpoint_id := checkpoint_of(request)) is not None:
+            live = await self._begin_at(owner, request, messages, checkpoint_id)
+        elif request.thread_id is None:
+            live = await self._begin_without(owner, request, messages)
+        else:
+            turn = _turn(request, messages, request.thread_id)
+            await self._answering.check(owner, turn)
+            async with self._alone(owner, request):
+                live = await self._answering.begin(owner, turn, _entry(request))
+        return await self._begun(owner, live)
+
+    async def create(
+        self, owner: User, id: UUID | None, details: Mapping[str, Any], *, may_exist: bool
+    ) -> Conversation:
+        """
+        Open a thread under an id that a program chose, or any.
+
+        Raises
+        ------
+        ConflictError
+            If the id is taken, or steps of a deleted conversation are still under it.
+        """
+        async with self._database.stores(owner.id) as stores:
+            return await self._create(stores, id, details, may_exist=may_exist)
 
     async def run(self, owner: User, run_id: UUID, thread_id: UUID | None = None) -> Run:
         """
@@ -141,12 +156,60 @@ class Threads:
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
-    async def _new_thread(self, owner: User, request: ThreadRunRequest) -> UUID | None:
-        """Return the thread of a run that names none; None where nothing is kept."""
-        if request.on_completion is not OnCompletion.keep:
-            return None
+    async def _go_on(self, owner: User, request: ThreadRunRequest, reply: Any) -> LiveRun:
+        """Go on with the last run of a thread, which waits; no other one is ended for that."""
+        reject = {"multitask_strategy": MultitaskStrategy.reject}
+        async with self._alone(owner, request.model_copy(update=reject)) as thread_id:
+            left = await self._last(owner, thread_id)
+            return await self._answering.resume(owner, left.id, reply, _entry(request))
+
+    async def _begin_without(
+        self, owner: User, request: ThreadRunRequest, messages: Sequence[ChatMessage]
+    ) -> LiveRun:
+        """Begin a run of no thread, or of a new one where it shall be kept."""
+        is_kept = request.on_completion is OnCompletion.keep
+        await self._answering.check(owner, _turn(request, messages, new_id() if is_kept else None))
+        if not is_kept:
+            turn = _turn(request, messages, None)
+            return await self._answering.begin(owner, turn, _entry(request))
         async with self._database.stores(owner.id) as stores:
-            return (await stores.threads.create(None, {})).id
+            thread = await stores.threads.create(None, {})
+        async with self._unless_refused(owner, thread.id):
+            turn = _turn(request, messages, thread.id)
+            return await self._answering.begin(owner, turn, _entry(request))
+
+    async def _begin_at(
+        self,
+        owner: User,
+        request: ThreadRunRequest,
+        messages: Sequence[ChatMessage],
+        checkpoint_id: UUID,
+    ) -> LiveRun:
+        """Begin a run in a fork of a thread that begins at an earlier state of it."""
+        assert request.thread_id is not None, "only a thread has states"
+        state = await self._histories.state(owner, request.thread_id, checkpoint_id)
+        if messages:
+            turn, before = _turn(request, messages, request.thread_id), after(state.created_at)
+        else:
+            again, before = await self._turn_again(owner, state)
+            turn = _as_asked(again, request)
+        await self._answering.check(owner, turn)
+        async with self._alone(owner, request) as thread_id:
+            async with self._database.stores(owner.id) as stores:
+                fork = await stores.forks.make(thread_id, before=before)
+            async with self._unless_refused(owner, fork.id):
+                turn = turn.model_copy(update={"conversation_id": fork.id})
+                return await self._answering.begin(owner, turn, _entry(request))
+
+    @asynccontextmanager
+    async def _unless_refused(self, owner: User, thread_id: UUID) -> AsyncIterator[None]:
+        """Delete a thread that was made for a run, if that one is refused."""
+        try:
+            yield
+        except LabError:
+            async with self._database.stores(owner.id) as stores:
+                await stores.conversations.delete(thread_id)
+            raise
 
     @asynccontextmanager
     async def _alone(self, owner: User, request: ThreadRunRequest) -> AsyncIterator[UUID]:
@@ -161,20 +224,33 @@ class Threads:
     async def _find(self, owner: User, thread_id: UUID, if_not_exists: IfNotExists) -> None:
         async with self._database.stores(owner.id) as stores:
             if if_not_exists is IfNotExists.create:
-                await stores.threads.create(thread_id, {}, may_exist=True)
+                await self._create(stores, thread_id, {}, may_exist=True)
             else:
                 await stores.conversations.get(thread_id)
 
+    async def _create(
+        self, stores: Stores, id: UUID | None, details: Mapping[str, Any], *, may_exist: bool
+    ) -> Conversation:
+        thread = await stores.threads.create(id, details, may_exist=may_exist)
+        is_new = id is not None and not thread.n_messages
+        has_run = is_new and await stores.threads.status(thread.id) is not None
+        if is_new and not has_run and await self._histories.are_there(thread.id):
+            raise ConflictError(
+                f"Steps of a conversation that was deleted are under the id {id}; choose another, "
+                "or none."
+            )
+        return thread
+
     async def _end_others(self, owner: User, thread_id: UUID, strategy: MultitaskStrategy) -> None:
-        """Cancel what goes on in a thread, or refuse to begin beside it."""
+        """Cancel what goes on in a thread, where that is asked."""
+        await self._database.close_left_runs()
+        if strategy is MultitaskStrategy.reject:
+            async with self._database.stores(owner.id) as stores:
+                await stores.threads.check_alone(thread_id)
+            return
         async with self._database.stores(owner.id) as stores:
             going_on = await stores.threads.runs(
                 conversation_id=thread_id, statuses=OPEN, limit=1000
-            )
-        if going_on and strategy is MultitaskStrategy.reject:
-            raise ConflictError(
-                f"The run {going_on[0].id} goes on in this thread; wait for its end, cancel it, or "
-                'ask with `multitask_strategy`: "interrupt".'
             )
         for run in going_on:
             await self._running.stop(owner.id, run.id, RunStatus.cancelled)
@@ -186,25 +262,6 @@ class Threads:
         if not found:
             raise ConflictError(f"No run of the thread {thread_id} waits for a reply.")
         return found[0]
-
-    async def _turn_from_state(
-        self,
-        owner: User,
-        request: ThreadRunRequest,
-        messages: Sequence[ChatMessage],
-        thread_id: UUID,
-    ) -> ChatTurn:
-        """Return what to run in a fork of a thread that begins at an earlier state of it."""
-        checkpoint_id = checkpoint_of(request)
-        assert checkpoint_id is not None, "asked for by its caller"
-        state = await self._histories.state(owner, thread_id, checkpoint_id)
-        again = None if messages else await self._turn_again(owner, state)
-        before = again[1] if again else after(state.created_at)
-        async with self._database.stores(owner.id) as stores:
-            fork = await stores.forks.make(thread_id, before=before)
-        if again:
-            return again[0].model_copy(update={"conversation_id": fork.id})
-        return _turn(request, messages, fork.id)
 
     async def _turn_again(self, owner: User, state: ConversationState) -> tuple[ChatTurn, UUID]:
         """Return the turn that a state is of, with its seed, and its first message."""
@@ -226,14 +283,10 @@ class Threads:
             min(message.id for message in stored),
         )
 
-    async def _noted(self, owner: User, live: LiveRun, request: ThreadRunRequest) -> Run:
-        """Keep with a run what its program wants kept, and return it; who leaves now cancels it."""
-        details = details_of(request)
+    async def _begun(self, owner: User, live: LiveRun) -> Run:
+        """Return a run that began; who leaves now cancels it."""
         try:
-            async with self._database.stores(owner.id) as stores:
-                if details:
-                    return await stores.runs.update(live.log.run_id, details=details)
-                return await stores.runs.get(live.log.run_id)
+            return await self.run(owner, live.log.run_id)
         except BaseException:  # nobody knows of it yet
             self.stop(owner, live.log.run_id)
             raise
@@ -277,8 +330,33 @@ def _check(request: ThreadRunRequest, messages: Sequence[ChatMessage]) -> None:
     if request.command is not None:
         if messages or is_from_state:
             raise InputError("`command` goes on with a run; leave `input` and `checkpoint` out.")
+        if request.config and request.config.configurable:
+            raise InputError("`config.configurable`: a run goes on as it began; leave it out.")
     elif not messages and not is_from_state:
         raise InputError("There is nothing to run: give `input` or `messages`.")
+
+
+def _entry(request: ThreadRunRequest) -> Entry:
+    return Entry(details_of(request), alone=True)
+
+
+def _as_asked(again: ChatTurn, request: ThreadRunRequest) -> ChatTurn:
+    """Return a turn that is asked again, with what the request wants otherwise."""
+    asked = _turn(request, again.messages, None)
+    given = asked.parameters.model_dump(exclude_unset=True) if asked.parameters else {}
+    before = again.parameters.model_dump(exclude_unset=True) if again.parameters else {}
+    sections = {*again.settings, *asked.settings}
+    settings = {
+        name: {**again.settings.get(name, {}), **asked.settings.get(name, {})} for name in sections
+    }
+    return again.model_copy(
+        update={
+            "profile": asked.profile or again.profile,
+            "parameters": GenerationParameters.model_validate({**before, **given}),
+            "memory": again.memory if asked.memory is None else asked.memory,
+            "settings": settings,
+        }
+    )
 
 
 def _turn(

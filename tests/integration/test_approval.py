@@ -8,7 +8,9 @@ from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
+import openai
 import pytest
+from httpx import HTTPStatusError
 from langgraph_sdk import get_client
 
 from lab.client import Lab, connect
@@ -27,6 +29,7 @@ from tests.integration.test_tools import (
     CHAT,
     WEATHER,
     Source,
+    Strange,
     api_with_tools,
     asked,
     events_of,
@@ -145,6 +148,116 @@ async def test_each_round_asks_anew_and_what_is_beyond_a_limit_does_not(
     assert "was made before" in results(events)[-1]
 
 
+async def test_a_reply_is_to_the_question_that_was_shown(
+    lab: Lab, there: Peer, source: Source, api_with_tools: Api, ann: str
+) -> None:
+    there.answers[CHAT] = [calling(("calculator", {"expression": "1"})), calling(("keeps", {}))]
+    talk = await lab.conversations.create("Rounds")
+    settings = asking("keeps", "calculator")
+    *_, first = await events_of(lab, "Do it.", conversation=talk.id, settings=settings)
+    *_, second = await gone_on(lab, first.run_id, {"approve": True})
+    names = [e.data["asks"][0]["value"]["calls"][0]["name"] for e in (first, second)]
+    ids = [e.data["asks"][0]["id"] for e in (first, second)]
+
+    with pytest.raises(ConflictError, match=str(second.run_id)):
+        await lab.runs.resume(first.run_id, {"approve": True})
+    headers = {"Authorization": f"Bearer {ann}"}
+    async with get_client(url=f"{api_with_tools.url}/v1", headers=headers) as client:
+        with pytest.raises(HTTPStatusError, match="409"):
+            await client.runs.wait(
+                str(talk.id), "default", command={"resume": {ids[0]: {"approve": True}}}
+            )
+        n_before = source.strange["keeps"].n_calls
+        there.answers[CHAT] = [said("Done.")]
+        result: Any = await client.runs.wait(
+            str(talk.id), "default", command={"resume": {ids[1]: {"approve": True}}}
+        )
+
+    assert names == ["calculator", "keeps"]
+    assert (n_before, source.strange["keeps"].n_calls) == (0, 1)
+    assert result["run"]["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("then", "reply", "n_kept", "n_mine"),
+    [
+        ([], {"approve": False}, 0, 1),
+        (["mine"], {"approve": True}, 1, 0),
+        (["mine"], {"approve": False}, 0, 0),
+    ],
+)
+async def test_what_is_set_while_a_run_waits_lets_nothing_run_unseen(
+    lab: Lab, there: Peer, source: Source, then: list[str], reply: Any, n_kept: int, n_mine: int
+) -> None:
+    there.answers[CHAT] = [calling(("keeps", {}), ("mine", {})), said("Done.")]
+    talk = await lab.conversations.create("Waits")
+    await lab.config.set("tools.enabled", ["keeps", "mine"])
+    await lab.config.set("tools.ask", ["keeps"])
+    try:
+        *_, last = await events_of(lab, "Do it.", conversation=talk.id)
+        await lab.config.set("tools.ask", then)
+        events = await gone_on(lab, last.run_id, reply)
+    finally:
+        await lab.config.reset("tools.enabled")
+        await lab.config.reset("tools.ask")
+
+    assert events[-1].type is EventType.run_completed
+    assert source.strange["keeps"].n_calls == n_kept
+    assert source.strange["mine"].n_calls == n_mine
+
+
+async def test_changed_arguments_let_no_other_call_run(
+    lab: Lab, there: Peer, source: Source
+) -> None:
+    there.answers[CHAT] = [calling(*[("keeps", {"n": 1})] * 3), said("Done.")]
+    talk = await lab.conversations.create("Repeats")
+    settings = asking("keeps", max_repeats=2, cache_s=0)
+    *_, last = await events_of(lab, "Do it.", conversation=talk.id, settings=settings)
+    shown = [call["id"] for call in last.data["asks"][0]["value"]["calls"]]
+    reply = {"approve": True, "arguments": {shown[0]: {"n": 2}}}
+    events = await gone_on(lab, last.run_id, reply)
+
+    assert shown == ["call-0-keeps", "call-1-keeps"]
+    assert source.strange["keeps"].n_calls == 2
+    assert len([text for text in results(events) if text.startswith("Error")]) == 1
+
+
+async def test_a_request_adds_tools_that_ask_and_takes_none_away(
+    lab: Lab, there: Peer, source: Source
+) -> None:
+    await lab.config.set("tools.ask", ["keeps"])
+    try:
+        there.answers[CHAT] = [calling(("keeps", {}), ("calculator", {"expression": "1"}))] * 2
+        calls = []
+        for more in ([], ["calculator"]):
+            talk = await lab.conversations.create("Waits")
+            settings = {"tools": {"enabled": ["keeps", "calculator"], "ask": more}}
+            *_, last = await events_of(lab, "Do it.", conversation=talk.id, settings=settings)
+            calls += [[c["name"] for c in last.data["asks"][0]["value"]["calls"]]]
+        there.answers[CHAT] = [said("Hello.")]
+        with pytest.raises(InputError, match="name a conversation"):
+            await lab.chat("Do it.", settings={"tools": {"enabled": ["keeps"], "ask": []}})
+    finally:
+        await lab.config.reset("tools.ask")
+
+    assert calls == [["keeps"], ["keeps", "calculator"]]
+    assert source.strange["keeps"].n_calls == 0
+
+
+async def test_a_call_that_the_user_allows_runs_though_text_of_others_was_read(
+    lab: Lab, there: Peer, source: Source
+) -> None:
+    there.answers[CHAT] = [calling(("reads", {})), calling(("changes", {})), said("Done.")]
+    source.strange["changes"] = Strange("changes", changes=True)
+    talk = await lab.conversations.create("Reads")
+    settings = {"tools": {"enabled": ["reads", "changes"], "ask": ["changes"]}}
+    *_, last = await events_of(lab, "Do it.", conversation=talk.id, settings=settings)
+    events = await gone_on(lab, last.run_id, {"approve": True})
+
+    assert source.strange["changes"].n_calls == 1
+    assert [text for text in results(events) if "outside of the lab" in text] == []
+
+
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
@@ -187,7 +300,7 @@ async def test_of_two_who_decide_at_once_one_does(
 
     assert isinstance(refused, ConflictError)
     assert end.type is EventType.run_completed
-    assert source.strange["keeps"].n_calls <= 1
+    assert source.strange["keeps"].n_calls == (1 if both[0] is run else 0)
 
 
 async def test_a_call_that_was_cut_off_asks_again_and_the_last_word_counts(
@@ -222,13 +335,24 @@ async def test_a_turn_that_is_not_stored_has_no_tool_that_waits(
         assert "tools" not in asked(there)[-1]
 
         talk = await lab.conversations.create("OpenAI")
-        there.answers[CHAT] = [calling(("calculator", {"expression": "1"}))] * 2
+        there.answers[CHAT] = [calling(("calculator", {"expression": "1"}))] * 5
         async with api_with_tools.client(ann) as client:
             for stream in (False, True):
                 body = hello(model="sums", conversation_id=str(talk.id), stream=stream)
                 refused = await client.post(CHAT, json=body)
                 assert refused.status_code == 409
                 assert "/resume" in refused.json()["error"]["message"]
+        n_asked = len(await lab.conversations.messages(talk.id))
+        with pytest.raises(openai.ConflictError):
+            async with openai.AsyncOpenAI(
+                base_url=f"{api_with_tools.url}/v1", api_key=ann
+            ) as openai_client:
+                await openai_client.chat.completions.create(
+                    model="sums",
+                    messages=[{"role": "user", "content": "Do it."}],
+                    extra_body={"conversation_id": str(talk.id)},
+                )
+        assert len(await lab.conversations.messages(talk.id)) == n_asked + 1
     finally:
         await lab.config.reset("tools.ask")
 
@@ -318,7 +442,9 @@ async def test_lab_chat_asks_in_the_terminal_and_writes_nothing_twice(
 ) -> None:
     await lab.config.set("tools.enabled", ["keeps"])
     code, _ = await command(api_with_tools, ann, "tools", "ask", "keeps")
-    there.answers[CHAT] = [calling(("keeps", {}), text="Let me see."), said("Done.")]
+    text = "print(1)  # " + "just a sum, " * 20 + "[bold]and the end"
+    calls = calling(("keeps", {"code": text, "turned": "\u202e"}), text="Let me see.")
+    there.answers[CHAT] = [calls, said("Done.")]
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(LAB, "chat"),
@@ -344,7 +470,8 @@ async def test_lab_chat_asks_in_the_terminal_and_writes_nothing_twice(
         await lab.config.reset("tools.ask")
 
     assert (code, process.returncode) == (0, 0)
-    assert b"keeps()" in asked_for
+    assert text in asked_for.decode()
+    assert "\\u202e" in asked_for.decode()
     assert written == b"Let me see.\n\nDone.\n"
     assert source.strange["keeps"].n_calls == 1
 

@@ -152,6 +152,31 @@ async def test_a_call_of_tools_brings_its_results(
     assert [fork.n_messages for fork in forks] == [1, 4, 4, 4, 5]
 
 
+async def test_a_very_long_conversation_is_forked(lab: Lab, owner: User, database_url: str) -> None:
+    source = await lab.conversations.create("Long")
+    await execute(
+        database_url,
+        f"""
+        INSERT INTO messages (id, owner_id, conversation_id, position, role, parts)
+        SELECT gen_random_uuid(), '{owner.id}', '{source.id}', n, 'user', '[]'
+        FROM generate_series(1, 66000) AS n
+        """,
+    )
+    fork = await lab.conversations.fork(source.id)
+
+    assert fork.n_messages == 66000
+
+
+async def test_states_of_an_older_lab_are_left_out(lab: Lab, database_url: str) -> None:
+    source = await talk(lab, TOLD[0])
+    state = (await lab.conversations.states(source.id))[0]
+    await execute(database_url, "UPDATE checkpoints SET metadata = metadata - 'turn'")
+
+    assert await lab.conversations.states(source.id) == []
+    with pytest.raises(NotFoundError, match="state"):
+        await lab.conversations.fork(source.id, checkpoint_id=state.checkpoint_id)
+
+
 async def test_lab_chat_goes_on_in_a_fork(lab: Lab, api: Api, ann: str) -> None:
     source = await talk(lab, TOLD[0])
     process = await asyncio.create_subprocess_exec(
@@ -241,3 +266,29 @@ async def test_a_state_that_is_not_kept_any_more_is_said_to_be_so(lab: Lab, api:
     newer = UUID(int=states[0].checkpoint_id.int + 1)
     with pytest.raises(NotFoundError, match="state"):
         await lab.conversations.fork(source.id, checkpoint_id=newer)
+
+
+@pytest.mark.parametrize("way", ["message", "memory", "correct", "chat", "all"])
+async def test_no_state_tells_what_was_forgotten(lab: Lab, way: str) -> None:
+    source = await talk(lab, TOLD[0])
+    other = await talk(lab, "What is my dog called?")
+    third = await talk(lab, "Hello.") if way == "memory" else None
+    message = (await lab.conversations.messages(source.id))[0]
+    (memory,) = [m for m in await lab.memories.list() if m.message_id == message.id]
+    ids = (source.id, other.id)
+    before = [str(await lab.conversations.states(id)) for id in ids]
+    match way:
+        case "message":
+            await lab.conversations.delete_message(source.id, message.id)
+        case "memory":
+            await lab.memories.delete(memory.id)
+        case "correct":
+            await lab.memories.correct(memory.id, "My dog is called Rex.")
+        case "chat":
+            await lab.memories.delete_all(source.id)
+        case _:
+            await lab.memories.delete_all()
+
+    assert ["Zamiko" in states for states in before] == [True, True]
+    assert [await lab.conversations.states(id) for id in ids] == [[], []]
+    assert third is None or "Zamiko" not in str(await lab.conversations.states(third.id))

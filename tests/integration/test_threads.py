@@ -3,9 +3,10 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from itertools import pairwise
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -15,9 +16,12 @@ from langgraph_sdk.schema import StreamPart
 
 from lab.client import connect
 from lab.db import Database
+from lab.schemas.event_type import EventType
+from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.api_server import Api, key_of
+from tests.integration.conftest import execute
 
 pytestmark = pytest.mark.integration
 
@@ -51,6 +55,11 @@ async def endless(endless_api: Api, ann: str) -> AsyncIterator[Client]:
     headers = {"Authorization": f"Bearer {ann}"}
     async with get_client(url=f"{endless_api.url}/v1", headers=headers) as client:
         yield client
+
+
+async def post(url: str, path: str, headers: Any, body: Any) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as http:
+        return await http.post(path, json=body)
 
 
 async def told(parts: AsyncIterator[StreamPart]) -> list[tuple[str, Any]]:
@@ -460,6 +469,177 @@ async def test_a_thread_that_is_missing_is_made_where_that_is_asked(
         await client.runs.wait(thread, MODEL, command={"resume": True})
 
     assert (await client.threads.get(thread))["status"] == "idle"
+
+
+async def test_a_refused_run_leaves_nothing_and_ends_nothing(endless: Client, api: Api) -> None:
+    thread = (await endless.threads.create())["thread_id"]
+    ended = await endless.runs.create(thread, "default", input=said(DOG), config=LONG)
+    await endless.runs.cancel(thread, ended["run_id"], wait=True)
+    states = await endless.threads.get_history(thread)
+    going_on = await endless.runs.create(thread, "default", input=said(DOG), config=LONG)
+    missing = str(uuid4())
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        (f"/threads/{thread}/runs", {"multitask_strategy": "interrupt"}),
+        (f"/threads/{thread}/runs", {"checkpoint_id": states[0]["checkpoint"]["checkpoint_id"]}),
+        ("/runs", {"on_completion": "keep"}),
+        (f"/threads/{missing}/runs", {"if_not_exists": "create"}),
+    ]
+    refused = [
+        await endless.http.client.post(path, json={"agent_id": "nobody", "input": CAT, **body})
+        for path, body in bodies
+    ]
+    nul = await endless.http.client.post(
+        "/runs",
+        json={
+            **{"agent_id": "default", "input": CAT, "config": LONG},
+            **{"on_completion": "keep", "metadata": {"a": "\x00"}},
+        },
+    )
+    command = await endless.http.client.post(
+        f"/threads/{thread}/runs",
+        json={"command": {"resume": True}, "multitask_strategy": "interrupt"},
+    )
+    run = await endless.runs.get(thread, going_on["run_id"])
+    await endless.runs.cancel(thread, going_on["run_id"], wait=True)
+    threads = await endless.threads.search()
+
+    assert [one.status_code for one in refused] == [404] * 4
+    assert (nul.status_code, command.status_code) == (400, 409)
+    assert run["status"] == "pending"
+    assert [one["thread_id"] for one in threads] == [thread]
+
+
+async def test_of_runs_of_several_labs_one_begins(
+    endless_api: Api, ann: str, client: Client, api: Api
+) -> None:
+    headers = {"Authorization": f"Bearer {ann}"}
+    thread = (await client.threads.create())["thread_id"]
+    labs = [endless_api, api]
+    bodies = [{"agent_id": "default", "input": CAT, "config": LONG}] * 4
+    answers = await asyncio.gather(
+        *(
+            post(labs[i % 2].url, f"/v1/threads/{thread}/runs", headers, body)
+            for i, body in enumerate(bodies)
+        )
+    )
+    begun = [answer.json() for answer in answers if answer.status_code == 200]
+    for run in begun:
+        await client.runs.cancel(thread, run["run_id"], wait=True)
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+
+
+async def test_metadata_is_kept_with_the_run_from_its_beginning(
+    endless: Client, database_url: str
+) -> None:
+    thread = (await endless.threads.create())["thread_id"]
+    await execute(database_url, "ALTER TABLE runs ADD CHECK (details ? 'why') NOT VALID")
+    try:
+        run = await endless.runs.create(
+            thread, "default", input=said(DOG), config=LONG, metadata={"why": "test"}
+        )
+    finally:
+        await execute(database_url, "ALTER TABLE runs DROP CONSTRAINT runs_details_check")
+    (found,) = await endless.http.post("/runs/search", json={"metadata": {"why": "test"}})
+    await endless.runs.cancel(thread, run["run_id"], wait=True)
+
+    assert found["run_id"] == run["run_id"]
+
+
+async def test_a_run_that_a_killed_lab_left_holds_nobody_up(
+    client: Client, database: Database, owner: User, database_url: str
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    async with database.stores(owner.id) as stores:
+        left = await stores.runs.create(RunKind.chat, MODEL, {}, UUID(thread))
+    await execute(database_url, f"UPDATE runs SET lab_number = 2000000000 WHERE id = '{left.id}'")
+    result = await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
+
+    assert result["run"]["status"] == "success"
+
+
+async def test_a_state_runs_again_as_the_request_wants_it(
+    client: Client, api: Api, ann: str
+) -> None:
+    async with connect(api.url, ann) as lab:
+        await lab.profiles.add("other", model=MODEL)
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
+    state = (await client.threads.get_history(thread))[1]["checkpoint"]
+    config: Any = {"configurable": {"parameters": {"max_new_tokens": 3}}}
+    again = await client.runs.wait(thread, "other", checkpoint=state, config=config)
+    async with connect(api.url, ann) as lab:
+        run = await lab.runs.get(UUID(again["run"]["run_id"]))
+    with pytest.raises(httpx.HTTPStatusError, match="400"):
+        await client.runs.wait(thread, MODEL, command={"resume": True}, config=config)
+
+    assert again["run"]["agent_id"] == "other"
+    assert (run.parameters["max_new_tokens"], run.parameters["seed"]) == (3, 1)
+
+
+async def test_a_turn_without_its_question_is_not_asked_again(
+    client: Client, api: Api, ann: str
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    result = await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
+    state = (await client.threads.get_history(thread))[1]["checkpoint"]
+    async with connect(api.url, ann) as lab:
+        question = result["messages"][0]["id"]
+        await lab.conversations.delete_message(UUID(thread), UUID(question))
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        await client.runs.wait(thread, MODEL, checkpoint=state)
+
+    assert len(await client.threads.search()) == 1
+
+
+async def test_what_a_cancelled_run_answered_is_told(
+    endless: Client, endless_api: Api, ann: str
+) -> None:
+    thread = (await endless.threads.create())["thread_id"]
+    run = await endless.runs.create(thread, "default", input=said(DOG), config=LONG)
+    async with (
+        connect(endless_api.url, ann) as lab,
+        aclosing(lab.runs.follow(UUID(run["run_id"]))) as es,
+    ):
+        async for event in es:
+            if event.type is EventType.content:
+                break
+    await endless.runs.cancel(thread, run["run_id"], wait=True)
+    stored = (await endless.threads.get(thread))["values"]["messages"]
+    joined = await endless.runs.join(thread, run["run_id"])
+    parts = await told(endless.runs.join_stream(thread, run["run_id"], stream_mode=["values"]))
+
+    assert [kind for kind, _ in contents(stored)] == ["human", "ai"]
+    assert contents(joined["messages"]) == contents(stored)
+    values = [contents(data["messages"]) for name, data in parts if name == "values"]
+    assert values == [contents(stored)[:1], contents(stored)]
+
+
+async def test_a_run_without_events_is_told_by_its_messages(
+    client: Client, database_url: str
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    result = await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
+    await execute(database_url, "DELETE FROM events")
+    await execute(database_url, "UPDATE runs SET finished_at = finished_at - interval '1 hour'")
+    joined = await client.runs.join(thread, result["run"]["run_id"])
+    parts = await told(client.runs.join_stream(thread, result["run"]["run_id"]))
+
+    assert joined["messages"] == result["messages"]
+    assert [name for name, _ in parts] == ["metadata", "values", "end"]
+    assert parts[1][1]["messages"] == result["values"]["messages"]
+
+
+async def test_an_id_under_which_steps_are_left_is_not_given_away(
+    client: Client, database_url: str
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
+    await execute(database_url, "DELETE FROM conversations")  # as under a turn that goes on
+    with pytest.raises(ConflictError, match="another"):
+        await client.threads.create(thread_id=thread)
+
+    assert await client.threads.search() == []
 
 
 async def test_profiles_are_agents(client: Client) -> None:
