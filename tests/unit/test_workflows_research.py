@@ -122,6 +122,43 @@ def test_a_quote_proves_what_it_says_and_nothing_else(claim: str, why: str | Non
     assert found is None if why is None else why in (found or "")
 
 
+@pytest.mark.parametrize(
+    ("claim", "quote"),
+    [
+        ("Carl Holm succeeded Ann Berg.", "Ann Berg succeeded Carl Holm."),
+        ("Ann Berg succeeded Carl Holm.", "Ann Berg was succeeded by Carl Holm."),
+        ("It closed in 1950.", "It opened in 1950."),
+        ("It was lit after 1887.", "It was lit before 1887."),
+        ("One boat lies there.", "Three boats lie there."),
+        ("She was the first keeper.", "She was the second keeper."),
+        ("The tower is 31 feet tall.", "The tower is 31 metres tall."),
+        ("The tower has thirty steps.", "The tower has thirty-one steps."),
+        ("There 31 of 120 burnt.", "There 120 of 31 burnt."),
+        ("Ann Berg was the first keeper.", "Ann Berg met Carl Holm, who was the first keeper."),
+        ("Ann Berg was the first keeper.", "The brother of Ann Berg was the first keeper."),
+        ("Ann Berg was the first keeper.", "Ann Berg's brother was the first keeper."),
+        ("The tower is 31 metres tall.", "The tower is nearly 31 metres tall."),
+        ("The tower was lit in 1887.", "The tower was planned to be lit in 1887, if paid for."),
+    ],
+)
+def test_a_quote_in_the_same_words_does_not_prove_what_it_does_not_say(
+    claim: str, quote: str
+) -> None:
+    assert unproven(claim, quote, 0.96, 0.75) is not None
+
+
+@pytest.mark.parametrize(
+    ("claim", "quote"),
+    [
+        ("The lighthouse was lit in 1887.", lighthouse.LIT),
+        ("The tower has 31 steps.", "The tower has thirty-one steps."),
+        ("A million people came.", "1,000,000 people came in 1950."),
+    ],
+)
+def test_a_quote_proves_what_says_less_in_its_words(claim: str, quote: str) -> None:
+    assert unproven(claim, quote, 0.96, 0.75) is None
+
+
 def test_what_is_far_in_meaning_is_not_proven() -> None:
     assert "differ in meaning" in (unproven("It is warm.", lighthouse.LIT, 0.3, 0.75) or "")
 
@@ -152,16 +189,27 @@ def test_a_number_has_one_form(number: int, form: str) -> None:
         (lighthouse.LIT, "The lighthouse of Norderhaven was lit in 1887 by Ann Berg.", []),
         (lighthouse.LIT, "The lighthouse of Sylt was lit for the first time in 1897.", []),
         ("Ann Berg was the first keeper.", "Carl Holm was the second keeper.", []),
-        ("The tower is 31 metres tall.", "The tower is thirty-one metres tall.", None),
+        ("The tower is 31 metres tall.", "The tower is thirty-one metres tall.", []),
+        ("The tower is 31 metres tall.", "The tower is 102 feet tall.", []),
+        ("The tower is 31 m tall.", "The tower is 35 metres tall.", ["numbers"]),
+        ("It holds two hundred people.", "It holds 200 people.", []),
+        ("It cost 1.5 million crowns.", "It cost 1,500,000 crowns.", []),
+        ("It was opened on 5 May 1950.", "It was opened on 05.05.1950.", []),
+        (lighthouse.OPEN, "The lighthouse of Norderhaven is not open to visitors in summer.", []),
+        ("The town had 500 inhabitants in 1900.", "The town had 800 inhabitants in 2000.", []),
+        ("The bridge is open.", "The bridge is open, not closed.", []),
+        ("The bridge is open.", "The bridge isn't open.", ["negation"]),
+        ("The keeper was Ann Berg.", "The keeper was Mrs Berg.", []),
+        ("The keeper was Ann Berg.", "The keeper was Dr Carl Holm.", ["names"]),
         ("Seven boats lie in the harbour.", "The museum opened in 1950.", []),
     ],
 )
 def test_contradictions_are_told_from_what_merely_differs(
-    first: str, second: str, kinds: list[str] | None
+    first: str, second: str, kinds: list[str]
 ) -> None:
     found = [one.kind for one in differences_of(first, second)]
 
-    assert kinds is None or found == kinds
+    assert found == kinds
 
 
 @given(texts | LETTERS, texts | LETTERS)

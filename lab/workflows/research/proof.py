@@ -4,12 +4,17 @@ Whether a quote stands where a citation says, and proves what the report claims.
 Nothing here is asked of a model but how near two sentences are in meaning.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256 as sha256_of
 from typing import Final
 
 from lab.workflows.research.wording import (
+    PRONOUNS,
+    QUALIFIERS,
+    VERBS,
     dates_in,
+    exact_forms,
     forms_in,
     is_negated,
     names_in,
@@ -103,4 +108,40 @@ def unproven(claim: str, quote: str, score: float, least: float) -> str | None:
         return "one of them says no"
     if score < least:
         return f"they differ in meaning (cosine {score:.2f}, at least {least:.2f} is needed)"
+    return _other_words(exact_forms(claim), exact_forms(quote), names_in(quote))
+
+
+def _other_words(claim: list[str], quote: list[str], names: frozenset[str]) -> str | None:
+    """
+    Return why a quote does not say what a claim says, word by word; None where it does.
+
+    A claim may leave out words of its quote, in order, but none that qualifies what is said; at
+    the beginning for a pronoun alone; and further on no verb, number or name (but after `of`), with
+    which it would speak of something else.
+    """
+    if lost := (set(quote) & QUALIFIERS) - set(claim):
+        return f"the quote says {', '.join(sorted(lost))}"
+    said = claim[1:] if claim and claim[0] in PRONOUNS else claim
+    last = 0
+    for n_said, word in enumerate(said):
+        if word not in quote[last:]:
+            return f"the quote does not say “{word}” there"
+        place = quote.index(word, last)
+        if (n_said or said == claim) and (bound := _bound(quote[last:place], names, n_said)):
+            return f"the quote says {', '.join(bound)} before “{word}”"
+        last = place + 1
     return None
+
+
+def _bound(passed: Sequence[str], names: frozenset[str], n_said: int) -> Sequence[str]:
+    """Return which words that a claim leaves out others hang on: at its beginning, all."""
+    if not n_said:
+        return passed
+    hidden = names if passed[:1] != ["of"] else frozenset()
+    return [one for one in passed if _binds(one, hidden)]
+
+
+def _binds(word: str, names: frozenset[str]) -> bool:
+    """Return whether other words hang on this one: a verb, a name, a number."""
+    named = word.removesuffix("'s") in names
+    return named or word in VERBS or word[0].isdigit() or word.endswith("ed")
