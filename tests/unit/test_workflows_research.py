@@ -1,5 +1,7 @@
 """What of research is computed, not asked of a model: places, proofs, contradictions, reports."""
 
+import time
+from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import UUID
 
@@ -8,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.schemas.web_page import WebPage
 from lab.widgets.markdown import to_html
 from lab.workflows.research import synthesise
+from lab.workflows.research.analyse import best_groups, look_through
 from lab.workflows.research.contradictions import differences_of, find_contradictions
 from lab.workflows.research.draft import Against, Analysis, Draft, Passage, Said, Section
 from lab.workflows.research.plan import distinct, proposed_in
@@ -38,6 +42,47 @@ def test_every_sentence_stands_where_it_says_and_none_overlaps(text: str) -> Non
         assert "\n" not in sentence.text
         assert sentence.text == sentence.text.strip()
         end = sentence.end
+
+
+@pytest.mark.parametrize("piece", ["A. ", " ", "\n", "a", '."', "x. Mr. ", "one ", ".\t"])
+def test_a_page_made_to_be_slow_is_split_as_fast_as_others(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    begun = time.perf_counter()
+    looked = look_through([page_of(text)], 1_000_000)
+
+    assert looked.candidates == []
+    assert time.perf_counter() - begun < 3
+
+
+def test_of_a_page_is_looked_at_so_much() -> None:
+    text = "It was lit in 1887 by Ann Berg. " * 4
+
+    looked = look_through([page_of(text)], 64)
+
+    assert [one.sentence.end for one in looked.candidates] == [31, 63]
+    assert looked.cut == ["http://a.test/"]
+
+
+def page_of(text: str) -> WebPage:
+    """Return a page of a text."""
+    now = datetime.now(UTC)
+    return WebPage(
+        id=UUID(int=1),
+        owner_id=UUID(int=2),
+        requested_url="http://a.test/",
+        url="http://a.test/",
+        status=200,
+        media_type="text/plain",
+        title=None,
+        author=None,
+        published_on=None,
+        language=None,
+        text=text,
+        sha256="0" * 64,
+        n_bytes=1,
+        read_at=now,
+        created_at=now,
+    )
 
 
 @given(LETTERS | texts)
@@ -318,16 +363,46 @@ def test_of_sources_that_say_the_same_only_those_are_named_that_prove_it() -> No
 
     named = [[sources.passages[n - 1].quote for n in one.sources] for one in section.claims]
     assert named == [[long, long], [short, long]]
-    assert agreed([section], []) == section.claims
+    assert agreed([section], [], sources.passages) == section.claims
 
 
 def test_what_more_pages_contradict_is_no_part_of_a_summary() -> None:
     early, late, other = (Said(text, numbers) for text, numbers in _CLAIMS)
     section = Section("Why?", [early, late, other])
 
-    assert agreed([section], [Against(1, 2, ["dates"])]) == [late, other]
-    assert agreed([section], [Against(1, 4, ["dates"])]) == [early, late]
+    passages = on_hosts("a", "b", "c", "d")
+    assert agreed([section], [Against(1, 2, ["dates"])], passages) == [late, other]
+    assert agreed([section], [Against(1, 4, ["dates"])], passages) == [early, late]
     assert synthesise.leading([section], [late, other]) == [late]
+
+
+def test_many_pages_of_one_host_outvote_nobody() -> None:
+    early, late, _ = (Said(text, numbers) for text, numbers in _CLAIMS)
+    section = Section("Why?", [early, late])
+    bought = on_hosts("honest", "paid", "paid")
+
+    assert agreed([section], [Against(1, 2, ["dates"])], bought) == [early]
+    groups = best_groups(bought, [[0], [1, 2]])
+    assert groups == [[0], [1, 2]]
+    assert best_groups(on_hosts("a", "b", "c"), [[0], [1, 2]]) == [[1, 2], [0]]
+
+
+def test_sources_on_other_hosts_are_named_before_more_of_the_same() -> None:
+    found = Analysis(on_hosts("a", "a", "a", "b"), [[0, 1, 2, 3]])
+    sources = synthesise._Sources()
+
+    synthesise.sections_of([("Why?", found)], sources, 0.75)
+
+    assert [one.host for one in sources.passages] == ["a", "b", "a"]
+
+
+def on_hosts(*hosts: str) -> list[Passage]:
+    """Return passages in the same words, each of another page."""
+    quote = "It was lit in 1887."
+    return [
+        Passage(UUID(int=i), f"http://{host}/{i}", "A page", 0, len(quote), quote, f"{i}" * 64, 0.9)
+        for i, host in enumerate(hosts)
+    ]
 
 
 _CLAIMS = [("Lit in 1897.", [1]), ("Lit in 1887.", [2, 3]), ("Not lit.", [4])]

@@ -15,15 +15,19 @@ from lab.workflows.research.wording import words_in
 SHORTEST: Final = 20
 LONGEST: Final = 500
 """Characters of a sentence that is quoted."""
+LOOKED_AT: Final = 2000
+"""Characters of a sentence, which may be a whole page, in which it may speak to its reader."""
 FEWEST_WORDS: Final = 4
 
 _UNSPACED = re.compile("[\u3040-\u30ff\u4e00-\u9fff\u0e00-\u0e7f]")
 """Of writing that puts no space between words."""
-_BORDER = re.compile(r"(?<=[.!?…])[\"'’”)\]]*\s+|\s*\n\s*|(?<=[。！？])")
+_BORDER = re.compile(r"(?<=[.!?…])[\"'’”)\]]*\s+|\n\s*|(?<=[。！？])")
 _ABBREVIATED = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Mt|No|Nr|vs|ca|approx|e\.g|i\.e|etc|Jr|Sr)|\b[A-Z])\.$"
 )
 """A full stop that ends no sentence."""
+LONGEST_ABBREVIATION: Final = 12
+"""Characters, with what stands before it."""
 
 _COMMANDS: Final = frozenset(
     re.findall(
@@ -87,7 +91,9 @@ def sentences_of(text: str) -> Iterator[Sentence]:
         # Closing quotes belong to the sentence before them.
         closing = len(border.group()) - len(border.group().lstrip("\"'’”)]"))
         end = border.start() + closing
-        if "\n" not in border.group() and _ABBREVIATED.search(text[start:end]):
+        if "\n" not in border.group() and _ABBREVIATED.search(
+            text[max(start, end - LONGEST_ABBREVIATION) : end]
+        ):
             continue
         yield from _stripped(text, start, end)
         start = border.end()
@@ -124,6 +130,7 @@ def speaks_to_reader(sentence: str) -> bool:
     >>> speaks_to_reader("The lighthouse was lit for the first time in 1887.")
     False
     """
+    sentence = sentence[:LOOKED_AT]
     words = words_in(sentence)
     if words and words[0].form in _COMMANDS:
         return True

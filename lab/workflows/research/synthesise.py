@@ -22,7 +22,6 @@ from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.role import Role
 from lab.schemas.run_status import RunStatus
-from lab.workflows.research.analyse import SAME
 from lab.workflows.research.asking import Asked, ask, fits, prompt
 from lab.workflows.research.context import ResearchContext
 from lab.workflows.research.contradictions import Difference, find_contradictions
@@ -50,6 +49,8 @@ MOST_SENTENCES: Final = 4
 """Of a summary."""
 MOST_SOURCES: Final = 3
 """Of a claim."""
+ALIKE: Final = 0.95
+"""Cosine that sentences in the same words have at least, whatever their signs."""
 MOST_COMPARED: Final = 400
 """Sentences that are compared with each other."""
 MOST_CONTRADICTIONS: Final = 20
@@ -80,7 +81,7 @@ async def synthesise(context: ResearchContext) -> None:
         sources = _Sources()
         sections = sections_of(analyses, sources, context.research.min_entailment)
         contradictions = await _contradictions(context, analyses, sources)
-        claims = agreed(sections, contradictions)
+        claims = agreed(sections, contradictions, sources.passages)
         asked = await _summarised(context, claims)
         proven = await _proven(context, claims, sources, asked.answer)
         summary = proven or leading(sections, claims)
@@ -113,23 +114,36 @@ def sections_of(
         for group in analysis.claims:
             passages = [analysis.passages[place] for place in group]
             text = passages[0].quote
-            proofs = [one for one in passages if unproven(text, one.quote, SAME, least) is None]
+            proofs = [one for one in passages if unproven(text, one.quote, ALIKE, least) is None]
             pages = {one.sha256: one for one in reversed(proofs)}
-            firsts = [one for one in proofs if pages[one.sha256] is one][:MOST_SOURCES]
-            claims.append(Said(text, [sources.number_of(one) for one in firsts]))
+            firsts = _other_hosts_first([one for one in proofs if pages[one.sha256] is one])
+            claims.append(Said(text, [sources.number_of(one) for one in firsts[:MOST_SOURCES]]))
         sections.append(Section(question, claims))
     return sections
 
 
-def agreed(sections: Sequence[Section], contradictions: Sequence[Against]) -> list[Said]:
-    """Return the claims, each once, but for those that more pages, or a better one, contradict."""
+def _other_hosts_first(passages: Sequence[Passage]) -> list[Passage]:
+    """Return passages with those first that stand on a host on which none before them does."""
+    firsts = {one.host: one for one in reversed(passages)}
+    return sorted(passages, key=lambda one: firsts[one.host] is not one)
+
+
+def agreed(
+    sections: Sequence[Section], contradictions: Sequence[Against], passages: Sequence[Passage]
+) -> list[Said]:
+    """Return the claims, each once, but for those that more hosts, or a better one, contradict."""
     claims = list({one.text: one for section in sections for one in section.claims}.values())
     place_of = {number: i for i, one in reversed([*enumerate(claims)]) for number in one.sources}
     lost: set[int] = set()
     for one in contradictions:
         if one.first in place_of and one.second in place_of:
             places = sorted((place_of[one.first], place_of[one.second]))
-            lost.add(min(places[::-1], key=lambda place: len(claims[place].sources)))
+            lost.add(
+                min(
+                    places[::-1],
+                    key=lambda place: len({passages[n - 1].host for n in claims[place].sources}),
+                )
+            )
     return [one for place, one in enumerate(claims) if place not in lost]
 
 

@@ -281,6 +281,8 @@ def _number(raw: str) -> str | None:
     forms = [found.group().casefold() for found in _PART.finditer(raw)]
     if raw.casefold() in ("one", "and") or not (forms and all(map(_is_numeral, forms))):
         return None
+    if raw[0].isdecimal() and len(forms) == 1:
+        return _value(raw)
     total, group = Decimal(0), Decimal(0)
     for form in forms:
         if form == "hundred":
