@@ -271,10 +271,21 @@ def test_only_sentences_of_different_pages_that_are_alike_contradict_each_other(
     texts = [lighthouse.LIT, lighthouse.LIT_LATER, lighthouse.LIT_LATER]
     near, far = np.full((3, 4), 0.5, np.float32), np.eye(3, dtype=np.float32)
 
-    found = find_contradictions(texts, ["a", "a", "b"], near, 0.6)
+    found = find_contradictions(texts, ["a", "a", "b"], near, 0.6, 20)
 
     assert [(one.first, one.second) for one in found] == [(0, 2)]
-    assert find_contradictions(texts, ["a", "a", "b"], far, 0.6) == []
+    assert find_contradictions(texts, ["a", "a", "b"], far, 0.6, 20) == []
+
+
+def test_so_many_contradictions_are_found_and_no_more_are_looked_for() -> None:
+    texts = [f"The lighthouse of Norderhaven was lit in {1800 + i}." for i in range(400)]
+    vectors = np.full((400, 4), 0.5, np.float32)
+    begun = time.perf_counter()
+
+    found = find_contradictions(texts, [*map(str, range(400))], vectors, 0.6, 20)
+
+    assert [(one.first, one.second) for one in found] == [(0, i) for i in range(1, 21)]
+    assert time.perf_counter() - begun < 1
 
 
 @pytest.mark.parametrize("command", lighthouse.COMMANDS)

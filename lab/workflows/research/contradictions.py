@@ -64,10 +64,16 @@ class Contradiction:
 
 
 def find_contradictions(
-    texts: Sequence[str], pages: Sequence[str], vectors: FloatArray, min_similarity: float
+    texts: Sequence[str],
+    pages: Sequence[str],
+    vectors: FloatArray,
+    min_similarity: float,
+    most: int,
 ) -> list[Contradiction]:
     """
     Return the pairs of sentences that contradict each other, in the order of the sentences.
+
+    It computes for seconds where there are hundreds of sentences: called in a thread.
 
     Parameters
     ----------
@@ -79,17 +85,22 @@ def find_contradictions(
         Unit vectors of the sentences.
     min_similarity : float
         Least cosine of two sentences that may contradict each other.
+    most : int
+        Pairs of which it returns no more, each in other words.
     """
     if len(texts) < 2:
         return []
     similarity = np.round(vectors @ vectors.T, 4)
-    found: list[Contradiction] = []
+    found: dict[frozenset[str], Contradiction] = {}
     for first, second in combinations(range(len(texts)), 2):
+        if len(found) == most:
+            break
         if pages[first] == pages[second] or similarity[first, second] < min_similarity:
             continue
-        if differences := differences_of(texts[first], texts[second]):
-            found.append(Contradiction(first, second, differences))
-    return found
+        pair = frozenset((texts[first], texts[second]))
+        if pair not in found and (differences := differences_of(texts[first], texts[second])):
+            found[pair] = Contradiction(first, second, differences)
+    return list(found.values())
 
 
 def differences_of(first: str, second: str) -> list[Difference]:

@@ -6,6 +6,7 @@ of that, only the sentences stay that one of the claims proves. Where none does,
 each question stands in its place.
 """
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -257,23 +258,22 @@ async def _contradictions(
         return []
     texts = [one.quote for one in passages]
     vectors = await context.embedding.embed(texts)
-    found = find_contradictions(
+    found = await asyncio.to_thread(
+        find_contradictions,
         texts,
         [one.sha256 for one in passages],
         vectors,
         context.research.contradiction_similarity,
+        MOST_CONTRADICTIONS,
     )
-    seen: set[frozenset[str]] = set()
-    against: list[Against] = []
-    for one in found:
-        pair = frozenset((texts[one.first], texts[one.second]))
-        if pair in seen or len(against) == MOST_CONTRADICTIONS:
-            continue
-        seen.add(pair)
-        first, second = passages[one.first], passages[one.second]
-        differences = [_told(difference) for difference in one.differences]
-        against.append(Against(sources.number_of(first), sources.number_of(second), differences))
-    return against
+    return [
+        Against(
+            sources.number_of(passages[one.first]),
+            sources.number_of(passages[one.second]),
+            [_told(difference) for difference in one.differences],
+        )
+        for one in found
+    ]
 
 
 def _told(difference: Difference) -> str:
