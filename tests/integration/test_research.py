@@ -371,8 +371,15 @@ async def test_what_is_stopped_stays_so_and_goes_on_where_it_stood(
 
 
 @pytest.mark.usefixtures("silent_world")
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        ("warc = 'damaged'", "the snapshot is damaged"),
+        ("text = text || ' More.'", "the text is not what the snapshot says"),
+    ],
+)
 async def test_what_does_not_verify_is_marked_with_the_reason(
-    lab: Lab, world: World, database_url: str
+    lab: Lab, world: World, database_url: str, damage: str, why: str
 ) -> None:
     task = await lab.research.start(QUESTION)
     await until(lab, task.id, Kind.gather, RunStatus.running)
@@ -380,7 +387,7 @@ async def test_what_does_not_verify_is_marked_with_the_reason(
         while not any(one.page_id for one in (await lab.research.get(task.id)).results):
             await asyncio.sleep(0.02)
     await lab.research.cancel(task.id)
-    await execute(database_url, "UPDATE web_pages SET warc = 'damaged'")
+    await execute(database_url, f"UPDATE web_pages SET {damage}")
     damaged = {page.id for page in await lab.web.pages()}
 
     await lab.research.resume(task.id)
@@ -391,11 +398,9 @@ async def test_what_does_not_verify_is_marked_with_the_reason(
     wrong = {one.number for one in details.citations if not one.verified}
     assert wrong == {one.number for one in details.citations if one.page_id in damaged}
     assert wrong
-    assert {one.reason for one in details.citations if not one.verified} == {
-        "the snapshot is damaged"
-    }
+    assert {one.reason for one in details.citations if not one.verified} == {why}
     for number in wrong:
-        assert re.search(rf"unverified: [^)]*\[{number}\] the snapshot is damaged", report)
+        assert re.search(rf"unverified: [^)]*\[{number}\] {why}", report)
 
 
 async def test_what_failed_goes_on_when_its_cause_is_mended(lab: Lab, world: World) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256 as sha256_of
 from typing import Final
 
+from lab.web.warc import digest_of
 from lab.workflows.research.wording import (
     PRONOUNS,
     QUALIFIERS,
@@ -48,18 +49,33 @@ class Place:
 
 @dataclass(frozen=True)
 class Stored:
-    """A page as it is kept: its text, the hash that names its snapshot, and the snapshot's body."""
+    """
+    A page as it is kept.
+
+    Attributes
+    ----------
+    text : str
+        Its text.
+    sha256 : str
+        The hash that names its snapshot.
+    body : bytes
+        What the snapshot holds.
+    text_digest : str, optional
+        Hash that the snapshot names of the text that was made out of its body.
+    """
 
     text: str
     sha256: str
     body: bytes
+    text_digest: str | None
 
 
 def wrong_place(place: Place, page: Stored | None) -> str | None:
     """
     Return why a quote does not stand where it should, or None where it does.
 
-    >>> page = Stored("It is so.", sha256_of(b"<p>It is so.").hexdigest(), b"<p>It is so.")
+    >>> text, body = "It is so.", b"<p>It is so."
+    >>> page = Stored(text, sha256_of(body).hexdigest(), body, digest_of(text))
     >>> wrong_place(Place(0, 9, "It is so.", page.sha256), page) is None
     True
     >>> wrong_place(Place(1, 9, "It is so.", page.sha256), page)
@@ -71,6 +87,10 @@ def wrong_place(place: Place, page: Stored | None) -> str | None:
         return "the page has another snapshot"
     if sha256_of(page.body).hexdigest() != place.sha256:
         return "the snapshot is damaged"
+    if page.text_digest is None:
+        return "the snapshot was kept without a hash of its text"
+    if digest_of(page.text) != page.text_digest:
+        return "the text is not what the snapshot says"
     if not 0 <= place.start < place.end <= len(page.text):
         return "the page has no such place"
     if page.text[place.start : place.end] != place.quote:
