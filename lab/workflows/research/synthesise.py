@@ -311,7 +311,7 @@ async def _notes(context: ResearchContext, analyses: Sequence[tuple[str, Analysi
     notes += [f"{url} was not looked through to its end." for url in sorted(cut)]
     spoke = {pair for _, analysis in analyses for pair in analysis.spoke_to_reader}
     notes += [
-        f"{url} speaks to its reader; {n} of its sentences were left out."
+        f"{url} may address its reader; {n} of its sentences were left out."
         for url, n in sorted(spoke)
     ]
     return list(dict.fromkeys(notes))
