@@ -11,6 +11,7 @@ from typing import Final
 
 from lab.web.warc import digest_of
 from lab.workflows.research.wording import (
+    DETOURS,
     PRONOUNS,
     QUALIFIERS,
     VERBS,
@@ -135,13 +136,16 @@ def _other_words(claim: list[str], quote: list[str], names: frozenset[str]) -> s
     """
     Return why a quote does not say what a claim says, word by word; None where it does.
 
-    A claim may leave out words of its quote, in order, but none that qualifies what is said; at
-    the beginning for a pronoun alone; and further on no verb, number or name (but after `of`), with
-    which it would speak of something else.
+    A claim may leave out words of its quote, in order: at the beginning for a pronoun, and further
+    on from a preposition or a clause, as the rest of a noun makes it another. None of them may
+    qualify what is said, or be a verb, number or name (but after `of`), of which what follows would
+    be said.
     """
     if lost := (set(quote) & QUALIFIERS) - set(claim):
         return f"the quote says {', '.join(sorted(lost))}"
     said = claim[1:] if claim and claim[0] in PRONOUNS else claim
+    if not said:
+        return "it says nothing"
     last = 0
     for n_said, word in enumerate(said):
         if word not in quote[last:]:
@@ -150,12 +154,14 @@ def _other_words(claim: list[str], quote: list[str], names: frozenset[str]) -> s
         if (n_said or said == claim) and (bound := _bound(quote[last:place], names, n_said)):
             return f"the quote says {', '.join(bound)} before “{word}”"
         last = place + 1
+    if rest := [one for one in quote[last : last + 1] if one not in DETOURS]:
+        return f"the quote says {rest[0]} at the end"
     return None
 
 
 def _bound(passed: Sequence[str], names: frozenset[str], n_said: int) -> Sequence[str]:
-    """Return which words that a claim leaves out others hang on: at its beginning, all."""
-    if not n_said:
+    """Return which words that a claim leaves out others hang on."""
+    if not n_said or (passed and passed[0] not in DETOURS):
         return passed
     hidden = names if passed[:1] != ["of"] else frozenset()
     return [one for one in passed if _binds(one, hidden)]

@@ -97,6 +97,14 @@ _NEGATIONS: Final = frozenset(
 _NEGATED: Final = ("n't", "n’t")
 ARTICLES: Final = frozenset(["a", "an", "the"])
 PRONOUNS: Final = frozenset(["it", "its", "he", "she", "his", "her", "they", "their", "this"])
+DETOURS: Final = frozenset(
+    re.findall(
+        r"\w+",
+        "of in at on for from to with by since during through and which who that where when while"
+        " as because",
+    )
+)
+"""Words that begin what a sentence may also do without."""
 QUALIFIERS: Final = frozenset(
     re.findall(
         r"\w+",
