@@ -128,12 +128,12 @@ class ResearchDashboard(AnyWidget):
 
     async def _show(self, task_id: UUID) -> ResearchDetails:
         details = await self._lab.research.get(task_id)
+        report = await self._lab.research.report(task_id) if details.task.report else ""
         with self.hold_sync():
             self.task = {**_listed(details.task), "error": details.task.error or ""}
             self.questions = questions_of(details)
             self.busy = details.task.status in OPEN
             self.citations = [_cited(one) for one in details.citations]
-            report = await self._lab.research.report(task_id) if details.task.report else ""
             self.html = report_html(report)
         return details
 
