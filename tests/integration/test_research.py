@@ -536,7 +536,7 @@ async def test_ctrl_c_cancels_and_says_how_to_go_on(lab: Lab, app: Api, ann: str
     out, err = await asyncio.wait_for(process.communicate(), 30)
 
     (task,) = await lab.research.list()
-    assert process.returncode == 130
+    assert process.returncode == 130, (task.status, err)
     assert task.status is RunStatus.cancelled
     assert f"lab research resume {task.id}" in err.decode()
     assert b"Traceback" not in err
