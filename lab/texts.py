@@ -1,5 +1,6 @@
 """Texts from outside, as they can be stored."""
 
+import re
 from typing import Any, Final
 
 NUL: Final = "\x00"
@@ -18,6 +19,22 @@ def clean(text: str) -> str:
     """
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return whole.replace("\r\n", "\n").translate(_REPLACED)
+
+
+_BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+UNSEEN: Final = rf"\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}"
+"""Ranges of signs that command a terminal, or reorder what stands around them."""
+_UNSEEN = re.compile(f"[{UNSEEN}]")
+
+
+def visible(text: str) -> str:
+    r"""
+    Return a text as it can be shown anywhere: with a mark for each sign that commands a terminal.
+
+    >>> visible("a\x1b]0;b\x07\u202ec\n") == "a\ufffd]0;b\ufffd\ufffdc\n"
+    True
+    """
+    return _UNSEEN.sub(REPLACEMENT, text)
 
 
 def storable(text: str) -> str:

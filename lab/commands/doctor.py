@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from lab.commands.database import embedding_model
 from lab.commands.printing import notes, print_json, print_table
@@ -57,7 +58,10 @@ def doctor(
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
-        rows = [(f.check, "[green]ok" if f.good else "[red]no", f.found) for f in findings]
+        rows = [
+            (f.check, Text("ok", "green") if f.good else Text("no", "red"), f.found)
+            for f in findings
+        ]
         print_table(["check", "", "found"], rows)
     if not all(finding.good for finding in findings):
         notes.print("Not everything is in order.")

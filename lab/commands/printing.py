@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lab.errors import cut
+from lab.texts import visible
 
 TEXT_WIDTH = 100
 PIPE_WIDTH = 100_000
@@ -18,16 +20,22 @@ notes = Console(stderr=True, highlight=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows as a table."""
+    """Print rows as a table; only a `Text` has styles, as the rest may be anybody's words."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")  # an id that is cut is no id
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(_shown(cell) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     console.print(table)
+
+
+def _shown(cell: object) -> Text:
+    if isinstance(cell, Text):
+        return cell
+    return Text("" if cell is None else visible(str(cell)))
 
 
 def one_line(text: str) -> str:

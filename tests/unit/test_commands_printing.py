@@ -25,3 +25,14 @@ def test_a_narrow_terminal_loses_nothing(
     print_table(["id", "text"], [(id, "My dog is called Zamiko.")])
 
     assert "…" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "said", ["so [/b] it", "[link=http://evil.test]x[/link]", "[citation needed]"]
+)
+def test_what_others_wrote_is_no_markup(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["id", "text"], [(1, said), (2, "a\x1b]52;c;eA==\x07\u202eb")])
+
+    _, row, commands = capsys.readouterr().out.splitlines()
+    assert row.split(maxsplit=1)[1].rstrip() == said
+    assert commands.split()[1] == "a\ufffd]52;c;eA==\ufffd\ufffdb"

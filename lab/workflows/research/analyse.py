@@ -4,6 +4,7 @@ Find the sentences that answer a question, in the pages that were found for it.
 Nothing is written here: a finding is a sentence of a page, taken as it stands there.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,16 +19,17 @@ from lab.schemas.search_result import SearchResult
 from lab.schemas.web_page import WebPage
 from lab.web import canonical
 from lab.workflows.research.context import ResearchContext
-from lab.workflows.research.contradictions import differences_of
 from lab.workflows.research.draft import ANALYSIS, Analysis, Passage, written
 from lab.workflows.research.gather import found_for
 from lab.workflows.research.sentences import (
+    LONGEST,
     Sentence,
     is_statement,
     sentences_of,
     speaks_to_reader,
 )
 from lab.workflows.research.steps import Done, once
+from lab.workflows.research.wording import exact_forms
 
 AT_ONCE: Final = 64
 """Sentences that are handed to the embedding model together."""
@@ -37,12 +39,10 @@ LONGEST_TITLE: Final = 200
 """Characters."""
 RELATIVE: Final = 0.8
 """Part of the best sentence's score that a claim has at least."""
-PER_PAGE: Final = 0.03
-"""What each further page that says the same is worth, as a cosine."""
-MOST_PAGES: Final = 4
-"""Pages beyond which more say nothing more."""
-SAME: Final = 0.95
-"""Cosine from which two sentences say the same, unless they differ in what has to be exact."""
+PER_HOST: Final = 0.03
+"""What each further host that says the same is worth, as a cosine."""
+MOST_HOSTS: Final = 4
+"""Hosts beyond which more say nothing more."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ async def analyse(context: ResearchContext, place: int) -> None:
 
     async def work(step: ResearchStep) -> Done:
         pages = await _pages(context, place)
-        looked = look_through(pages, context.research.max_characters)
+        looked = await asyncio.to_thread(look_through, pages, context.research.max_characters)
         analysis = await _ranked(context, step.question, looked)
         return Done(written(ANALYSIS, analysis))
 
@@ -113,7 +113,7 @@ def look_through(pages: Sequence[WebPage], most_characters: int) -> _Looked:
 
 def _within(text: str, most: int) -> Iterator[Sentence]:
     """Yield the sentences that end within so many characters."""
-    for sentence in sentences_of(text):
+    for sentence in sentences_of(text[: most + LONGEST]):
         if sentence.end > most:
             return
         yield sentence
@@ -139,7 +139,7 @@ async def _ranked(context: ResearchContext, question: str, looked: _Looked) -> A
         if scores[place] >= context.research.min_similarity
     ][:MOST_PASSAGES]
     passages = [_passage(found[place], float(scores[place])) for place in order]
-    groups = same_groups([one.quote for one in passages], vectors[order])
+    groups = same_groups([one.quote for one in passages])
     claims = best_groups(passages, groups)[: context.research.claims_per_question]
     return Analysis(passages, claims, looked.spoke_to_reader, looked.cut)
 
@@ -148,12 +148,12 @@ def best_groups(passages: Sequence[Passage], groups: Sequence[list[int]]) -> lis
     """
     Return the groups that come near enough to the best, the best first.
 
-    What several pages say goes before what is about as near and stands in one.
+    What several hosts say goes before what is about as near and stands on one.
     """
 
     def worth(group: list[int]) -> float:
-        n_pages = len({passages[place].sha256 for place in group})
-        return passages[group[0]].score + PER_PAGE * (min(n_pages, MOST_PAGES) - 1)
+        n_hosts = len({passages[place].host for place in group})
+        return passages[group[0]].score + PER_HOST * (min(n_hosts, MOST_HOSTS) - 1)
 
     near = [group for group in groups if passages[group[0]].score >= RELATIVE * passages[0].score]
     return sorted(near, key=worth, reverse=True)
@@ -179,29 +179,15 @@ def _title(page: WebPage) -> str:
     return page.url if not title or speaks_to_reader(title) else cut(title, LONGEST_TITLE)
 
 
-def same_groups(texts: Sequence[str], vectors: FloatArray) -> list[list[int]]:
+def same_groups(texts: Sequence[str]) -> list[list[int]]:
     """
-    Return the places of sentences that say the same, in the order of the first of each group.
+    Return the places of sentences in the same words, in the order of the first of each group.
 
-    Parameters
-    ----------
-    texts : sequence of str
-        N sentences.
-    vectors : array of shape (N, D)
-        Their unit vectors.
+    >>> same_groups(["It opened.", "It closed.", "It opened!"])
+    [[0, 2], [1]]
     """
-    if not texts:
-        return []
-    similarity = np.round(vectors @ vectors.T, 4)
-    groups: list[list[int]] = []
+    groups: dict[tuple[str, ...], list[int]] = {}
     for place, text in enumerate(texts):
-        for group in groups:
-            first = group[0]
-            if text == texts[first] or (
-                similarity[place, first] >= SAME and not differences_of(texts[first], text)
-            ):
-                group.append(place)
-                break
-        else:
-            groups.append([place])
-    return groups
+        # What has no word that is read here is the same where it is written alike.
+        groups.setdefault(tuple(exact_forms(text)) or (text,), []).append(place)
+    return list(groups.values())

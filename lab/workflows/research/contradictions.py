@@ -6,15 +6,17 @@ same, and differ in what has to be exact: a number, a date, a name, or whether i
 one says less than the other is no contradiction.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, zip_longest
 from typing import Final, Literal
 
 import numpy as np
 
 from lab.protocols import FloatArray
 from lab.workflows.research.wording import (
+    ARTICLES,
+    UNITS,
     VERBS,
     Word,
     dates_in,
@@ -62,10 +64,16 @@ class Contradiction:
 
 
 def find_contradictions(
-    texts: Sequence[str], pages: Sequence[str], vectors: FloatArray, min_similarity: float
+    texts: Sequence[str],
+    pages: Sequence[str],
+    vectors: FloatArray,
+    min_similarity: float,
+    most: int,
 ) -> list[Contradiction]:
     """
     Return the pairs of sentences that contradict each other, in the order of the sentences.
+
+    It computes for seconds where there are hundreds of sentences: called in a thread.
 
     Parameters
     ----------
@@ -77,17 +85,22 @@ def find_contradictions(
         Unit vectors of the sentences.
     min_similarity : float
         Least cosine of two sentences that may contradict each other.
+    most : int
+        Pairs of which it returns no more, each in other words.
     """
     if len(texts) < 2:
         return []
     similarity = np.round(vectors @ vectors.T, 4)
-    found: list[Contradiction] = []
+    found: dict[frozenset[str], Contradiction] = {}
     for first, second in combinations(range(len(texts)), 2):
+        if len(found) == most:
+            break
         if pages[first] == pages[second] or similarity[first, second] < min_similarity:
             continue
-        if differences := differences_of(texts[first], texts[second]):
-            found.append(Contradiction(first, second, differences))
-    return found
+        pair = frozenset((texts[first], texts[second]))
+        if pair not in found and (differences := differences_of(texts[first], texts[second])):
+            found[pair] = Contradiction(first, second, differences)
+    return list(found.values())
 
 
 def differences_of(first: str, second: str) -> list[Difference]:
@@ -104,18 +117,34 @@ def differences_of(first: str, second: str) -> list[Difference]:
     if not _speak_of_the_same(first, second):
         return []
     found = [difference for difference in _exact(first, second) if difference is not None]
-    if not found and is_negated(first) != is_negated(second):
+    if (
+        not found
+        and is_negated(first) != is_negated(second)
+        and _asserted(first) == _asserted(second)
+    ):
         return [Difference("negation", [], [])]
     return found
 
 
+def _asserted(text: str) -> list[str]:
+    """Return what a sentence says, or says no to: its words in order, without verbs that help."""
+    return [
+        word.number or word.stem
+        for word in words_in(text)
+        if not word.is_negation and word.form not in VERBS and word.form not in ARTICLES
+    ]
+
+
 def _exact(first: str, second: str) -> Iterator[Difference | None]:
     """Yield what differs in numbers, dates and names."""
-    numbers = numbers_in(first), numbers_in(second)
-    years = tuple(frozenset(filter(_is_year, found)) for found in numbers)
+    units = _numbers_by_unit(first), _numbers_by_unit(second)
+    years = _years_in(first), _years_in(second)
     days = dates_in(first), dates_in(second)
-    yield _apart("numbers", numbers[0] - years[0], numbers[1] - years[1])
-    yield _apart("dates", years[0] | days[0], years[1] | days[1])
+    numbers = [_apart("numbers", units[0][unit], units[1][unit]) for unit in _shared(*units)]
+    # What was so many in one year may be more in another.
+    if not (any(numbers) and _apart("dates", *years)):
+        yield from numbers
+        yield _apart("dates", years[0] | days[0], years[1] | days[1])
     said = (_after_verb(words_in(text)) for text in (first, second))
     names = [{w.form.removesuffix("'s"): w.raw for w in words if w.is_name} for words in said]
     alone = names[0].keys() - names_in(second), names[1].keys() - names_in(first)
@@ -125,6 +154,25 @@ def _exact(first: str, second: str) -> Iterator[Difference | None]:
             for all_, only in zip(names, alone, strict=True)
         )
         yield Difference("names", *shown)
+
+
+def _shared(first: Mapping[str, object], second: Mapping[str, object]) -> list[str]:
+    return sorted(first.keys() & second.keys())
+
+
+def _years_in(text: str) -> frozenset[str]:
+    return frozenset(filter(_is_year, numbers_in(text)))
+
+
+def _numbers_by_unit(text: str) -> dict[str, frozenset[str]]:
+    """Return the numbers of a text that are no years, by the unit that follows them, or none."""
+    words = words_in(text)
+    found: dict[str, frozenset[str]] = {}
+    for word, after in zip_longest(words, words[1:]):
+        if word.number is not None and not _is_year(word.number):
+            unit = UNITS.get(after.form, "") if after else ""
+            found[unit] = found.get(unit, frozenset()) | {word.number}
+    return found
 
 
 def _apart(kind: Kind, first: frozenset[str], second: frozenset[str]) -> Difference | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -22,6 +23,11 @@ class Passage:
     sha256: str
     score: float
     """Cosine to the question."""
+
+    @property
+    def host(self) -> str:
+        """Who says it, as far as one can tell: pages of one host do not confirm each other."""
+        return urlsplit(self.url).hostname or ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ nothing in it that differs from one run to the next: no time, and no id.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
+from urllib.parse import quote
 
+from lab.texts import UNSEEN, visible
 from lab.workflows.research.draft import Draft, Passage, Said
 
 Checks = Mapping[tuple[str, int], str | None]
@@ -19,6 +21,9 @@ HASH: Final = 16
 """Digits of a hash that are shown; the whole one stands with the citation."""
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&!^])")
+_HOST = re.compile(r"[a-z]+://[^/?#]*", re.IGNORECASE)
+_UNSAFE = re.compile(rf"[\s<>`\\{UNSEEN}]")
+_UNSAFE_PATH = re.compile(rf"[\s<>`\\\[\]{UNSEEN}]")
 _BEGINS = re.compile(r"^(\d*)(?=[-+=:.)])")
 """What would begin a list, or underline a heading."""
 
@@ -57,12 +62,12 @@ def without_pages(report: str, numbers: Sequence[int]) -> str:
 
 def escaped(text: str) -> str:
     r"""
-    Return a text on one line, in which nothing is markup.
+    Return a text on one line, in which nothing is markup or commands a terminal.
 
     >>> print(escaped("# See [1] <b>\n![x](y)"))
     \# See \[1\] \<b\> \!\[x\](y)
     """
-    line = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    line = _SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
     return _BEGINS.sub(r"\1\\", line)
 
 
@@ -107,8 +112,13 @@ def address(url: str) -> str:
     """
     Return an address as a link that ends where the address does.
 
-    >>> address("http://a.test/x y>")
-    '<http://a.test/x%20y%3E>'
+    >>> address("http://[::1]/x y>[1]")
+    '<http://[::1]/x%20y%3E%5B1%5D>'
     """
-    safe = re.sub(r"[\s<>`\\]", lambda found: f"%{ord(found.group()):02X}", url)
-    return f"<{safe}>"
+    parts = _HOST.match(url)
+    host = parts.group() if parts else ""
+    return f"<{_quoted(host, _UNSAFE)}{_quoted(url[len(host) :], _UNSAFE_PATH)}>"
+
+
+def _quoted(text: str, unsafe: re.Pattern[str]) -> str:
+    return unsafe.sub(lambda found: quote(found.group(), safe=""), text)

@@ -6,6 +6,7 @@ of that, only the sentences stay that one of the claims proves. Where none does,
 each question stands in its place.
 """
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,6 @@ from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.role import Role
 from lab.schemas.run_status import RunStatus
-from lab.workflows.research.analyse import SAME
 from lab.workflows.research.asking import Asked, ask, fits, prompt
 from lab.workflows.research.context import ResearchContext
 from lab.workflows.research.contradictions import Difference, find_contradictions
@@ -50,6 +50,8 @@ MOST_SENTENCES: Final = 4
 """Of a summary."""
 MOST_SOURCES: Final = 3
 """Of a claim."""
+ALIKE: Final = 0.95
+"""Cosine that sentences in the same words have at least, whatever their signs."""
 MOST_COMPARED: Final = 400
 """Sentences that are compared with each other."""
 MOST_CONTRADICTIONS: Final = 20
@@ -80,7 +82,7 @@ async def synthesise(context: ResearchContext) -> None:
         sources = _Sources()
         sections = sections_of(analyses, sources, context.research.min_entailment)
         contradictions = await _contradictions(context, analyses, sources)
-        claims = agreed(sections, contradictions)
+        claims = agreed(sections, contradictions, sources.passages)
         asked = await _summarised(context, claims)
         proven = await _proven(context, claims, sources, asked.answer)
         summary = proven or leading(sections, claims)
@@ -113,23 +115,36 @@ def sections_of(
         for group in analysis.claims:
             passages = [analysis.passages[place] for place in group]
             text = passages[0].quote
-            proofs = [one for one in passages if unproven(text, one.quote, SAME, least) is None]
+            proofs = [one for one in passages if unproven(text, one.quote, ALIKE, least) is None]
             pages = {one.sha256: one for one in reversed(proofs)}
-            firsts = [one for one in proofs if pages[one.sha256] is one][:MOST_SOURCES]
-            claims.append(Said(text, [sources.number_of(one) for one in firsts]))
+            firsts = _other_hosts_first([one for one in proofs if pages[one.sha256] is one])
+            claims.append(Said(text, [sources.number_of(one) for one in firsts[:MOST_SOURCES]]))
         sections.append(Section(question, claims))
     return sections
 
 
-def agreed(sections: Sequence[Section], contradictions: Sequence[Against]) -> list[Said]:
-    """Return the claims, each once, but for those that more pages, or a better one, contradict."""
+def _other_hosts_first(passages: Sequence[Passage]) -> list[Passage]:
+    """Return passages with those first that stand on a host on which none before them does."""
+    firsts = {one.host: one for one in reversed(passages)}
+    return sorted(passages, key=lambda one: firsts[one.host] is not one)
+
+
+def agreed(
+    sections: Sequence[Section], contradictions: Sequence[Against], passages: Sequence[Passage]
+) -> list[Said]:
+    """Return the claims, each once, but for those that more hosts, or a better one, contradict."""
     claims = list({one.text: one for section in sections for one in section.claims}.values())
     place_of = {number: i for i, one in reversed([*enumerate(claims)]) for number in one.sources}
     lost: set[int] = set()
     for one in contradictions:
         if one.first in place_of and one.second in place_of:
             places = sorted((place_of[one.first], place_of[one.second]))
-            lost.add(min(places[::-1], key=lambda place: len(claims[place].sources)))
+            lost.add(
+                min(
+                    places[::-1],
+                    key=lambda place: len({passages[n - 1].host for n in claims[place].sources}),
+                )
+            )
     return [one for place, one in enumerate(claims) if place not in lost]
 
 
@@ -243,23 +258,22 @@ async def _contradictions(
         return []
     texts = [one.quote for one in passages]
     vectors = await context.embedding.embed(texts)
-    found = find_contradictions(
+    found = await asyncio.to_thread(
+        find_contradictions,
         texts,
         [one.sha256 for one in passages],
         vectors,
         context.research.contradiction_similarity,
+        MOST_CONTRADICTIONS,
     )
-    seen: set[frozenset[str]] = set()
-    against: list[Against] = []
-    for one in found:
-        pair = frozenset((texts[one.first], texts[one.second]))
-        if pair in seen or len(against) == MOST_CONTRADICTIONS:
-            continue
-        seen.add(pair)
-        first, second = passages[one.first], passages[one.second]
-        differences = [_told(difference) for difference in one.differences]
-        against.append(Against(sources.number_of(first), sources.number_of(second), differences))
-    return against
+    return [
+        Against(
+            sources.number_of(passages[one.first]),
+            sources.number_of(passages[one.second]),
+            [_told(difference) for difference in one.differences],
+        )
+        for one in found
+    ]
 
 
 def _told(difference: Difference) -> str:
@@ -297,7 +311,7 @@ async def _notes(context: ResearchContext, analyses: Sequence[tuple[str, Analysi
     notes += [f"{url} was not looked through to its end." for url in sorted(cut)]
     spoke = {pair for _, analysis in analyses for pair in analysis.spoke_to_reader}
     notes += [
-        f"{url} speaks to its reader; {n} of its sentences were left out."
+        f"{url} may address its reader; {n} of its sentences were left out."
         for url, n in sorted(spoke)
     ]
     return list(dict.fromkeys(notes))

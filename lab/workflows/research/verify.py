@@ -1,11 +1,13 @@
 """
 Verify every citation of a report against the pages as they are stored, and store the report.
 
-Of each, the snapshot has the hash that is named, the quote stands in the page's text at that place,
-character by character, and it proves the claim: no number, date or name that it has not, no other
-negation, and near enough in meaning.
+Of each, the snapshot has the hash that is named, the page's text has the hash that the snapshot
+names, the quote stands in it at that place, character by character, and it proves the claim: in its
+words and their order, no number, date or name that it has not, no other negation, and near enough
+in meaning.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -16,7 +18,8 @@ from lab.db import Stores
 from lab.errors import NotFoundError
 from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
-from lab.web.warc import body_of
+from lab.schemas.web_page import WebPage
+from lab.web.warc import body_of, text_digest_of
 from lab.workflows.research.context import ResearchContext
 from lab.workflows.research.draft import DRAFT, Passage
 from lab.workflows.research.proof import SAME, Place, Stored, unproven, wrong_place
@@ -34,10 +37,9 @@ async def verify(context: ResearchContext) -> None:
         proofs = [(claim, draft.sources[number - 1]) for claim, number in pairs]
         pages = await _stored(context, [passage for _, passage in proofs])
         scores = await _scores(context, proofs)
-        reasons = [
-            _reason(claim, passage, pages, score, context.research.min_entailment)
-            for (claim, passage), score in zip(proofs, scores, strict=True)
-        ]
+        reasons = await asyncio.to_thread(
+            _reasons, proofs, pages, scores, context.research.min_entailment
+        )
         checks: Checks = dict(zip(pairs, reasons, strict=True))
         report = render(draft, checks)
         there = {id for id, page in pages.items() if page is not None}
@@ -93,16 +95,16 @@ async def _stored(
         except NotFoundError:
             pages[id] = None
             continue
-        pages[id] = Stored(page.text, page.sha256, _body(warc))
+        pages[id] = await asyncio.to_thread(_unpacked, page, warc)
     return pages
 
 
-def _body(warc: bytes) -> bytes:
-    """Return what a snapshot holds: nothing where it is damaged, which has another hash."""
+def _unpacked(page: WebPage, warc: bytes) -> Stored:
+    """Return a page with what its snapshot holds: nothing where that is damaged."""
     try:
-        return body_of(warc)[0]
+        return Stored(page.text, page.sha256, body_of(warc)[0], text_digest_of(warc))
     except ValueError:
-        return b""
+        return Stored(page.text, page.sha256, b"", None)
 
 
 async def _scores(context: ResearchContext, proofs: Sequence[tuple[str, Passage]]) -> list[float]:
@@ -115,6 +117,18 @@ async def _scores(context: ResearchContext, proofs: Sequence[tuple[str, Passage]
     return [
         SAME if claim == one.quote else round(float(np.dot(vectors[claim], vectors[one.quote])), 4)
         for claim, one in proofs
+    ]
+
+
+def _reasons(
+    proofs: Sequence[tuple[str, Passage]],
+    pages: Mapping[UUID, Stored | None],
+    scores: Sequence[float],
+    least: float,
+) -> list[str | None]:
+    return [
+        _reason(claim, passage, pages, score, least)
+        for (claim, passage), score in zip(proofs, scores, strict=True)
     ]
 
 

@@ -4,35 +4,83 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from decimal import Decimal
+from functools import cached_property, lru_cache
 from typing import Final
 
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
+_ONES: Final = re.findall(
+    r"\w+",
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    " sixteen seventeen eighteen nineteen",
+)
+_TENS: Final = re.findall(r"\w+", "twenty thirty forty fifty sixty seventy eighty ninety")
 _WORDS: Final = {
-    **dict(
-        zip(
-            ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"],
-            range(2, 11),
-            strict=True,
-        )
-    ),
-    "eleven": 11,
-    "twelve": 12,
-    "twenty": 20,
-    "thirty": 30,
-    "forty": 40,
-    "fifty": 50,
-    "sixty": 60,
-    "seventy": 70,
-    "eighty": 80,
-    "ninety": 90,
+    **{word: value for value, word in enumerate(_ONES, 1)},
+    **{word: 10 * value for value, word in enumerate(_TENS, 2)},
+}
+_SCALES: Final = {
     "hundred": 100,
     "thousand": 1000,
     "million": 1_000_000,
+    "billion": 1_000_000_000,
 }
-"""Without `one`, which is a pronoun too."""
+_DIGITS: Final = r"\d+(?:[.,]\d+)*"
+_SCALE: Final = f"(?a:{'|'.join(_SCALES)})"
+_NUMERAL: Final = f"(?a:{'|'.join([*_WORDS, *_SCALES])})"
+_TOKEN = re.compile(
+    rf"{_DIGITS}(?:[\s-]+{_SCALE}\b)+"
+    rf"|\b{_NUMERAL}(?:[\s-]+{_NUMERAL}|(?<=d)[\s]+and\s+{_NUMERAL})*\b"
+    rf"|{_DIGITS}|[^\W\d_]+(?:['’][^\W\d_]+)*",
+    re.IGNORECASE,
+)
+"""A number with its words, such as `1.5 million` or `two hundred and one`; or a word."""
+_PART = re.compile(rf"{_DIGITS}|[^\W\d_]+")
+TITLES: Final = frozenset(
+    ["mr", "mrs", "ms", "miss", "dr", "prof", "professor", "sir", "dame", "st", "captain"]
+)
+UNITS: Final = {
+    form: forms.split()[0]
+    for forms in (
+        "metre metres meter meters m",
+        "kilometre kilometres kilometer kilometers km",
+        "centimetre centimetres centimeter centimeters cm",
+        "millimetre millimetres millimeter millimeters mm",
+        "foot feet ft",
+        "inch inches",
+        "yard yards yd",
+        "mile miles mi",
+        "kilogram kilograms kg",
+        "gram grams g",
+        "ton tons tonne tonnes",
+        "pound pounds lb lbs",
+        "ounce ounces oz",
+        "litre litres liter liters l",
+        "gallon gallons",
+        "hectare hectares ha",
+        "acre acres",
+        "second seconds s",
+        "minute minutes min",
+        "hour hours h",
+        "day days",
+        "week weeks",
+        "month months",
+        "year years",
+        "century centuries",
+        "dollar dollars",
+        "euro euros",
+        "crown crowns",
+        "percent",
+        "celsius",
+        "fahrenheit",
+        "watt watts w",
+        "kilowatt kilowatts kw",
+        "megawatt megawatts mw",
+    )
+    for form in forms.split()
+}
+"""What is measured in, in one form: numbers of different units are no different numbers."""
 DATES: Final = frozenset(
     re.findall(
         r"\w+",
@@ -47,6 +95,28 @@ _NEGATIONS: Final = frozenset(
     )
 )
 _NEGATED: Final = ("n't", "n’t")
+ARTICLES: Final = frozenset(["a", "an", "the"])
+PRONOUNS: Final = frozenset(["it", "its", "he", "she", "his", "her", "they", "their", "this"])
+DETOURS: Final = frozenset(
+    re.findall(
+        r"\w+",
+        "of in at on for from to with by since during through and which who that where when while"
+        " as because",
+    )
+)
+"""Words that begin what a sentence may also do without."""
+QUALIFIERS: Final = frozenset(
+    re.findall(
+        r"\w+",
+        "not no never none neither nor nobody nothing nowhere without cannot only nearly almost"
+        " about around roughly approximately hardly barely if unless until would could should"
+        " may might must planned plans expected supposed alleged allegedly claimed claims"
+        " reportedly rumoured said says believed thought according"
+        " probably perhaps possibly false wrong wrongly myth or before"
+        " after between least most more less fewer over under except but",
+    )
+)
+"""Words without which a sentence says something else."""
 FUNCTION_WORDS: Final = frozenset(
     re.findall(
         r"\w+",
@@ -94,13 +164,10 @@ class Word:
         """Whether it is a month or a day of the week."""
         return self.form in DATES and self.raw[0].isupper()
 
-    @property
+    @cached_property
     def number(self) -> str | None:
-        """Its value, where it is a number."""
-        if self.raw[0].isdigit():
-            return _value(self.raw)
-        value = _WORDS.get(self.form)
-        return None if value is None else str(value)
+        """Its value, where it is a number; `one` is a pronoun too, and a day in digits is none."""
+        return _number(self.raw)
 
     @property
     def is_name(self) -> bool:
@@ -108,6 +175,7 @@ class Word:
         return (
             self.raw[0].isupper()
             and self.form not in FUNCTION_WORDS
+            and self.form not in TITLES
             and not (self.is_date or self.is_negation)
             and self.number is None
         )
@@ -122,9 +190,21 @@ class Word:
         return form
 
 
-def words_in(text: str) -> list[Word]:
+@lru_cache(maxsize=1024)
+def words_in(text: str) -> tuple[Word, ...]:
     """Return the words and numbers of a text, in order."""
-    return [Word(found.group(), place) for place, found in enumerate(_TOKEN.finditer(text))]
+    parts = (part for found in _TOKEN.finditer(text) for part in _numbers_apart(found.group()))
+    return tuple(Word(part, place) for place, part in enumerate(parts))
+
+
+def exact_forms(text: str) -> list[str]:
+    """
+    Return the words of a text in order, each in one form, without articles.
+
+    >>> exact_forms("The tower's boats are thirty-one.")
+    ["tower's", 'boats', 'are', '31']
+    """
+    return [w.number or w.form for w in words_in(text) if w.form not in ARTICLES]
 
 
 def numbers_in(text: str) -> frozenset[str]:
@@ -174,9 +254,59 @@ def stems_of(words: Iterator[Word]) -> frozenset[str]:
         for word in words
         if word.form not in FUNCTION_WORDS
         and word.form not in VERBS
+        and word.form not in TITLES
         and word.number is None
         and not (word.is_date or word.is_negation)
     )
+
+
+def _numbers_apart(raw: str) -> Iterator[str]:
+    """Yield the numbers that stand side by side: `nineteen fifty` is two."""
+    if raw[0].isdecimal() or not re.search(r"[\s-]", raw):
+        yield raw
+        return
+    start, last, parts = 0, 0, list(_PART.finditer(raw))
+    size = 0
+    for found in parts:
+        form = found.group().casefold()
+        if form != "and":
+            value = _WORDS.get(form, 0)
+            if value and last and not (last >= 100 or (last >= 20 > 9 >= value)):
+                yield raw[start:size]
+                start = found.start()
+            last = value or _SCALES[form]
+        size = found.end()
+    yield raw[start:]
+
+
+def _number(raw: str) -> str | None:
+    """
+    Return the value of a number in digits, words, or both.
+
+    >>> [_number(raw) for raw in ("1.5 million", "two hundred and thirty-one", "one", "5.5.1950")]
+    ['1500000', '231', None, None]
+    """
+    forms = [found.group().casefold() for found in _PART.finditer(raw)]
+    if raw.casefold() in ("one", "and") or not (forms and all(map(_is_numeral, forms))):
+        return None
+    if raw[0].isdecimal() and len(forms) == 1:
+        return _value(raw)
+    total, group = Decimal(0), Decimal(0)
+    for form in forms:
+        if form == "hundred":
+            group = (group or Decimal(1)) * 100
+        elif form in _SCALES:
+            total, group = total + (group or 1) * _SCALES[form], Decimal(0)
+        elif form != "and":
+            group += Decimal(_value(form)) if form[0].isdecimal() else _WORDS[form]
+    return _value(f"{total + group:f}")
+
+
+def _is_numeral(form: str) -> bool:
+    """Return whether it is part of a number."""
+    if form[0].isdecimal():
+        return _value(form).count(".") <= 1
+    return form in _WORDS or form in _SCALES or form == "and"
 
 
 def _value(raw: str) -> str:
