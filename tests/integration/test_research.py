@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -559,8 +560,26 @@ async def test_the_command_line_asks_lists_shows_and_deletes(lab: Lab, app: Api,
     assert await lab.research.list() == []
 
 
-@pytest.mark.usefixtures("silent_world")
-async def test_ctrl_c_cancels_and_says_how_to_go_on(lab: Lab, app: Api, ann: str) -> None:
+@pytest.fixture
+def held_engine(world: World) -> Iterator[threading.Event]:
+    """Let the search engine answer nobody until the event is set."""
+    kept, go_on = dict(world.engine.answers), threading.Event()
+    answer = kept["/*"]
+    assert callable(answer)
+
+    def held(asked: Asked, handler: Handler) -> Page | None:
+        go_on.wait(30)
+        return answer(asked, handler)
+
+    world.engine.answers.update(dict.fromkeys(kept, held))
+    yield go_on
+    go_on.set()
+    world.engine.answers.update(kept)
+
+
+async def test_ctrl_c_cancels_and_says_how_to_go_on(
+    lab: Lab, app: Api, ann: str, held_engine: threading.Event
+) -> None:
     process = await asyncio.create_subprocess_exec(
         *(LAB, "research", "ask", QUESTION),
         env=command(app, ann),
@@ -570,10 +589,11 @@ async def test_ctrl_c_cancels_and_says_how_to_go_on(lab: Lab, app: Api, ann: str
     async with asyncio.timeout(60):
         while not (tasks := await lab.research.list()):
             await asyncio.sleep(0.05)
-    await until(lab, tasks[0].id, Kind.gather, RunStatus.running)
+    await until(lab, tasks[0].id, Kind.search, RunStatus.running)
 
     process.send_signal(signal.SIGINT)
     out, err = await asyncio.wait_for(process.communicate(), 30)
+    held_engine.set()
 
     (task,) = await lab.research.list()
     assert process.returncode == 130, (task.status, err)
