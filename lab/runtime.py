@@ -327,13 +327,30 @@ class Runtime:
         async with self.database.stores(owner.id) as stores:
             run = await stores.runs.get(run_id)
         if run.kind is RunKind.research:
-            return await self.research.pause(owner, run_id)
+            return await self.research.stop_run(owner, run_id, RunStatus.interrupted)
         if run.asked is None:
             raise ConflictError(
                 f"The run {run_id} is no turn of a stored conversation, which alone can be gone on "
                 "with; cancel it."
             )
         return await self.running.stop(owner.id, run_id, RunStatus.interrupted)
+
+    async def cancel_run(self, owner: User, run_id: UUID) -> Run:
+        """
+        Cancel a run that goes on by itself; one that has ended stays as it is.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not the owner's.
+        ConflictError
+            If it ends with its connection.
+        """
+        async with self.database.stores(owner.id) as stores:
+            run = await stores.runs.get(run_id)
+        if run.kind is RunKind.research:
+            return await self.research.stop_run(owner, run_id, RunStatus.cancelled)
+        return await self.running.stop(owner.id, run_id, RunStatus.cancelled)
 
     async def window(self, owner: User, request: WindowRequest) -> Window:
         """
@@ -385,7 +402,7 @@ class Runtime:
             left = await accounts.conversations_since(datetime.now(UTC) - RESUMED)
         for owner, conversation_id in left:
             self._summariser.wake(Job(owner, conversation_id))
-        await self.research.resume_left()
+        await self.research.open()
 
     async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
         """Return the owner's memories that bear on a question, best first."""
@@ -546,6 +563,7 @@ class Runtime:
 
     async def aclose(self) -> None:
         """End the runs, and wait for what is in the background; the next start goes on with it."""
+        await self.research.aclose()
         await self.running.aclose()
         await self._summariser.aclose()
         await asyncio.gather(*self._background, return_exceptions=True)

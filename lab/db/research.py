@@ -206,11 +206,24 @@ class ResearchStepStore(OwnedStore[ResearchStep]):
             raise ConflictError(f"The research step {id} is done already.")
         return self._checked(row)
 
-    async def leave(self, task_id: UUID, status: RunStatus) -> None:
-        """Say of the steps of a task that are under way how they were left."""
+    async def leave(self, task_id: UUID, status: RunStatus, run_id: UUID | None = None) -> None:
+        """
+        Say of the steps of a task that are under way how they were left.
+
+        Parameters
+        ----------
+        task_id : UUID
+            The task.
+        status : RunStatus
+            How.
+        run_id : UUID, optional
+            Who leaves them; where another run works on the task, they stay as they are.
+        """
+        by = [] if run_id is None else [ResearchTaskRow.run_id == run_id]
         await self._session.execute(
             update(ResearchStepRow)
             .where(
+                select(ResearchTaskRow.id).where(ResearchTaskRow.id == task_id, *by).exists(),
                 ResearchStepRow.task_id == task_id,
                 ResearchStepRow.owner_id == self._owner_id,
                 ResearchStepRow.status == RunStatus.running,

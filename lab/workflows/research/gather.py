@@ -123,6 +123,7 @@ async def gather(context: ResearchContext, place: int) -> None:
         if waiting:
             await _read(context, waiting)
         async with context.stores() as stores:
+            await stores.research_tasks.hold(context.task.id, context.run_id)
             rows = [await stores.search_results.get(one.id) for one in wanted]
             for row in rows:
                 if row.page_id is None and row.failure is None:
@@ -156,6 +157,7 @@ async def _keep(context: ResearchContext, by_url: dict[str, UUID], outcome: WebO
     found = [by_url[url] for url in urls if url in by_url]
     if found:
         async with context.stores() as stores:
+            await stores.research_tasks.hold(context.task.id, context.run_id)
             await stores.search_results.update(found[0], **values)
 
 
