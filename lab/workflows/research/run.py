@@ -25,10 +25,13 @@ from lab.texts import storable
 from lab.workflows.composer import Composer
 from lab.workflows.context import Told
 from lab.workflows.event_log import EventLog
-from lab.workflows.research.context import ResearchContext
+from lab.workflows.research.context import LeasedEmbedding, ResearchContext
 from lab.workflows.research.graph import NAME, build_graph
+from lab.workflows.research.places import Places
 from lab.workflows.web import Web
 
+WAITING: Final = "waiting"
+"""Stage of a task that waits for its turn."""
 RETRY_S: Final = 1.0
 """How often it is tried to store an end while the database is away."""
 
@@ -50,7 +53,7 @@ class Workplace:
         Who searches and reads.
     composer : Composer
         Where its graph and checkpoints are kept.
-    places : Semaphore
+    places : Places
         How many tasks are worked on at once.
     most_pages_at_once : int
         Pages that one request may read.
@@ -60,7 +63,7 @@ class Workplace:
     pipelines: Pipelines
     web: Web
     composer: Composer
-    places: asyncio.Semaphore
+    places: Places
     most_pages_at_once: int
 
 
@@ -139,13 +142,14 @@ class ResearchRun:
         """Store the run, and that it is the one that works on the task."""
         task, run_id = self._task, self._log.run_id
         self._anew = task.status is RunStatus.failed
+        is_free = self._place.places.is_free(task.owner_id)
         async with self._stores() as stores:
             began = await self._began(stores)
             self._task = await stores.research_tasks.update(
                 task.id,
                 task.version,
                 run_id=run_id,
-                status=RunStatus.running,
+                status=RunStatus.running if is_free else RunStatus.queued,
                 error=None,
                 finished_at=None,
             )
@@ -172,13 +176,20 @@ class ResearchRun:
     async def _told(self) -> AsyncGenerator[Told, None]:
         """Run the graph and yield what its steps tell, as they do."""
         research = self._task.limits
-        async with self._place.places, self._place.pipelines.embedding() as embedding:
+        is_free = self._place.places.is_free(self._task.owner_id)
+        if waited := self._task.status is RunStatus.queued or not is_free:
+            yield EventType.stage, {"name": WAITING, "n_done": 0, "n_total": 1}
+        async with self._place.places.one(self._task.owner_id):
+            if waited:
+                async with self._stores() as stores:
+                    await stores.research_tasks.started(self._task.id, self._log.run_id)
+                yield EventType.stage, {"name": WAITING, "n_done": 1, "n_total": 1}
             context = ResearchContext(
                 task=self._task,
                 run_id=self._log.run_id,
                 profile=self._profile,
                 pipelines=self._place.pipelines,
-                embedding=embedding,
+                embedding=LeasedEmbedding(self._place.pipelines),
                 web=self._place.web,
                 stores=self._stores,
                 most_pages_at_once=self._place.most_pages_at_once,

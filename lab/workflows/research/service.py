@@ -11,12 +11,13 @@ from uuid import UUID
 import structlog
 
 from lab.config import Settings
-from lab.db import Database
+from lab.db import Database, Stores
 from lab.db.runs import OPEN
-from lab.errors import ConflictError, DatabaseError, LabError, NotFoundError
+from lab.errors import ConflictError, DatabaseError, LabError, NotFoundError, RateLimitError
 from lab.protocols import Pipelines
 from lab.schemas.config import Config
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.research_config import ResearchConfig
 from lab.schemas.research_details import ResearchDetails
 from lab.schemas.research_request import ResearchRequest
 from lab.schemas.research_step_kind import ResearchStepKind
@@ -27,6 +28,7 @@ from lab.schemas.user import User
 from lab.texts import storable
 from lab.workflows.composer import Composer
 from lab.workflows.event_log import EventLog
+from lab.workflows.research.places import Places
 from lab.workflows.research.report import without_pages
 from lab.workflows.research.run import ResearchRun, Workplace
 from lab.workflows.running import Running
@@ -34,6 +36,10 @@ from lab.workflows.web import Web
 
 AT_ONCE: Final = 4
 """Tasks that one process works on at once; others wait for their turn."""
+EACH_AT_ONCE: Final = 2
+"""Of one person."""
+MOST_OPEN: Final = 20
+"""Tasks of one person that are not done."""
 
 LOOK_S: Final = 5.0
 """How often it is looked whether another lab left research."""
@@ -91,7 +97,7 @@ class Research:
             pipelines=pipelines,
             web=web,
             composer=composer,
-            places=asyncio.Semaphore(AT_ONCE),
+            places=Places(AT_ONCE, EACH_AT_ONCE),
             most_pages_at_once=config.pages.max_pages,
         )
 
@@ -105,20 +111,24 @@ class Research:
             If the conversation or the profile is not there.
         LockedKeyError
             If it overrides a setting that the operator locked.
+        RateLimitError
+            If too many of the owner's are not done.
         """
         settings = (await self._settings_of(owner)).overlay("request", request.settings)
         roles = settings.config.roles
         name = request.profile or roles.research or self._preferred(settings)
         profile = await self._resolve(owner, name)
         seed = _seed_of(request.question) if request.seed is None else request.seed
+        limits = self._within(settings.config.research)
         async with self._database.stores(owner.id) as stores:
+            await _check_open(stores)
             task = await stores.research_tasks.create(
                 request.question,
                 request.conversation_id,
                 profile=profile.id,
                 offline=request.offline,
                 seed=seed,
-                limits=settings.config.research,
+                limits=limits,
             )
             await stores.research_steps.add(task.id, ResearchStepKind.plan, request.question)
         return await self._begun(owner, task)
@@ -233,6 +243,11 @@ class Research:
         lost = {one.number for one in citations if one.page_id is None and one.verified}
         return without_pages(task.report, sorted(lost))
 
+    def _within(self, limits: ResearchConfig) -> ResearchConfig:
+        """Return limits that ask for no more than one request may read; the task keeps them."""
+        most = min(limits.pages_per_question, self._workplace.most_pages_at_once)
+        return limits.model_copy(update={"pages_per_question": most})
+
     async def _run(self, owner: User, task: ResearchTask) -> ResearchTask:
         """Let a run work on a task; return the task once that is stored."""
         settings = await self._settings_of(owner)
@@ -307,6 +322,15 @@ class Research:
                 log.info("run is gone", run_id=str(task.run_id))
         async with self._database.stores(owner.id) as stores:
             return await stores.research_tasks.get(task_id)
+
+
+async def _check_open(stores: Stores) -> None:
+    n_open = await stores.research_tasks.n_open()
+    if n_open >= MOST_OPEN:
+        raise RateLimitError(
+            f"{n_open} of your research tasks are not done, and {MOST_OPEN} is the most; wait for "
+            "one, or cancel one (`lab research cancel`)."
+        )
 
 
 async def _run_of(get: Callable[[UUID], Awaitable[Run]], task: ResearchTask) -> Run | None:
