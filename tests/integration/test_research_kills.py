@@ -223,7 +223,7 @@ async def test_a_kill_between_the_report_and_the_end_does_nothing_again(
                     task = await lab.research.start(ASKED)
                     await until(lab, task.id, Kind.verify, RunStatus.completed)
                     async with asyncio.timeout(30):
-                        while not await execute(database_url, f"SELECT {SLEEPING}"):
+                        while not await execute(database_url, f"SELECT pid {SLEEPING}"):
                             await asyncio.sleep(0.05)
         finally:
             await execute(
