@@ -17,7 +17,7 @@ from lab.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from lab.pipelines import DEFAULT_PROFILE, PipelineFactory, pipeline_factory
+from lab.pipelines import PipelineFactory, pipeline_factory
 from lab.protocols import ChatPipeline
 from lab.reading import Limits, Text, read
 from lab.sandbox import PythonSandbox
@@ -34,6 +34,7 @@ from lab.schemas.model_profile import ModelProfile
 from lab.schemas.offered_tool import OfferedTool
 from lab.schemas.run import Run
 from lab.schemas.run_kind import RunKind
+from lab.schemas.run_status import RunStatus
 from lab.schemas.summary import Summary
 from lab.schemas.tool_call import ToolCall
 from lab.schemas.user import User
@@ -180,9 +181,7 @@ class Runtime:
             self.running,
             composer,
             config,
-            self.preferences.settings_of,
-            self.profiles.resolve,
-            lambda settings: settings.config.roles.primary or DEFAULT_PROFILE,
+            self.preferences,
         )
         self.answering = Answering(
             database,
@@ -232,7 +231,7 @@ class Runtime:
             left = await accounts.conversations_since(datetime.now(UTC) - RESUMED)
         for owner, conversation_id in left:
             self._summariser.wake(Job(owner, conversation_id))
-        await self.research.resume_left()
+        await self.research.open()
 
     async def pause_run(self, owner: User, run_id: UUID) -> Run:
         """
@@ -248,8 +247,25 @@ class Runtime:
         async with self.database.stores(owner.id) as stores:
             run = await stores.runs.get(run_id)
         if run.kind is RunKind.research:
-            return await self.research.pause(owner, run_id)
+            return await self.research.stop_run(owner, run_id, RunStatus.interrupted)
         return await self.answering.pause(owner, run_id)
+
+    async def cancel_run(self, owner: User, run_id: UUID) -> Run:
+        """
+        Cancel a run that goes on by itself; one that has ended stays as it is.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not the owner's.
+        ConflictError
+            If it ends with its connection.
+        """
+        async with self.database.stores(owner.id) as stores:
+            run = await stores.runs.get(run_id)
+        if run.kind is RunKind.research:
+            return await self.research.stop_run(owner, run_id, RunStatus.cancelled)
+        return await self.running.stop(owner.id, run_id, RunStatus.cancelled)
 
     async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
         """Return the owner's memories that bear on a question, best first."""
@@ -415,6 +431,7 @@ class Runtime:
 
     async def aclose(self) -> None:
         """End the runs, and wait for what is in the background; the next start goes on with it."""
+        await self.research.aclose()
         await self.running.aclose()
         await self._summariser.aclose()
         await self._afterwards.aclose()

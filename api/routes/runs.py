@@ -13,7 +13,6 @@ from lab.schemas.event import Event
 from lab.schemas.receipt import Receipt
 from lab.schemas.resume_request import ResumeRequest
 from lab.schemas.run import Run
-from lab.schemas.run_status import RunStatus
 from lab.schemas.scope import Scope
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -77,7 +76,7 @@ async def follow_run(
 @router.post("/{run_id}/cancel")
 async def cancel_run(run_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Run:
     """Cancel a run that goes on without its client; one that has ended stays as it is."""
-    return await runtime.running.stop(owner.id, run_id, RunStatus.cancelled)
+    return await runtime.cancel_run(owner, run_id)
 
 
 @router.post("/{run_id}/pause")

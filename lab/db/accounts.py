@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import ColumnElement, Integer, cast, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,6 +34,7 @@ from lab.db.tables import (
 from lab.db.usage import days_of_all
 from lab.errors import AuthenticationError, ConflictError, InputError, NotFoundError
 from lab.schemas.caller import Caller
+from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.schedule import Schedule
 from lab.schemas.scope import Scope
@@ -209,6 +210,23 @@ class Accounts:
         await self._session.execute(_TELL_INTERRUPTED, {"runs": runs})
         return len(runs) + len(await self._interrupt(EvalRunRow))
 
+    async def own_research(self) -> builtins.list[UUID]:
+        """Return the runs of this lab that work on research, as the database has them."""
+        mine = cast(func.nullif(func.current_setting("lab.number", True), ""), Integer)
+        found = await self._session.scalars(
+            select(RunRow.id).where(
+                RunRow.kind == RunKind.research,
+                RunRow.status.in_(OPEN),
+                RunRow.lab_number == mine,
+            )
+        )
+        return list(found)
+
+    async def interrupt(self, runs: Sequence[UUID]) -> None:
+        """Close those of the runs that are open, and of which nobody will tell how they ended."""
+        closed = await self._closed(RunRow, RunRow.id.in_(runs))
+        await self._session.execute(_TELL_INTERRUPTED, {"runs": closed})
+
     async def schedules(self) -> builtins.list[Schedule]:
         """Return the schedules of every user, paused ones too, oldest first."""
         rows = await self._session.scalars(select(ScheduleRow).order_by(ScheduleRow.created_at))
@@ -275,9 +293,14 @@ class Accounts:
             )
 
     async def _interrupt(self, row: type[RunRow] | type[EvalRunRow]) -> builtins.list[UUID]:
+        return await self._closed(row, ~at_work(row.lab_number))
+
+    async def _closed(
+        self, row: type[RunRow] | type[EvalRunRow], which: ColumnElement[bool]
+    ) -> builtins.list[UUID]:
         closed = await self._session.scalars(
             update(row)
-            .where(row.status.in_(OPEN), ~at_work(row.lab_number))
+            .where(row.status.in_(OPEN), which)
             .values(
                 status=RunStatus.interrupted,
                 error="The process that ran it ended; ask again.",

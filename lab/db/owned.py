@@ -84,7 +84,7 @@ class OwnedStore(Store, Generic[EntityT]):
     def _checked(self, row: OwnedRow | None) -> EntityT:
         """Return a row as its entity; one that breaks the schema is not kept."""
         try:
-            return self.entity.model_validate(row, from_attributes=True)
+            return self._read(row)
         except ValidationError as error:
             wrong = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors() if e["loc"])
             raise InputError(f"A {self.kind} cannot be stored so: {wrong}.") from error
@@ -100,7 +100,10 @@ class OwnedStore(Store, Generic[EntityT]):
         rows = await self._session.scalars(
             query.order_by(self._time.desc(), self.row.id.desc()).limit(limit)
         )
-        return [self.entity.model_validate(row, from_attributes=True) for row in rows]
+        return [self._read(row) for row in rows]
+
+    def _read(self, row: OwnedRow | None) -> EntityT:
+        return self.entity.model_validate(row, from_attributes=True)
 
     async def _insert(self, **values: Any) -> EntityT:
         row = await self._session.scalar(

@@ -1,15 +1,18 @@
 """Research: tasks, their steps, what searches found for them, and what their reports cite."""
 
 import builtins
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from pydantic import ValidationError
+from sqlalchemy import func, or_, select, update
 
 from lab.db.owned import OwnedStore
 from lab.db.runs import OPEN
 from lab.db.tables import (
+    OwnedRow,
     ResearchCitationRow,
     ResearchStepRow,
     ResearchTaskRow,
@@ -25,6 +28,24 @@ from lab.schemas.research_step_kind import ResearchStepKind
 from lab.schemas.research_task import ResearchTask
 from lab.schemas.run_status import RunStatus
 from lab.schemas.search_result import SearchResult
+
+
+def known_limits(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the limits of a task that are settings today, with values that these take.
+
+    >>> known_limits({"max_pages": 3, "at_once": 1000, "max_moons": 2})
+    {'max_pages': 3}
+    """
+    return {name: value for name, value in stored.items() if _is_limit(name, value)}
+
+
+def _is_limit(name: str, value: Any) -> bool:
+    try:
+        ResearchConfig.model_validate({name: value})
+    except ValidationError:
+        return False
+    return True
 
 
 class ResearchTaskStore(VersionedStore[ResearchTask]):
@@ -55,6 +76,31 @@ class ResearchTaskStore(VersionedStore[ResearchTask]):
             offline=offline,
             seed=seed,
             limits=(limits or ResearchConfig()).model_dump(mode="json"),
+        )
+
+    def _read(self, row: OwnedRow | None) -> ResearchTask:
+        """Read a task, of its limits those that there are today: it may be older than they."""
+        values = {name: getattr(row, name) for name in ResearchTask.model_fields}
+        return ResearchTask.model_validate({**values, "limits": known_limits(values["limits"])})
+
+    async def n_open(self) -> int:
+        """Return how many tasks are not done, and nobody stopped."""
+        return (
+            await self._session.scalar(
+                select(func.count()).where(
+                    ResearchTaskRow.owner_id == self._owner_id, ResearchTaskRow.status.in_(OPEN)
+                )
+            )
+            or 0
+        )
+
+    async def started(self, id: UUID, run_id: UUID) -> None:
+        """Note that a run, which waited for its turn, works on a task now."""
+        await self._changed(
+            {"status": RunStatus.running, "version": ResearchTaskRow.version + 1},
+            *self._is(id),
+            ResearchTaskRow.run_id == run_id,
+            ResearchTaskRow.status == RunStatus.queued,
         )
 
     async def hold(self, id: UUID, run_id: UUID) -> None:
@@ -183,9 +229,9 @@ class ResearchStepStore(OwnedStore[ResearchStep]):
         """Change fields of a step: status, result, error and finished_at."""
         return await self._update(id, fields)
 
-    async def complete(self, id: UUID, result: str) -> ResearchStep:
+    async def complete(self, id: UUID, result: str, error: str | None = None) -> ResearchStep:
         """
-        Store what came of a step, once.
+        Store what came of a step, once, and what went wrong although it is done.
 
         Raises
         ------
@@ -195,7 +241,7 @@ class ResearchStepStore(OwnedStore[ResearchStep]):
         values = {
             "status": RunStatus.completed,
             "result": result,
-            "error": None,
+            "error": error,
             "finished_at": datetime.now(UTC),
         }
         row = await self._changed(
@@ -206,11 +252,24 @@ class ResearchStepStore(OwnedStore[ResearchStep]):
             raise ConflictError(f"The research step {id} is done already.")
         return self._checked(row)
 
-    async def leave(self, task_id: UUID, status: RunStatus) -> None:
-        """Say of the steps of a task that are under way how they were left."""
+    async def leave(self, task_id: UUID, status: RunStatus, run_id: UUID | None = None) -> None:
+        """
+        Say of the steps of a task that are under way how they were left.
+
+        Parameters
+        ----------
+        task_id : UUID
+            The task.
+        status : RunStatus
+            How.
+        run_id : UUID, optional
+            Who leaves them; where another run works on the task, they stay as they are.
+        """
+        by = [] if run_id is None else [ResearchTaskRow.run_id == run_id]
         await self._session.execute(
             update(ResearchStepRow)
             .where(
+                select(ResearchTaskRow.id).where(ResearchTaskRow.id == task_id, *by).exists(),
                 ResearchStepRow.task_id == task_id,
                 ResearchStepRow.owner_id == self._owner_id,
                 ResearchStepRow.status == RunStatus.running,
@@ -219,7 +278,12 @@ class ResearchStepStore(OwnedStore[ResearchStep]):
         )
 
     async def searched(self, question: str, besides: UUID) -> UUID | None:
-        """Return the last search for a question that was done, but for those of one task."""
+        """
+        Return the last search for a question that was done, but for those of one task.
+
+        One that found nothing because something failed is none.
+        """
+        found = select(SearchResultRow.id).where(SearchResultRow.step_id == ResearchStepRow.id)
         return await self._session.scalar(
             select(ResearchStepRow.id)
             .where(
@@ -228,6 +292,7 @@ class ResearchStepStore(OwnedStore[ResearchStep]):
                 ResearchStepRow.question == question,
                 ResearchStepRow.status == RunStatus.completed,
                 ResearchStepRow.task_id != besides,
+                or_(found.exists(), ResearchStepRow.error.is_(None)),
             )
             .order_by(ResearchStepRow.finished_at.desc(), ResearchStepRow.id.desc())
             .limit(1)

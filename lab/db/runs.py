@@ -146,6 +146,21 @@ class RunStore(OwnedStore[Run]):
         )
         return None if found is None else Usage.model_validate(found)
 
+    async def end(
+        self, id: UUID, status: RunStatus, error: str | None, usage: Usage | None
+    ) -> None:
+        """
+        End a run, and keep what it cost; one that somebody ended meanwhile stays as it is.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such run.
+        """
+        values = {"status": status, "error": error, "finished_at": datetime.now(UTC)}
+        await self._changed(values, *self._is(id), RunRow.status.in_(OPEN))
+        await self.update(id, usage=usage)
+
     async def close(self, ids: Sequence[UUID], status: RunStatus) -> None:
         """End those of the runs that have not ended, for their processes to see."""
         await self._session.execute(

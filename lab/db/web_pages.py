@@ -102,6 +102,16 @@ class WebPageStore(OwnedStore[WebPage]):
         found = await self._session.scalar(select(WebPageRow.warc).where(*self._is(id)))
         return found or b""
 
+    async def hold(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Return which pages there are; nobody deletes them until the transaction ends."""
+        found = await self._session.scalars(
+            select(WebPageRow.id)
+            .where(WebPageRow.owner_id == self._owner_id, WebPageRow.id.in_(ids))
+            .order_by(WebPageRow.id)
+            .with_for_update(read=True, key_share=True)
+        )
+        return set(found)
+
     async def are_there(self) -> bool:
         """Return True where the user has any."""
         one = select(WebPageRow.id).where(WebPageRow.owner_id == self._owner_id).limit(1)

@@ -226,6 +226,16 @@ class Running:
             await stores.runs.close([run_id], status)
             return await stores.runs.get(run_id)
 
+    async def close_lost(self) -> None:
+        """Close the runs of labs that are gone, and research here whose end nobody could store."""
+        await self._database.close_left_runs()
+        async with self._database.accounts() as accounts:
+            # Asked before it is looked who lives: who lives is known here before it is stored.
+            open_ = await accounts.own_research()
+            lost = [id for id in open_ if id not in self._live]
+            if lost:
+                await accounts.interrupt(lost)
+
     async def aclose(self) -> None:
         """End what runs, as interrupted."""
         runs = list(self._live.values())

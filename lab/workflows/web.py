@@ -13,7 +13,7 @@ import numpy as np
 from lab.context import best
 from lab.db import Database
 from lab.errors import ConflictError, InputError, SearchError
-from lab.protocols import EmbeddingPipeline, FloatArray, Pipelines, SearchFinding
+from lab.protocols import FloatArray, Pipelines, SearchFinding
 from lab.schemas.config import Config
 from lab.schemas.search_provider_kind import SearchProviderKind
 from lab.schemas.web_failure import WebFailure
@@ -58,14 +58,14 @@ class Pages:
         Where they are kept.
     owner_id : UUID
         Whose they are.
-    embedding : EmbeddingPipeline
-        Makes their passages findable.
+    pipelines : Pipelines
+        Where the model is that makes their passages findable; it is leased page by page.
     """
 
-    def __init__(self, database: Database, owner_id: UUID, embedding: EmbeddingPipeline) -> None:
+    def __init__(self, database: Database, owner_id: UUID, pipelines: Pipelines) -> None:
         self._database = database
         self._owner_id = owner_id
-        self._embedding = embedding
+        self._pipelines = pipelines
 
     async def keep(self, read: ReadPage, chunk_tokens: int) -> WebPage:
         """
@@ -83,7 +83,8 @@ class Pages:
             if there := await stores.web_pages.read_again(*answer):
                 return there
         content = read.content
-        passages, embeddings = await embed_passages(self._embedding, content.text, chunk_tokens)
+        async with self._pipelines.embedding() as embedding:
+            passages, embeddings = await embed_passages(embedding, content.text, chunk_tokens)
         async with self._database.stores(self._owner_id) as stores:
             page = await stores.web_pages.add(
                 passages,
@@ -92,7 +93,7 @@ class Pages:
                 **asdict(content),
                 status=read.status,
                 n_bytes=len(read.body),
-                embedding_model=self._embedding.signature,
+                embedding_model=embedding.signature,
                 warc=snapshot_of(read),
             )
             page = page or await stores.web_pages.of_body(*answer)  # read twice at once
@@ -195,19 +196,18 @@ class Web:
         max_pages = request.max_pages or len(dict.fromkeys(request.urls))
         _check("max_pages", max_pages, self._config.pages.max_pages)
         _check("max_depth", request.max_depth, self._config.pages.max_depth)
-        async with self._pipelines.embedding() as embedding:
-            pages = Pages(self._database, owner_id, embedding)
-            source: PageSource = Replay(pages.snapshot) if request.offline else self._crawl
-            outcomes = source.read(request.urls, max_pages=max_pages, max_depth=request.max_depth)
-            async with aclosing(outcomes):
-                async for outcome in outcomes:
-                    if isinstance(outcome, WebFailure):
-                        yield WebOutcome(failure=outcome)
-                    elif request.offline:
-                        yield WebOutcome(page=await pages.kept(outcome))
-                    else:
-                        page = await pages.keep(outcome, self._config.documents.chunk_tokens)
-                        yield WebOutcome(page=page)
+        pages = Pages(self._database, owner_id, self._pipelines)
+        source: PageSource = Replay(pages.snapshot) if request.offline else self._crawl
+        outcomes = source.read(request.urls, max_pages=max_pages, max_depth=request.max_depth)
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                if isinstance(outcome, WebFailure):
+                    yield WebOutcome(failure=outcome)
+                elif request.offline:
+                    yield WebOutcome(page=await pages.kept(outcome))
+                else:
+                    page = await pages.keep(outcome, self._config.documents.chunk_tokens)
+                    yield WebOutcome(page=page)
 
     async def search(
         self, owner_id: UUID, request: WebSearchRequest, wordings: Sequence[str] = ()

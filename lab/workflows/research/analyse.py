@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from lab.errors import cut
+from lab.errors import NotFoundError, cut
 from lab.protocols import FloatArray
 from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
@@ -83,7 +83,10 @@ async def _pages(context: ResearchContext, place: int) -> list[WebPage]:
     async with context.stores() as stores:
         for one in mine:
             assert one.page_id is not None, "those that were read have one"
-            page = await stores.web_pages.get(one.page_id)
+            try:
+                page = await stores.web_pages.get(one.page_id)
+            except NotFoundError:  # deleted since it was found
+                continue
             pages.setdefault(page.sha256, page)
     return list(pages.values())
 
@@ -121,16 +124,12 @@ def _within(text: str, most: int) -> Iterator[Sentence]:
 
 async def _ranked(context: ResearchContext, question: str, looked: _Looked) -> Analysis:
     """Return the sentences nearest to a question."""
-    found = looked.candidates
+    vectors = await _vectors(context, [one.sentence.text for one in looked.candidates])
+    found, late = looked.candidates[: len(vectors)], looked.candidates[len(vectors) :]
+    cut_short = list(dict.fromkeys([*looked.cut, *(one.page.url for one in late)]))
     if not found:
-        return Analysis([], [], looked.spoke_to_reader, looked.cut)
+        return Analysis([], [], looked.spoke_to_reader, cut_short)
     (asked,) = await context.embedding.embed([question], kind="query")
-    texts = [one.sentence.text for one in found]
-    parts = [
-        await context.embedding.embed(texts[first : first + AT_ONCE])
-        for first in range(0, len(texts), AT_ONCE)
-    ]
-    vectors: FloatArray = np.concatenate(parts)
     # Rounded, so that the last bits of a batch decide nothing; equals keep the order of pages.
     scores = np.round(vectors @ asked, 4)
     order = [
@@ -141,7 +140,17 @@ async def _ranked(context: ResearchContext, question: str, looked: _Looked) -> A
     passages = [_passage(found[place], float(scores[place])) for place in order]
     groups = same_groups([one.quote for one in passages])
     claims = best_groups(passages, groups)[: context.research.claims_per_question]
-    return Analysis(passages, claims, looked.spoke_to_reader, looked.cut)
+    return Analysis(passages, claims, looked.spoke_to_reader, cut_short)
+
+
+async def _vectors(context: ResearchContext, texts: Sequence[str]) -> FloatArray:
+    """Return the vectors of sentences, of the first ones as far as there is time."""
+    parts: list[FloatArray] = []
+    for first in range(0, len(texts), AT_ONCE):
+        if context.left_s() == 0:
+            break
+        parts.append(await context.embedding.embed(texts[first : first + AT_ONCE]))
+    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
 
 def best_groups(passages: Sequence[Passage], groups: Sequence[list[int]]) -> list[list[int]]:

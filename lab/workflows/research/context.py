@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from lab.db import Stores
-from lab.protocols import EmbeddingPipeline, Pipelines
+from lab.protocols import EmbeddingKind, FloatArray, Pipelines
 from lab.schemas.event_type import EventType
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.research_config import ResearchConfig
@@ -16,6 +16,25 @@ from lab.schemas.research_task import ResearchTask
 from lab.schemas.usage import Usage
 from lab.workflows.context import Told
 from lab.workflows.web import Web
+
+
+class LeasedEmbedding:
+    """
+    The embedding model, leased for each use: who waits for the web, or a model, holds none.
+
+    Parameters
+    ----------
+    pipelines : Pipelines
+        Where it is.
+    """
+
+    def __init__(self, pipelines: Pipelines) -> None:
+        self._pipelines = pipelines
+
+    async def embed(self, texts: Sequence[str], *, kind: EmbeddingKind = "document") -> FloatArray:
+        """Return unit vectors of shape (N, D), in the order of `texts`."""
+        async with self._pipelines.embedding() as embedding:
+            return await embedding.embed(texts, kind=kind)
 
 
 @dataclass(frozen=True)
@@ -28,7 +47,7 @@ class ResearchContext:
     """Who plans and sums up."""
 
     pipelines: Pipelines
-    embedding: EmbeddingPipeline
+    embedding: LeasedEmbedding
     web: Web
     stores: Callable[[], AbstractAsyncContextManager[Stores]]
     """Opens a transaction on what the owner has."""

@@ -7,7 +7,7 @@ depend on what this task reads meanwhile.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Final
 from uuid import UUID
 
@@ -21,12 +21,14 @@ from lab.schemas.search_result import SearchResult
 from lab.schemas.web_outcome import WebOutcome
 from lab.schemas.web_read_request import WebReadRequest
 from lab.schemas.web_search_request import WebSearchRequest
+from lab.texts import storable
 from lab.web import canonical
 from lab.workflows.research.context import ResearchContext
 from lab.workflows.research.draft import GATHERED, SEARCHED, Gathered, Searched, written
 from lab.workflows.research.steps import Done, once, steps_of
 
 NO_TIME: Final = "time was up"
+NOTHING_CAME: Final = "nothing came of it"
 REPLAYED: Final = {
     *("query", "provider", "position", "url", "title", "snippet"),
     *("page_id", "failure"),
@@ -41,10 +43,17 @@ async def search(context: ResearchContext, place: int) -> None:
         recorded = await _recorded(context, step) if context.task.offline else None
         return recorded or await _searched(context, step)
 
+    if await _reading_began(context):
+        return  # a page that is read for one question must not become another's
     try:
         await once(context, Kind.search, place, work)
     except SearchError:
         return  # it stands with the step; where all fail, the task does
+
+
+async def _reading_began(context: ResearchContext) -> bool:
+    steps = await steps_of(context, Kind.gather)
+    return any(step.status is not RunStatus.queued for step in steps)
 
 
 async def check_searches(context: ResearchContext) -> None:
@@ -70,7 +79,7 @@ async def _searched(context: ResearchContext, step: ResearchStep) -> Done:
         async with asyncio.timeout(_time_for(context)):
             found = await context.web.search(step.owner_id, request)
     except TimeoutError:
-        return Done(written(SEARCHED, Searched(failures=[NO_TIME])))
+        return Done(written(SEARCHED, Searched(failures=[NO_TIME])), problem=NO_TIME)
 
     async def store(stores: Stores) -> None:
         for position, hit in enumerate(found.hits):
@@ -86,7 +95,8 @@ async def _searched(context: ResearchContext, step: ResearchStep) -> Done:
 
     failures = [failure.message for failure in found.failures]
     asked = [provider.value for provider in found.asked]
-    return Done(written(SEARCHED, Searched(asked, failures)), store=store)
+    problem = storable(" ".join(failures)) or None
+    return Done(written(SEARCHED, Searched(asked, failures)), store=store, problem=problem)
 
 
 async def _recorded(context: ResearchContext, step: ResearchStep) -> Done | None:
@@ -99,7 +109,7 @@ async def _recorded(context: ResearchContext, step: ResearchStep) -> Done | None
         earlier = await stores.research_steps.searched(step.question, besides=step.task_id)
         if earlier is None:
             return None
-        result = (await stores.research_steps.get(earlier)).result
+        before = await stores.research_steps.get(earlier)
         found = await stores.search_results.of_step(earlier)
 
     async def store(stores: Stores) -> None:
@@ -107,7 +117,8 @@ async def _recorded(context: ResearchContext, step: ResearchStep) -> Done | None
             about = one.model_dump(include=REPLAYED)
             await stores.search_results.add(step_id=step.id, **about)
 
-    return Done(result or written(SEARCHED, Searched()), store=store)
+    result = before.result or written(SEARCHED, Searched())
+    return Done(result, store=store, problem=before.error)
 
 
 async def gather(context: ResearchContext, place: int) -> None:
@@ -120,13 +131,14 @@ async def gather(context: ResearchContext, place: int) -> None:
     async def work(step: ResearchStep) -> Done:
         wanted = allotted(await found_for(context), context)[place]
         waiting = [one for one in wanted if one.page_id is None and one.failure is None]
-        if waiting:
-            await _read(context, waiting)
+        why_not = await _read(context, waiting)
         async with context.stores() as stores:
+            await stores.research_tasks.hold(context.task.id, context.run_id)
             rows = [await stores.search_results.get(one.id) for one in wanted]
             for row in rows:
                 if row.page_id is None and row.failure is None:
-                    await stores.search_results.update(row.id, failure=NO_TIME)
+                    await stores.search_results.update(row.id, failure=why_not)
+            rows = [await stores.search_results.get(one.id) for one in wanted]
         unread = [(row.url, _why(row)) for row in rows if row.page_id is None]
         n_read = sum(row.page_id is not None for row in rows)
         return Done(written(GATHERED, Gathered(n_read, unread)))
@@ -134,15 +146,27 @@ async def gather(context: ResearchContext, place: int) -> None:
     await once(context, Kind.gather, place, work)
 
 
-async def _read(context: ResearchContext, waiting: Sequence[SearchResult]) -> None:
-    """Read pages, as many as there is time for."""
+async def _read(context: ResearchContext, waiting: Sequence[SearchResult]) -> str:
+    """Read pages, as many as there is time for; return why there is nothing of the others."""
     by_url = {canonical(one.url): one.id for one in waiting}
-    request = WebReadRequest(urls=list(by_url), max_pages=len(by_url), offline=context.task.offline)
-    outcomes = context.web.read(context.task.owner_id, request)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_time_for(context)), aclosing(outcomes):
-            async for outcome in outcomes:
-                await _keep(context, by_url, outcome)
+    urls, most = list(by_url), context.most_pages_at_once
+    try:
+        async with asyncio.timeout(_time_for(context)):
+            for first in range(0, len(urls), most):
+                await _read_some(context, by_url, urls[first : first + most])
+    except TimeoutError:
+        return NO_TIME
+    return NOTHING_CAME
+
+
+async def _read_some(
+    context: ResearchContext, by_url: dict[str, UUID], urls: Sequence[str]
+) -> None:
+    """Read no more pages than one request may."""
+    request = WebReadRequest(urls=list(urls), max_pages=len(urls), offline=context.task.offline)
+    async with aclosing(context.web.read(context.task.owner_id, request)) as outcomes:
+        async for outcome in outcomes:
+            await _keep(context, by_url, outcome)
 
 
 async def _keep(context: ResearchContext, by_url: dict[str, UUID], outcome: WebOutcome) -> None:
@@ -153,10 +177,13 @@ async def _keep(context: ResearchContext, by_url: dict[str, UUID], outcome: WebO
         urls, values = [page.requested_url, page.url], {"page_id": page.id}
     elif (failure := outcome.failure) is not None:
         urls, values = [failure.url], {"failure": f"{failure.reason.value}: {failure.message}"}
-    found = [by_url[url] for url in urls if url in by_url]
-    if found:
-        async with context.stores() as stores:
-            await stores.search_results.update(found[0], **values)
+    found = list(dict.fromkeys(by_url[url] for url in urls if url in by_url))
+    async with context.stores() as stores:
+        await stores.research_tasks.hold(context.task.id, context.run_id)
+        for place, id in enumerate(found):
+            # The page is that of the address that was asked for; where it led, unless that was too.
+            if place == 0 or (await stores.search_results.get(id)).page_id is None:
+                await stores.search_results.update(id, **values)
 
 
 async def found_for(context: ResearchContext) -> list[list[SearchResult]]:
@@ -176,7 +203,7 @@ def allotted(
     Each question has at most `pages_per_question`, and all of them together `max_pages`.
     """
     research = context.research
-    per_question = min(research.pages_per_question, context.most_pages_at_once)
+    per_question = research.pages_per_question
     taken: dict[str, int] = {}
     mine: list[list[SearchResult]] = [[] for _ in found]
     for rank in range(max(map(len, found), default=0)):

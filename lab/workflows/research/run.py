@@ -5,15 +5,14 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from langchain_core.runnables import RunnableConfig
 
 from lab.db import Database, Stores
-from lab.errors import INTERRUPTED, LabError, NotFoundError
+from lab.errors import INTERRUPTED, DatabaseError, LabError, NotFoundError
 from lab.protocols import Pipelines
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
@@ -26,9 +25,15 @@ from lab.texts import storable
 from lab.workflows.composer import Composer
 from lab.workflows.context import Told
 from lab.workflows.event_log import EventLog
-from lab.workflows.research.context import ResearchContext
+from lab.workflows.research.context import LeasedEmbedding, ResearchContext
 from lab.workflows.research.graph import NAME, build_graph
+from lab.workflows.research.places import Places
 from lab.workflows.web import Web
+
+WAITING: Final = "waiting"
+"""Stage of a task that waits for its turn."""
+RETRY_S: Final = 1.0
+"""How often it is tried to store an end while the database is away."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +53,7 @@ class Workplace:
         Who searches and reads.
     composer : Composer
         Where its graph and checkpoints are kept.
-    places : Semaphore
+    places : Places
         How many tasks are worked on at once.
     most_pages_at_once : int
         Pages that one request may read.
@@ -58,7 +63,7 @@ class Workplace:
     pipelines: Pipelines
     web: Web
     composer: Composer
-    places: asyncio.Semaphore
+    places: Places
     most_pages_at_once: int
 
 
@@ -87,6 +92,8 @@ class ResearchRun:
         self._profile = profile
         self._stores = partial(workplace.database.stores, task.owner_id)
         self._spent: list[Usage] = []
+        self._anew = False
+        """Its graph stands behind what failed: begun anew, it does the steps that are not done."""
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """
@@ -98,6 +105,16 @@ class ResearchRun:
             If another run works on the task.
         """
         await self._open()
+        try:
+            async with aclosing(self._until_its_end()) as events:
+                async for event in events:
+                    yield event
+        except (asyncio.CancelledError, GeneratorExit):
+            await asyncio.shield(self._stop())
+            raise
+
+    async def _until_its_end(self) -> AsyncGenerator[Event, None]:
+        """Yield what happens, until it is done or has failed."""
         try:
             yield self._log.tell(
                 EventType.run_started,
@@ -120,20 +137,19 @@ class ResearchRun:
             log.error("research failed", run_id=str(self._log.run_id), exc_info=error)
             what = f"The lab failed at it; give the operator this run id: {self._log.run_id}."
             yield await self._fail(LabError(what))
-        except (asyncio.CancelledError, GeneratorExit):
-            await asyncio.shield(self._stop())
-            raise
 
     async def _open(self) -> None:
         """Store the run, and that it is the one that works on the task."""
         task, run_id = self._task, self._log.run_id
+        self._anew = task.status is RunStatus.failed
+        is_free = self._place.places.is_free(task.owner_id)
         async with self._stores() as stores:
             began = await self._began(stores)
             self._task = await stores.research_tasks.update(
                 task.id,
                 task.version,
                 run_id=run_id,
-                status=RunStatus.running,
+                status=RunStatus.running if is_free else RunStatus.queued,
                 error=None,
                 finished_at=None,
             )
@@ -160,13 +176,20 @@ class ResearchRun:
     async def _told(self) -> AsyncGenerator[Told, None]:
         """Run the graph and yield what its steps tell, as they do."""
         research = self._task.limits
-        async with self._place.places, self._place.pipelines.embedding() as embedding:
+        is_free = self._place.places.is_free(self._task.owner_id)
+        if waited := self._task.status is RunStatus.queued or not is_free:
+            yield EventType.stage, {"name": WAITING, "n_done": 0, "n_total": 1}
+        async with self._place.places.one(self._task.owner_id):
+            if waited:
+                async with self._stores() as stores:
+                    await stores.research_tasks.started(self._task.id, self._log.run_id)
+                yield EventType.stage, {"name": WAITING, "n_done": 1, "n_total": 1}
             context = ResearchContext(
                 task=self._task,
                 run_id=self._log.run_id,
                 profile=self._profile,
                 pipelines=self._place.pipelines,
-                embedding=embedding,
+                embedding=LeasedEmbedding(self._place.pipelines),
                 web=self._place.web,
                 stores=self._stores,
                 most_pages_at_once=self._place.most_pages_at_once,
@@ -195,11 +218,15 @@ class ResearchRun:
             "configurable": {"thread_id": str(self._task.id)},
             "max_concurrency": context.research.at_once,
         }
+        if self._anew:
+            await composer.forget(self._task.id)
         found = await graph.aget_state(config)
         begun = found.created_at is not None
         if found.next or not begun:
             begin = None if begun else {"n_questions": 0}
             await graph.ainvoke(begin, config, context=context, durability="sync")
+        async with self._stores() as stores:
+            await stores.research_tasks.hold(self._task.id, self._log.run_id)
         await composer.forget(self._task.id)
 
     async def _fail(self, error: LabError) -> Event:
@@ -218,15 +245,32 @@ class ResearchRun:
         await self._end(self._log.tell(type_, {}), self._log.if_stopped, error)
 
     async def _end(self, event: Event, status: RunStatus, error: str | None = None) -> Event:
-        """Close the run; an end that is not stored, and was not heard of, is none."""
+        """
+        Close the run; an end that is not stored, and was not heard of, is none.
+
+        While the database is away it is tried again, until it is back or somebody stops the run.
+        """
+        waits = not _is_stopped(status)
         try:
-            await self._close(status, error)
+            while not await self._closed(status, error, waits=waits):
+                await asyncio.sleep(RETRY_S)
         except NotFoundError:  # deleted under us, with its conversation
             log.info("research is gone", task_id=str(self._task.id))
         except BaseException:
             self._log.take_back(event)
             raise
         return event
+
+    async def _closed(self, status: RunStatus, error: str | None, *, waits: bool) -> bool:
+        """Close the run and return True; False where it waits for the database, which is away."""
+        try:
+            await self._close(status, error)
+        except DatabaseError as lost:
+            if not waits:
+                raise
+            log.warning("the end of research waits", run_id=str(self._log.run_id), error=str(lost))
+            return False
+        return True
 
     async def _close(self, status: RunStatus, error: str | None) -> None:
         """
@@ -239,15 +283,14 @@ class ResearchRun:
         async with self._log.storing(end=True) as events, self._stores() as stores:
             if status is not RunStatus.interrupted:
                 await stores.research_tasks.finish(task_id, run_id, status, error)
-            await stores.research_steps.leave(task_id, status)
-            await stores.runs.update(
-                run_id,
-                status=status,
-                error=error,
-                usage=_sum(self._spent),
-                finished_at=datetime.now(UTC),
-            )
+            await stores.research_steps.leave(task_id, status, run_id)
+            await stores.runs.end(run_id, status, error, _sum(self._spent))
             await stores.events.extend({run_id: events})
+
+
+def _is_stopped(status: RunStatus) -> bool:
+    """Return whether somebody stopped a run, who does not wait for the database."""
+    return status in (RunStatus.cancelled, RunStatus.interrupted)
 
 
 def _sum(spent: list[Usage]) -> Usage | None:

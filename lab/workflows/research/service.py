@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from lab.config import Settings
-from lab.db import Database
+from lab.db import Database, Stores
 from lab.db.runs import OPEN
-from lab.errors import ConflictError, LabError, NotFoundError
+from lab.errors import ConflictError, DatabaseError, LabError, NotFoundError, RateLimitError
 from lab.protocols import Pipelines
 from lab.schemas.config import Config
-from lab.schemas.model_profile import ModelProfile
+from lab.schemas.research_config import ResearchConfig
 from lab.schemas.research_details import ResearchDetails
 from lab.schemas.research_request import ResearchRequest
 from lab.schemas.research_step_kind import ResearchStepKind
@@ -22,8 +23,11 @@ from lab.schemas.research_task import ResearchTask
 from lab.schemas.run import Run
 from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
+from lab.texts import storable
 from lab.workflows.composer import Composer
 from lab.workflows.event_log import EventLog
+from lab.workflows.preferences import Preferences
+from lab.workflows.research.places import Places
 from lab.workflows.research.report import without_pages
 from lab.workflows.research.run import ResearchRun, Workplace
 from lab.workflows.running import Running
@@ -31,6 +35,13 @@ from lab.workflows.web import Web
 
 AT_ONCE: Final = 4
 """Tasks that one process works on at once; others wait for their turn."""
+EACH_AT_ONCE: Final = 2
+"""Of one person."""
+MOST_OPEN: Final = 20
+"""Tasks of one person that are not done."""
+
+LOOK_S: Final = 5.0
+"""How often it is looked whether another lab left research."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,12 +64,8 @@ class Research:
         Where compiled graphs and checkpoints are kept.
     config : Config
         Of the process.
-    settings_of : callable
-        Returns the settings of a user.
-    resolve : callable
-        Returns the profile that a user means by a name.
-    preferred : callable
-        Returns the profile that settings prefer.
+    preferences : Preferences
+        What people have set.
     """
 
     def __init__(
@@ -69,22 +76,19 @@ class Research:
         running: Running,
         composer: Composer,
         config: Config,
-        settings_of: Callable[[User], Awaitable[Settings]],
-        resolve: Callable[[User, str], Awaitable[ModelProfile]],
-        preferred: Callable[[Settings], str],
+        preferences: Preferences,
     ) -> None:
         self._database = database
         self._running = running
         self._composer = composer
-        self._settings_of = settings_of
-        self._resolve = resolve
-        self._preferred = preferred
+        self._preferences = preferences
+        self._looking: asyncio.Task[None] | None = None
         self._workplace = Workplace(
             database=database,
             pipelines=pipelines,
             web=web,
             composer=composer,
-            places=asyncio.Semaphore(AT_ONCE),
+            places=Places(AT_ONCE, EACH_AT_ONCE),
             most_pages_at_once=config.pages.max_pages,
         )
 
@@ -98,23 +102,26 @@ class Research:
             If the conversation or the profile is not there.
         LockedKeyError
             If it overrides a setting that the operator locked.
+        RateLimitError
+            If too many of the owner's are not done.
         """
-        settings = (await self._settings_of(owner)).overlay("request", request.settings)
+        settings = (await self._preferences.settings_of(owner)).overlay("request", request.settings)
         roles = settings.config.roles
-        name = request.profile or roles.research or self._preferred(settings)
-        profile = await self._resolve(owner, name)
+        profile = await self._preferences.profile(owner, settings, request.profile, roles.research)
         seed = _seed_of(request.question) if request.seed is None else request.seed
+        limits = self._within(settings.config.research)
         async with self._database.stores(owner.id) as stores:
+            await _check_open(stores)
             task = await stores.research_tasks.create(
                 request.question,
                 request.conversation_id,
                 profile=profile.id,
                 offline=request.offline,
                 seed=seed,
-                limits=settings.config.research,
+                limits=limits,
             )
             await stores.research_steps.add(task.id, ResearchStepKind.plan, request.question)
-        return await self._run(owner, task)
+        return await self._begun(owner, task)
 
     async def resume(self, owner: User, task_id: UUID) -> ResearchTask:
         """
@@ -127,7 +134,7 @@ class Research:
         ConflictError
             If it is done, or a run works on it.
         """
-        await self._database.close_left_runs()
+        await self._running.close_lost()
         async with self._database.stores(owner.id) as stores:
             task = await stores.research_tasks.get(task_id)
             run = await _run_of(stores.runs.get, task)
@@ -135,35 +142,59 @@ class Research:
             raise ConflictError(f"The research {task_id} is done; read its report.")
         if run is not None and run.status in OPEN:
             raise ConflictError(f"The run {run.id} works on the research {task_id}; follow it.")
-        if task.status is RunStatus.failed:
-            # Its graph stands behind what failed: begun anew, it does the steps that are not done.
-            await self._composer.forget(task_id)
         return await self._run(owner, task)
 
+    async def open(self) -> None:
+        """Go on with left tasks now, and from now on with those that other labs leave."""
+        await self.resume_left()
+        self._looking = asyncio.create_task(self._look(), name="left research")
+
+    async def aclose(self) -> None:
+        """Take up nothing more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+
     async def resume_left(self) -> None:
-        """Go on with the tasks of processes that ended without having stopped them."""
+        """
+        Go on with the tasks of processes that ended without having stopped them.
+
+        One that cannot begin ends as failed, with the reason.
+        """
+        await self._running.close_lost()
         async with self._database.accounts() as accounts:
             owners = await accounts.left_research()
         for owner in owners:
-            async with self._database.stores(owner.id) as stores:
-                left = await stores.research_tasks.left()
-            for task in left:
-                try:
-                    await self._run(owner, task)
-                except LabError as error:  # another lab was faster, or its profile is gone
-                    log.warning("research stays", task_id=str(task.id), error=str(error))
+            try:
+                async with self._database.stores(owner.id) as stores:
+                    left = await stores.research_tasks.left()
+                for task in left:
+                    await self._take_up(owner, task)
+            except Exception as error:  # what one has stored holds up nobody else
+                log.error("research stays", owner_id=str(owner.id), exc_info=error)
 
     async def cancel(self, owner: User, task_id: UUID) -> ResearchTask:
         """Cancel a task, of whichever process; one that has ended stays as it is."""
         return await self._stop(owner, task_id, RunStatus.cancelled)
 
-    async def pause(self, owner: User, run_id: UUID) -> Run:
-        """Interrupt a run that works on a task, to go on with it later."""
+    async def stop_run(self, owner: User, run_id: UUID, status: RunStatus) -> Run:
+        """
+        Stop a run with the task that it works on, of whichever process, living or dead.
+
+        Parameters
+        ----------
+        owner : User
+            Whose it is.
+        run_id : UUID
+            The run.
+        status : RunStatus
+            `cancelled`, or `interrupted` to go on with it later.
+        """
         async with self._database.stores(owner.id) as stores:
             task = await stores.research_tasks.of_run(run_id)
         if task is not None:
-            await self._stop(owner, task.id, RunStatus.interrupted)
-        return await self._running.stop(owner.id, run_id, RunStatus.interrupted)
+            await self._stop(owner, task.id, status)
+        return await self._running.stop(owner.id, run_id, status)
 
     async def delete(self, owner: User, task_id: UUID) -> None:
         """Delete a task with its steps, citations and runs; the pages that it read stay."""
@@ -202,28 +233,94 @@ class Research:
         lost = {one.number for one in citations if one.page_id is None and one.verified}
         return without_pages(task.report, sorted(lost))
 
+    def _within(self, limits: ResearchConfig) -> ResearchConfig:
+        """Return limits that ask for no more than one request may read; the task keeps them."""
+        most = min(limits.pages_per_question, self._workplace.most_pages_at_once)
+        return limits.model_copy(update={"pages_per_question": most})
+
     async def _run(self, owner: User, task: ResearchTask) -> ResearchTask:
         """Let a run work on a task; return the task once that is stored."""
-        settings = await self._settings_of(owner)
-        profile = await self._resolve(owner, task.profile or self._preferred(settings))
+        settings = await self._preferences.settings_of(owner)
+        profile = await self._preferences.profile(owner, settings, task.profile)
         event_log = EventLog(owner.id, whole=True, goes_on=True)
         run = ResearchRun(self._workplace, event_log, task, profile)
         await self._running.begin(event_log, run.events())
         async with self._database.stores(owner.id) as stores:
             return await stores.research_tasks.get(task.id)
 
+    async def _begun(self, owner: User, task: ResearchTask) -> ResearchTask:
+        """Begin a new task; whoever asked for it hears why it cannot, and so does who looks."""
+        try:
+            return await self._run(owner, task)
+        except asyncio.CancelledError:  # nobody knows of it yet
+            await asyncio.shield(self._stop(owner, task.id, RunStatus.cancelled))
+            raise
+        except ConflictError:
+            async with self._database.stores(owner.id) as stores:
+                task = await stores.research_tasks.get(task.id)
+            if task.run_id is None:
+                raise
+            return task  # a lab that looked for left tasks was faster
+        except LabError as error:
+            await self._refuse(owner, task, error)
+            raise
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self.resume_left()
+            except DatabaseError as error:
+                log.warning("left research waits", error=str(error))
+            except Exception as error:
+                log.error("left research waits", exc_info=error)
+
+    async def _take_up(self, owner: User, task: ResearchTask) -> None:
+        try:
+            await self._run(owner, task)
+        except ConflictError:
+            log.info("another lab goes on with research", task_id=str(task.id))
+        except DatabaseError as error:  # it is looked at again
+            log.warning("research waits", task_id=str(task.id), error=str(error))
+        except LabError as error:
+            await self._refuse(owner, task, error)
+
+    async def _refuse(self, owner: User, task: ResearchTask, error: LabError) -> None:
+        """End a task that cannot begin, unless somebody changed it meanwhile."""
+        log.warning("research cannot begin", task_id=str(task.id), error=str(error))
+        with suppress(ConflictError, NotFoundError, DatabaseError):
+            async with self._database.stores(owner.id) as stores:
+                await stores.research_tasks.update(
+                    task.id,
+                    task.version,
+                    status=RunStatus.failed,
+                    error=storable(str(error)),
+                    finished_at=datetime.now(UTC),
+                )
+
     async def _stop(self, owner: User, task_id: UUID, status: RunStatus) -> ResearchTask:
-        # The task first: so no step of it is stored any more, and no lab that starts takes it up.
+        # At once: no step is stored any more, no lab takes it up, and none says it otherwise.
         async with self._database.stores(owner.id) as stores:
             task = await stores.research_tasks.stop(task_id, status)
+            if task.status is status:
+                await stores.research_steps.leave(task_id, status)
+                await stores.runs.close([task.run_id] if task.run_id else [], status)
         if task.run_id is not None and task.status is status:
             try:
                 await self._running.stop(owner.id, task.run_id, status)
             except NotFoundError:
                 log.info("run is gone", run_id=str(task.run_id))
         async with self._database.stores(owner.id) as stores:
-            await stores.research_steps.leave(task_id, status)
             return await stores.research_tasks.get(task_id)
+
+
+async def _check_open(stores: Stores) -> None:
+    n_open = await stores.research_tasks.n_open()
+    if n_open >= MOST_OPEN:
+        raise RateLimitError(
+            f"{n_open} of your research tasks are not done, and {MOST_OPEN} is the most; wait for "
+            "one, or cancel one (`lab research cancel`)."
+        )
 
 
 async def _run_of(get: Callable[[UUID], Awaitable[Run]], task: ResearchTask) -> Run | None:

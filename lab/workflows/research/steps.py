@@ -35,11 +35,14 @@ class Done:
         What models cost.
     store : callable
         Stores what else belongs to it, in the same transaction.
+    problem : str or None
+        What went wrong, although it is done.
     """
 
     result: str
     spent: Sequence[Usage] = ()
     store: Callable[[Stores], Awaitable[None]] = _nothing_more
+    problem: str | None = None
 
 
 async def steps_of(context: ResearchContext, kind: Kind) -> list[ResearchStep]:
@@ -102,7 +105,7 @@ async def _do(
         raise
     async with context.stores() as stores:
         await stores.research_tasks.hold(context.task.id, context.run_id)
-        step = await stores.research_steps.complete(step.id, done.result)
+        step = await stores.research_steps.complete(step.id, done.result, done.problem)
         await done.store(stores)
         for usage in done.spent:
             profile = context.profile

@@ -299,6 +299,11 @@ async def _notes(context: ResearchContext, analyses: Sequence[tuple[str, Analysi
         for step in await steps_of(context, Kind.search)
         if step.status is RunStatus.failed
     ]
+    notes += [
+        f"The search for “{step.question}”: {step.error}"
+        for step in await steps_of(context, Kind.search)
+        if step.status is RunStatus.completed and step.error
+    ]
     for step in await steps_of(context, Kind.gather):
         gathered = GATHERED.validate_json(step.result or "{}")
         notes += [f"{url} was not read: {why}." for url, why in gathered.unread]

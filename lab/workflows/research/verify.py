@@ -42,10 +42,9 @@ async def verify(context: ResearchContext) -> None:
         )
         checks: Checks = dict(zip(pairs, reasons, strict=True))
         report = render(draft, checks)
-        there = {id for id, page in pages.items() if page is not None}
         rows = [
             {
-                **_about(passage, claim, there),
+                **_about(passage, claim),
                 "number": number,
                 "position": position,
                 "score": score,
@@ -58,8 +57,10 @@ async def verify(context: ResearchContext) -> None:
         ]
 
         async def store(stores: Stores) -> None:
+            there = await stores.web_pages.hold([passage.page_id for _, passage in proofs])
             for row in rows:
-                await stores.research_citations.add(step.task_id, **row)
+                page_id = row["page_id"] if row["page_id"] in there else None
+                await stores.research_citations.add(step.task_id, **{**row, "page_id": page_id})
             task = await stores.research_tasks.get(step.task_id)
             await stores.research_tasks.update(task.id, task.version, report=report)
 
@@ -68,11 +69,11 @@ async def verify(context: ResearchContext) -> None:
     await once(context, Kind.verify, 0, work)
 
 
-def _about(passage: Passage, claim: str, there: set[UUID]) -> dict[str, Any]:
+def _about(passage: Passage, claim: str) -> dict[str, Any]:
     """Return what of a citation stands in the page."""
     return {
         "claim": claim,
-        "page_id": passage.page_id if passage.page_id in there else None,
+        "page_id": passage.page_id,
         "url": passage.url,
         "title": passage.title,
         "quote": passage.quote,
