@@ -46,12 +46,13 @@ MOST_CRITIQUE_TOKENS: Final = 200
 MOST_ANSWER_TOKENS: Final = 1024
 """Of a draft that is written again, where nobody asked for another length."""
 
-_MARKERS: Final = re.compile(
-    r"<\|(?:im_start|im_end|endoftext|eot_id|eom_id|begin_of_text|start_header_id|end_header_id|"
-    r"assistant|user|system|end)\|>|<(?:start|end)_of_turn>|</?s>|\[/?INST\]"
+_MARKER: Final = (
+    r"(?:<\|(?:im_start|im_end|endoftext|eot_id|eom_id|begin_of_text|start_header_id|end_header_id|"
+    r"assistant|user|system|end)\|>|<(?:start|end)_of_turn>|</?s>|\[/?INST\])"
 )
-"""What chat templates put around turns; in an answer it has leaked."""
-_THOUGHT: Final = re.compile(r"<think>.*?</think>|^.*?</think>", re.DOTALL)
+"""What chat templates put around turns; at the end of an answer it has leaked."""
+_LEAKED: Final = re.compile(rf"(?:\s*{_MARKER})+\s*\Z")
+_THOUGHT: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 class Drafting(TypedDict, total=False):
@@ -102,17 +103,14 @@ def thoughts_of(state: Mapping[str, Any]) -> str:
 
 def filtered(text: str) -> str:
     r"""
-    Return a text without leaked markers, thoughts, and lines said twice in a row.
+    Return a text without the thought it begins with, and the markers it ends with.
 
-    >>> filtered("<think>Hm.</think>It is blue.\nIt is blue.\n<|im_end|>")
-    'It is blue.'
+    Whatever stands within it is the answer's own: it may be about markers, or repeat itself.
+
+    >>> filtered("<think>Hm.</think>\nIt is <s>red</s> blue.\n<|im_end|>")
+    'It is <s>red</s> blue.'
     """
-    text = _MARKERS.sub("", _THOUGHT.sub("", text))
-    kept: list[str] = []
-    for line in text.split("\n"):
-        if not (kept and line.strip() and line.strip() == kept[-1].strip()):
-            kept.append(line)
-    return "\n".join(kept).strip()
+    return _LEAKED.sub("", _THOUGHT.sub("", text)).strip("\n")
 
 
 async def critique(state: Drafting, runtime: Runtime[ChatContext]) -> Drafting:

@@ -445,12 +445,35 @@ async def test_a_draft_that_is_not_better_is_dropped(lab: Lab, there: Peer) -> N
 
 
 async def test_an_answer_that_cannot_be_judged_is_given(lab: Lab, there: Peer) -> None:
-    says(there, "It is blue.\nIt is blue.", "Well done!")
+    says(there, "It is blue.", "Well done!")
 
     answer = await lab.chat("Which?", model=BIG, settings={"workflow": {"refine": 1}})
 
     assert answer.text == "It is blue."
     assert "not judged" in answer.thinking
+
+
+CODE = "```js\nif (a) {\n  if (b) {\n    c();\n  }\n}\n```"
+
+
+@pytest.mark.parametrize(
+    ("written", "given"),
+    [
+        (CODE, CODE),
+        ("<s>old</s> new\nHa\nHa", "<s>old</s> new\nHa\nHa"),
+        ("Qwen ends its thoughts with </think>.", "Qwen ends its thoughts with </think>."),
+        ("    indented\n", "    indented"),
+        ("<think>Hm.</think>\nIt is blue.</s>\n<|im_end|>", "It is blue."),
+    ],
+)
+async def test_of_a_good_answer_refining_takes_nothing(
+    lab: Lab, there: Peer, written: str, given: str
+) -> None:
+    says(there, written, {"score": 5, "wrong": ""})
+
+    answer = await lab.chat("Which?", model=BIG, settings={"workflow": {"refine": 1}})
+
+    assert answer.text == given
 
 
 async def test_an_answer_from_a_tool_is_refined_after_its_last_round(lab: Lab, there: Peer) -> None:
