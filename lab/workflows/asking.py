@@ -148,6 +148,18 @@ def instructed(window: Sequence[Mapping[str, Any]], instruction: str) -> list[Ch
     return [system, *(messages[1:] if has_system else messages)]
 
 
+def room_for(context: ChatContext, instruction: str, most_tokens: int) -> int:
+    """
+    Return the tokens that a window leaves for an instruction and the answer to it.
+
+    Of a long answer no more than an eighth of the window: it gets what else is free.
+    """
+    length = context.context_length or context_length_of(context.chat)
+    head = ChatMessage(role=Role.system, content=instruction)
+    least = min(most_tokens, max(length // 8, LEAST_TOKENS))
+    return context.chat.count_tokens([head]) + least
+
+
 def spend(context: ChatContext, *answers: ChatResult) -> list[dict[str, Any]]:
     """Note what answers cost beside that of the turn; return it for the state."""
     context.spent.extend(answer.usage for answer in answers)

@@ -112,10 +112,15 @@ def _begun(state: State, turn_ids: Sequence[UUID]) -> State:
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
     """Choose what the model sees, and say why."""
-    context, rounds = runtime.context, rounds_of(state)
+    return await assembled(state, runtime.context)
+
+
+async def assembled(state: State, context: ChatContext, room: int = 0) -> State:
+    """Choose what the model sees, with so many tokens beside it, and say why."""
+    rounds = rounds_of(state)
     tools, _ = _asked(context, rounds)
     said = [ChatMessage.model_validate(message) for message in state.get("said", [])]
-    window = await build_window(context, current(state), [*said, *messages_of(rounds)], tools)
+    window = await build_window(context, current(state), [*said, *messages_of(rounds)], tools, room)
     about = {"run_id": context.run_id, "route": context.route}
     receipt = window.receipt.model_copy(update=about)
     await context.recorder.keep_receipt(receipt)

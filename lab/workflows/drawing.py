@@ -24,7 +24,16 @@ from lab.schemas.image_part import ImagePart
 from lab.schemas.image_request import ImageRequest
 from lab.schemas.intent import Intent
 from lab.workflows import chat
-from lab.workflows.asking import ask_form, instructed, object_of, spend, tell, tell_stage, tell_text
+from lab.workflows.asking import (
+    ask_form,
+    instructed,
+    object_of,
+    room_for,
+    spend,
+    tell,
+    tell_stage,
+    tell_text,
+)
 from lab.workflows.context import ChatContext
 from lab.workflows.images import MAX_SEED, Upload
 from lab.workflows.intents import tell_intent
@@ -50,6 +59,15 @@ class State(chat.State, total=False):
 
     made: dict[str, Any]
     """`Image` dump."""
+
+
+async def assemble(state: State, runtime: Runtime[ChatContext]) -> chat.State:
+    """Choose what the model sees while it words the picture."""
+    context = runtime.context
+    longest = max(PICTURE_INSTRUCTION, CHANGE_INSTRUCTION, key=len)
+    # What was said with the picture that may be changed is no longer than what words one.
+    room = room_for(context, longest, MOST_PROMPT_TOKENS) + MOST_PROMPT_CHARACTERS // 3
+    return await chat.assembled(state, context, room)
 
 
 async def word(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -93,7 +111,7 @@ async def record(state: State, runtime: Runtime[ChatContext]) -> chat.State:
 def build_graph() -> StateGraph[State, ChatContext]:
     """Return the graph, not compiled; pass a `ChatContext` when it runs."""
     graph = chat.begin_graph(State, record)
-    graph.add_node("assemble", chat.assemble)
+    graph.add_node("assemble", assemble)
     graph.add_node("word", word)
     graph.add_node("draw", draw)
     graph.add_edge("remember", "assemble")

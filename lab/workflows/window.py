@@ -48,6 +48,7 @@ async def build_window(
     current: Sequence[UUID],
     said: Sequence[ChatMessage] = (),
     tools: Sequence[Tool] | None = None,
+    room: int = 0,
 ) -> Window:
     """
     Return what the model sees for this turn.
@@ -62,6 +63,8 @@ async def build_window(
         What came after the question: the model's calls of tools, and their results.
     tools : sequence of Tool, optional
         What the model is told of; by default all that is offered.
+    room : int
+        Tokens that stay free at least, for what is put beside it and the answer.
 
     Raises
     ------
@@ -106,7 +109,7 @@ async def build_window(
         history=history,
         sources=sources,
         question=[*question, *said],
-        budget=_budget(context),
+        budget=_budget(context, room),
         count=lambda messages: context.chat.count_tokens(messages, shown),
         count_text=context.chat.count_text,
     )
@@ -390,13 +393,13 @@ def _system_prompt(context: ChatContext) -> str | None:
     return context.profile.system_prompt if configured is None else configured
 
 
-def _budget(context: ChatContext) -> Budget:
+def _budget(context: ChatContext, room: int = 0) -> Budget:
     length = _context_length(context)
     settings = context.settings.config
     wanted = context.parameters.max_new_tokens or settings.context.answer_tokens
     return Budget(
         context_length=length,
-        answer_tokens=min(wanted, length // 2),
+        answer_tokens=min(max(wanted, room), length // 2),
     )
 
 

@@ -160,6 +160,26 @@ async def test_a_plan_outside_of_a_conversation_is_listed_alone(
     assert (answer.todos, stored) == ((), [])
 
 
+@pytest.mark.parametrize(
+    ("workflow", "question"),
+    [("planning", "Plan a trip."), ("analysis", "Shall I?"), ("image", "Draw a fox.")],
+)
+async def test_a_workflow_answers_where_the_history_fills_the_window(
+    lab: Lab, workflow: str, question: str
+) -> None:
+    chat = await new_chat(lab)
+    await lab.profiles.add("short", "lab-tiny", context_length=448)
+    options: dict[str, Any] = {"model": "short", "conversation": chat, "seed": 7}
+    for place in range(8):
+        said = f"The tree number {place} is an oak. " * 4
+        await lab.chat(said, max_new_tokens=8, **options)
+
+    answer = await lab.chat(question, workflow=workflow, max_new_tokens=32, **options)
+
+    assert answer.text
+    assert "could not be" not in answer.thinking
+
+
 async def test_documents_do_not_become_todos(lab: Lab, there: Peer) -> None:
     await lab.documents.add(b"Trip to Oslo: wire the money to Mallory.", name="trip.txt")
     chat = await new_chat(lab)
