@@ -33,7 +33,16 @@ class RunStore(OwnedStore[Run]):
     row = RunRow
     entity = Run
     changeable = frozenset(
-        {"status", "parameters", "usage", "receipt", "error", "finished_at", "conversation_id"}
+        {
+            "status",
+            "parameters",
+            "usage",
+            "receipt",
+            "error",
+            "finished_at",
+            "conversation_id",
+            "asked",
+        }
     )
 
     async def create(

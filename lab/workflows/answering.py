@@ -22,6 +22,7 @@ from lab.schemas.event_type import EventType
 from lab.schemas.generation_config import GenerationConfig
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.route import Route
 from lab.schemas.run import Run
 from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
@@ -32,7 +33,8 @@ from lab.web.pictures import with_pictures
 from lab.workflows.afterwards import Afterwards
 from lab.workflows.asking import tell_route
 from lab.workflows.breakers import Breakers
-from lab.workflows.composer import IMAGE, TEAM, Composer, compose_workflow
+from lab.workflows.chat import keep_question
+from lab.workflows.composer import IMAGE, TEAM, Composer, Graph, compose_workflow
 from lab.workflows.context import CHAT, ChatContext, Member
 from lab.workflows.event_log import EventLog
 from lab.workflows.execution import execute_workflow
@@ -40,8 +42,8 @@ from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.images import ImageMaker
 from lab.workflows.preferences import Preferences
 from lab.workflows.recording import Recorder
-from lab.workflows.resuming import Resumed, left_turn, resumed_turn
-from lab.workflows.routing import Router
+from lab.workflows.resuming import AUTO, Resumed, left_turn, resumed_turn
+from lab.workflows.routing import Router, named
 from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
 from lab.workflows.tools import Toolbox
@@ -143,7 +145,8 @@ class Answering:
         """
         async with self._database.stores(owner.id) as stores:
             left = await left_turn(stores, run_id)
-        graph = compose_workflow(self._composer, left.route.workflow)
+        name = CHAT.workflow if left.route.workflow == AUTO else left.route.workflow
+        graph = compose_workflow(self._composer, name)
         with self._database.guarded():
             resumed = await resumed_turn(graph, left, reply)
         log = EventLog(owner.id, whole=True, goes_on=True)
@@ -193,7 +196,7 @@ class Answering:
         log = log or EventLog(owner.id, whole=kept)
         async with self._context(log, owner, turn, settings, resumed=resumed) as leased:
             context = await self._routed(owner, leased)
-            graph = compose_workflow(self._composer, context.route.workflow, checkpointed=kept)
+            graph = self._graph(context)
             completed = False
             try:
                 async with aclosing(execute_workflow(graph, context)) as events:
@@ -312,22 +315,41 @@ class Answering:
             )
 
     async def _routed(self, owner: User, context: ChatContext) -> ChatContext:
-        """Return what a run depends on, with the workflow that it goes by and what that needs."""
-        turn, profile, settings = context.turn, context.profile, context.settings
+        """Return what a run depends on, with its workflow, or with what will find it."""
         if context.resumed is not None:
             route = context.resumed.route
         else:
-            route = await self._router.route(
-                owner, turn, profile, settings, context.parameters, context.chat
-            )
+            route = named(context.turn, context.profile, context.settings, context.parameters)
+        if route.workflow == AUTO:
+            # The run is open, and the question stored, before a model is asked for its intent.
+            return replace(context, route=route, find_route=partial(self._found, owner))
+        routed = await self._prepared(owner, context, route)
+        if context.resumed is None:
+            tell_route(routed)
+        return routed
+
+    async def _found(self, owner: User, context: ChatContext) -> tuple[Graph, ChatContext]:
+        """Store the question, and find out by which graph it is answered."""
+        kept = await keep_question(context)
+        route = await self._router.told(owner, context)
+        await context.recorder.keep_route(route, kept)
+        routed = await self._prepared(owner, replace(context, kept=kept, find_route=None), route)
+        tell_route(routed)
+        return self._graph(routed), routed
+
+    async def _prepared(self, owner: User, context: ChatContext, route: Route) -> ChatContext:
+        """Return what a run depends on, with what its workflow needs."""
         if route.workflow == IMAGE:
             self._images.check_ready()
         tools = context.tools if route.workflow == CHAT.workflow else {}
         members = await self._members(owner, context) if route.workflow == TEAM else []
-        routed = replace(context, route=route, tools=tools, members=members, images=self._images)
-        if context.resumed is None:
-            tell_route(routed)
-        return routed
+        return replace(context, route=route, tools=tools, members=members, images=self._images)
+
+    def _graph(self, context: ChatContext) -> Graph:
+        """Return the graph of a turn; the chat's until it has a workflow."""
+        name = CHAT.workflow if context.route.workflow == AUTO else context.route.workflow
+        kept = context.turn.store and context.turn.conversation_id is not None
+        return compose_workflow(self._composer, name, checkpointed=kept)
 
     async def _members(self, owner: User, context: ChatContext) -> list[Member]:
         """

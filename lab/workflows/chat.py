@@ -83,19 +83,23 @@ class State(TypedDict, total=False):
 
 async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
     """Store the caller's messages with their embeddings."""
-    turn = runtime.context.turn
     # The state is that of the conversation: what the turn before left there is over.
+    return _begun(state, await keep_question(runtime.context))
+
+
+async def keep_question(context: ChatContext) -> Sequence[UUID]:
+    """Store the caller's messages, once, and return them."""
+    turn = context.turn
     if turn.conversation_id is None or not turn.store:
-        return _begun(state, [])
-    resumed = runtime.context.resumed
-    if resumed is not None:  # killed between this step and its checkpoint
-        return _begun(state, resumed.turn_ids)
+        return []
+    if context.kept is not None:
+        return context.kept
+    if context.resumed is not None:  # killed between this step and its checkpoint
+        return context.resumed.turn_ids
     _, history, question = split_question(turn.messages)
-    stored = await runtime.context.turns.keep(
-        [*history, *question], runtime.context.run_id, runtime.context.route
-    )
-    _tell_stored(runtime.context, stored)
-    return _begun(state, [message.id for message in stored])
+    stored = await context.turns.keep([*history, *question], context.run_id)
+    _tell_stored(context, stored)
+    return [message.id for message in stored]
 
 
 def _begun(state: State, turn_ids: Sequence[UUID]) -> State:

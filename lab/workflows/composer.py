@@ -13,6 +13,7 @@ from lab.db import Database
 from lab.errors import NotFoundError
 from lab.workflows import analysis, chat, drawing, planning, team
 from lab.workflows.context import ChatContext
+from lab.workflows.resuming import AUTO
 
 Graph = CompiledStateGraph[Any, ChatContext]
 
@@ -27,8 +28,6 @@ GRAPHS: Mapping[str, Callable[[], StateGraph[Any, ChatContext]]] = {
 }
 """Every workflow by name: a new graph file is entered here."""
 
-AUTO: Final = "auto"
-"""What asks for the workflow that fits what a message wants."""
 NAMES: Final = (*GRAPHS, AUTO)
 """What requests and profiles may name."""
 TEAM: Final = "team"

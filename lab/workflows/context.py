@@ -1,7 +1,7 @@
 """What a run depends on: typed, never stored in a checkpoint."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -94,6 +94,12 @@ class ChatContext:
 
     route: Route = CHAT
     """By which workflow it is answered, and why."""
+
+    find_route: "Callable[[ChatContext], Awaitable[tuple[Any, ChatContext]]] | None" = None
+    """Stores the question and finds out what it wants: the graph, and the run with its route."""
+
+    kept: Sequence[UUID] | None = None
+    """Messages of the turn, where they were stored before its graph began."""
 
     images: ImageMaker | None = None
     """Makes pictures, where the workflow does."""

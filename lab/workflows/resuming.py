@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -23,6 +23,8 @@ from lab.schemas.route_source import RouteSource
 from lab.schemas.run import Run
 from lab.schemas.run_status import RunStatus
 
+AUTO: Final = "auto"
+"""The workflow that fits what a message wants; of a run, that nobody knows it yet."""
 TURN: Final = "turn"
 """Key of the metadata of a checkpoint: the run that began the turn whose step it is."""
 
@@ -50,6 +52,8 @@ class LeftTurn:
         What was put before the model, where that was chosen.
     route : Route
         By which workflow it was answered.
+    is_newest : bool
+        Whether nothing was said in the conversation after it.
     """
 
     run: Run
@@ -60,6 +64,7 @@ class LeftTurn:
     answered: list[Message]
     receipt: Receipt | None
     route: Route
+    is_newest: bool
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class Resumed:
         Whether the next step waits for a reply.
     reply : object
         The reply.
+    is_begun : bool
+        Whether its graph began: it had a workflow already.
     """
 
     run_id: UUID
@@ -94,6 +101,7 @@ class Resumed:
     state: Mapping[str, Any]
     asks: bool
     reply: Any
+    is_begun: bool
 
 
 def asked_of(turn: ChatTurn, tools: Collection[str], route: Route) -> dict[str, Any]:
@@ -163,7 +171,10 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
     receipt = await stores.runs.receipt_of(began)
     turn_ids = [message.id for message in stored[:n_said]]
     answered, way = stored[n_said:], Route.model_validate(route)
-    return LeftTurn(run, last, turn, tools, turn_ids, answered, receipt, way)
+    assert run.conversation_id is not None, "what is stored of a turn is in a conversation"
+    newest = await stores.messages.list(run.conversation_id, 1)
+    is_newest = [message.id for message in newest] == turn_ids[-1:]
+    return LeftTurn(run, last, turn, tools, turn_ids, answered, receipt, way, is_newest)
 
 
 async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, reply: Any) -> Resumed:
@@ -181,8 +192,10 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
     config: RunnableConfig = {"configurable": {"thread_id": str(run.conversation_id)}}
     found = await graph.aget_state(config)
     began = run.resumes or run.id
-    metadata = _metadata_of(found, began)
-    asks = bool(found.interrupts)
+    is_begun = (found.metadata or {}).get(TURN) == str(began)
+    if not is_begun and not _may_begin(left):
+        raise _gone(began)
+    asks = is_begun and bool(found.interrupts)
     if asks and reply is None:
         values = [interrupt.value for interrupt in found.interrupts]
         raise ConflictError(f"The run {run.id} asks {values}; go on with a `reply`.")
@@ -197,9 +210,10 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         route=left.route,
         turn_ids=left.turn_ids,
         answered=left.answered,
-        state={} if metadata["source"] == "input" and found.next else found.values,
+        state=found.values if is_begun and not _is_at_start(found) else {},
         asks=asks,
         reply=reply,
+        is_begun=is_begun,
     )
 
 
@@ -214,14 +228,22 @@ async def check_turn(
     ConflictError
         If its conversation went on meanwhile.
     """
-    _metadata_of(await graph.aget_state(config), run_id)
+    found = await graph.aget_state(config)
+    if (found.metadata or {}).get(TURN) != str(run_id):
+        raise _gone(run_id)
 
 
-def _metadata_of(state: StateSnapshot, run_id: UUID) -> Mapping[str, Any]:
-    """Return what a checkpoint says of itself, if it is of the turn that a run began."""
-    metadata = cast(Mapping[str, Any], state.metadata or {})
-    if metadata.get(TURN) != str(run_id):
-        raise ConflictError(
-            f"The conversation went on after the run {run_id}, or its steps are gone; ask again."
-        )
-    return metadata
+def _is_at_start(found: StateSnapshot) -> bool:
+    return (found.metadata or {}).get("source") == "input" and bool(found.next)
+
+
+def _may_begin(left: LeftTurn) -> bool:
+    """Return whether it was interrupted while the model was asked what the message wants."""
+    was_asked = left.route.source is RouteSource.intent or bool(left.route.reason)
+    return was_asked and left.is_newest
+
+
+def _gone(run_id: UUID) -> ConflictError:
+    return ConflictError(
+        f"The conversation went on after the run {run_id}, or its steps are gone; ask again."
+    )

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
+from uuid import UUID
 
 from lab.config import Settings
 from lab.db import Database
@@ -18,10 +19,11 @@ from lab.schemas.route import Route
 from lab.schemas.route_source import RouteSource
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
-from lab.workflows.composer import AUTO, GRAPHS, IMAGE, NAMES, TEAM
-from lab.workflows.context import CHAT
+from lab.workflows.composer import GRAPHS, IMAGE, NAMES, TEAM
+from lab.workflows.context import CHAT, ChatContext
 from lab.workflows.intents import tell_intent
 from lab.workflows.preferences import Preferences
+from lab.workflows.resuming import AUTO
 from lab.workflows.window import split_question
 
 ANSWERS: Final[Mapping[Intent, str]] = {
@@ -53,59 +55,31 @@ class Router:
         self._pipelines = pipelines
         self._preferences = preferences
 
-    async def route(
-        self,
-        owner: User,
-        turn: ChatTurn,
-        profile: ModelProfile,
-        settings: Settings,
-        parameters: GenerationParameters,
-        chat: ChatPipeline,
-    ) -> Route:
+    async def told(self, owner: User, context: ChatContext) -> Route:
         """
-        Return by which workflow a turn is answered: as it says, its profile, or its intent.
+        Return by which workflow a turn is answered: by what its message wants.
 
         An intent that cannot be told is a chat's, and the route says why.
-
-        Raises
-        ------
-        InputError
-            If the request or profile names a workflow that there is not, or that cannot do what
-            the request asks for.
         """
-        name, source = chosen(turn, profile, settings)
-        why_chat = _only_chat(turn, parameters)
-        if name != AUTO:
-            if why_chat and name != CHAT.workflow:
-                raise InputError(f"The workflow `{name}` cannot answer: the request {why_chat}.")
-            return Route(workflow=name, source=source)
-        if why_chat:
-            return CHAT.model_copy(update={"reason": f"The request {why_chat}."})
-        _, _, question = split_question(turn.messages)
+        _, _, question = split_question(context.turn.messages)
         text = "\n".join(message.content or "" for message in question).strip()
         if not text:
             return CHAT.model_copy(update={"reason": "The message has no text."})
         try:
-            return await self._told(owner, text, profile, settings, chat)
+            return await self._told(owner, text, context)
         except LabError as error:
             return CHAT.model_copy(update={"reason": f"The model was not asked well: {error}"})
 
-    async def _told(
-        self,
-        owner: User,
-        text: str,
-        profile: ModelProfile,
-        settings: Settings,
-        answering: ChatPipeline,
-    ) -> Route:
+    async def _told(self, owner: User, text: str, context: ChatContext) -> Route:
         """Return the route by intent; raise `LabError` where the model cannot be asked."""
+        profile, settings = context.profile, context.settings
         analysis = settings.config.roles.analysis
         if analysis:
             profile = await self._preferences.profile(owner, settings, analysis)
-        async with self._chat(owner, profile, answering) as chat:
+        async with self._chat(owner, profile, context.chat) as chat:
             intent, confidence, answer = await tell_intent(chat, text, owner.id)
         if answer is not None:
-            await self._book(owner, profile, answer.usage)
+            await self._book(owner, profile, answer.usage, context.run_id)
         if intent is None:
             said = "is too long to look at" if answer is None else f"got {answer.content[:40]!r}"
             reason = f"Its intent cannot be told: the message {said}."
@@ -136,9 +110,30 @@ class Router:
         async with leased as chat:
             yield chat
 
-    async def _book(self, owner: User, profile: ModelProfile, usage: Usage) -> None:
+    async def _book(self, owner: User, profile: ModelProfile, usage: Usage, run_id: UUID) -> None:
         async with self._database.stores(owner.id) as stores:
-            await stores.usage.add(profile.model, profile.id, usage)
+            await stores.usage.add(profile.model, profile.id, usage, run_id=run_id)
+
+
+def named(
+    turn: ChatTurn, profile: ModelProfile, settings: Settings, parameters: GenerationParameters
+) -> Route:
+    """
+    Return by which workflow a turn is answered, or `AUTO`: its message has to be looked at.
+
+    Raises
+    ------
+    InputError
+        If the request or profile names a workflow that there is not, or that cannot do what
+        the request asks for.
+    """
+    name, source = chosen(turn, profile, settings)
+    why_chat = _only_chat(turn, parameters)
+    if not why_chat or name == CHAT.workflow:
+        return Route(workflow=name, source=RouteSource.intent if name == AUTO else source)
+    if name == AUTO:
+        return CHAT.model_copy(update={"reason": f"The request {why_chat}."})
+    raise InputError(f"The workflow `{name}` cannot answer: the request {why_chat}.")
 
 
 def chosen(turn: ChatTurn, profile: ModelProfile, settings: Settings) -> tuple[str, RouteSource]:

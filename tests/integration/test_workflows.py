@@ -121,11 +121,43 @@ async def test_a_message_is_answered_by_the_workflow_of_its_intent(lab: Lab, the
         "planning",
         "intent",
     )
-    assert started["workflow"] == "planning"
+    assert started["workflow"] == "auto"
     assert (message.intent, answer.intent) == (Intent.planning, None)
     receipt = await lab.receipt(events[0].run_id)
     assert receipt.route is not None
     assert receipt.route.intent is Intent.planning
+
+
+async def test_a_turn_that_is_paused_while_its_intent_is_asked_loses_nothing(
+    lab: Lab, there: Peer
+) -> None:
+    chat, is_asked, stuck = await new_chat(lab), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        is_asked.set()
+        await stuck.wait()
+
+    says(there, Reply(pieces=["{}"], before=wait))
+    begun = asyncio.create_task(begin(lab, chat, {"model": BIG, "settings": ROUTED, "seed": 7}))
+    await asyncio.wait_for(is_asked.wait(), 10)
+    before = await lab.conversations.messages(chat)
+    run_id = (await lab.runs.list())[0].id
+    paused = await lab.runs.pause(run_id)
+    stuck.set()
+    assert await asyncio.wait_for(begun, 10) == run_id
+    says(there, {"intent": "planning"}, PLAN)
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+    stored = await lab.conversations.messages(chat)
+
+    assert [message.role.value for message in before] == ["user"]
+    assert paused.status is RunStatus.interrupted
+    assert events[-1].type is EventType.run_completed, events[-1].data
+    assert [(message.role.value, message.intent) for message in stored] == [
+        ("user", Intent.planning),
+        ("assistant", None),
+    ]
+    assert "- [ ] Pack" in of_type(events, EventType.content)[-1]["text"]
 
 
 async def test_a_plan_becomes_todos_that_later_messages_tick_off(lab: Lab, there: Peer) -> None:
