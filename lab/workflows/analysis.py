@@ -120,7 +120,9 @@ def each(state: State) -> list[Send]:
 async def look_at(state: Look, runtime: Runtime[ChatContext]) -> State:
     """Let the model say what matters about one aspect; one that fails is noted as such."""
     context, aspect = runtime.context, state["aspect"]
-    prompt = instructed(state["window"], ASPECT_INSTRUCTION.format(aspect=aspect))
+    asked = ASPECT_INSTRUCTION.format(aspect=aspect)
+    window = [ChatMessage.model_validate(message) for message in state["window"]]
+    prompt = [*window, ChatMessage(role=Role.user, content=asked)]
     spent: list[dict[str, Any]] = []
     try:
         answer = await ask(context, prompt, MOST_NOTE_TOKENS)

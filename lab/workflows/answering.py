@@ -276,7 +276,8 @@ class Answering:
         asked = await self._preferences.profile(owner, settings, turn.profile)
         profile = await self._stand_in(owner, asked, settings)
         parameters = resumed.parameters if resumed else _parameters(profile, settings, turn)
-        self._check_asked(profile, parameters, turn)
+        way = resumed.route if resumed else named(turn, profile, settings, parameters)
+        self._check_asked(profile, parameters, turn, sees=way.workflow not in (IMAGE, AUTO))
         model = self._pipelines.catalog.chat_model(profile.model)
         turn = turn.model_copy(update={"messages": await self.shown(turn.messages)})
         if resumed is None:
@@ -341,6 +342,8 @@ class Answering:
         """Return what a run depends on, with what its workflow needs."""
         if route.workflow == IMAGE:
             self._images.check_ready()
+        else:
+            self._check_asked(context.profile, context.parameters, context.turn)
         tools = context.tools if route.workflow == CHAT.workflow else {}
         members = await self._members(owner, context) if route.workflow == TEAM else []
         return replace(context, route=route, tools=tools, members=members, images=self._images)
@@ -388,13 +391,17 @@ class Answering:
         return settings.overlay("request", _asked(turn))
 
     def _check_asked(
-        self, profile: ModelProfile, parameters: GenerationParameters, turn: ChatTurn
+        self,
+        profile: ModelProfile,
+        parameters: GenerationParameters,
+        turn: ChatTurn,
+        *,
+        sees: bool = True,
     ) -> None:
-        """Refuse what the model cannot do, before anything is loaded."""
+        """Refuse what the model cannot do, before anything is loaded; it may not have to see."""
         model = self._pipelines.catalog.chat_model(profile.model)
-        check_asked(
-            model, parameters, n_tools=len(turn.tools), n_pictures=n_pictures(turn.messages)
-        )
+        n_seen = n_pictures(turn.messages) if sees else 0
+        check_asked(model, parameters, n_tools=len(turn.tools), n_pictures=n_seen)
 
 
 def _asked(turn: ChatTurn) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from langgraph.runtime import Runtime
 from lab.db import Stores
 from lab.prompts import LIST_HEADING, PLAN_INSTRUCTION
 from lab.schemas.event_type import EventType
+from lab.schemas.finish_reason import FinishReason
 from lab.schemas.todo import Todo
 from lab.schemas.todo_status import TodoStatus
 from lab.workflows import chat
@@ -68,7 +69,10 @@ async def plan(state: State, runtime: Runtime[ChatContext]) -> State:
     prompt = instructed(state["window"], _instruction(context, todos))
     planned, answer = await ask_form(context, prompt, MOST_PLAN_TOKENS, _form(most, len(todos)))
     steps = [" ".join(step.split())[:MOST_STEP_CHARACTERS] for step in planned["steps"]]
-    done = sorted({n for n in planned.get("done", []) if 0 < n <= len(todos)})
+    # Of an answer that was cut off the last number may be the beginning of another.
+    is_whole = answer.finish_reason is not FinishReason.length
+    named = planned.get("done", []) if is_whole else []
+    done = sorted({n for n in named if 0 < n <= len(todos)})
     return {
         "steps": [step for step in dict.fromkeys(steps) if step][:most],
         "done": [str(todos[n - 1].id) for n in done],
@@ -107,7 +111,7 @@ def build_graph() -> StateGraph[State, ChatContext]:
 
 def _form(most: int, n_todos: int) -> dict[str, Any]:
     """Return the form of a plan; only what is on the list can be done."""
-    number = {"enum": [*range(1, n_todos + 1)] or [0]}
+    number = {"type": "integer", "enum": [*range(1, n_todos + 1)] or [0]}
     return object_of(
         steps={
             "type": "array",
@@ -171,5 +175,6 @@ async def _changed(context: ChatContext, steps: Sequence[str], done: Sequence[UU
         known = {todo.text.casefold() for todo in before if not _is_done(todo)}
         for step in steps:
             if step.casefold() not in known:
+                known.add(step.casefold())
                 await stores.todos.create(step, chat_id)
         return (await stores.todos.list(MOST_TODOS, conversation_id=chat_id))[::-1]

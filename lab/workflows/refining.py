@@ -40,8 +40,11 @@ from lab.workflows.telling import tell_end
 BEST: Final = 5
 """Score of an answer at which there is nothing to improve."""
 CRITIQUE: Final = object_of(
-    score={"enum": [1, 2, 3, 4, BEST]}, wrong={"type": "string", "maxLength": 400}
+    score={"type": "integer", "enum": [1, 2, 3, 4, BEST]},
+    wrong={"type": "string", "maxLength": 400},
 )
+REFINE: Final = "workflow.refine"
+"""The setting: where the operator locked it, no profile goes round it."""
 MOST_CRITIQUE_TOKENS: Final = 200
 MOST_ANSWER_TOKENS: Final = 1024
 """Of a draft that is written again, where nobody asked for another length."""
@@ -86,9 +89,14 @@ class Draft(BaseModel):
 def n_refinements(context: ChatContext) -> int:
     """Return how often an answer may be written again: request, profile, user's setting."""
     form, n = context.parameters.response_format, context.settings.config.workflow.refine
-    if context.parameters.n > 1 or (form is not None and form.type is not ResponseKind.text):
+    if (
+        context.parameters.n > 1
+        or context.parameters.logprobs
+        or (form is not None and form.type is not ResponseKind.text)
+    ):
         return 0
-    if "refine" in context.turn.settings.get("workflow", {}):
+    is_locked = REFINE in context.settings.config.limits.locked
+    if is_locked or "refine" in context.turn.settings.get("workflow", {}):
         return n
     return n if context.profile.refine is None else context.profile.refine
 

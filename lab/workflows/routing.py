@@ -17,6 +17,7 @@ from lab.schemas.response_kind import ResponseKind
 from lab.schemas.role import Role
 from lab.schemas.route import Route
 from lab.schemas.route_source import RouteSource
+from lab.schemas.tool_choice_mode import ToolChoiceMode
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
 from lab.workflows.composer import GRAPHS, IMAGE, NAMES, TEAM
@@ -34,6 +35,9 @@ ANSWERS: Final[Mapping[Intent, str]] = {
     Intent.research: "research",
 }
 """The workflow of each intent; of one that is not here, or has no graph yet, the chat's."""
+
+ROUTE: Final = "workflow.route"
+"""The setting: where the operator locked it, nobody goes round it by asking for `auto`."""
 
 
 class Router:
@@ -129,6 +133,12 @@ def named(
     """
     name, source = chosen(turn, profile, settings)
     why_chat = _only_chat(turn, parameters)
+    if (
+        name == AUTO
+        and ROUTE in settings.config.limits.locked
+        and not settings.config.workflow.route
+    ):
+        return CHAT.model_copy(update={"reason": f"The operator locked `{ROUTE}`."})
     if not why_chat or name == CHAT.workflow:
         return Route(workflow=name, source=RouteSource.intent if name == AUTO else source)
     if name == AUTO:
@@ -167,6 +177,11 @@ def _only_chat(turn: ChatTurn, parameters: GenerationParameters) -> str:
     form = parameters.response_format
     if turn.tools:
         return "brings tools of its own"
+    choice = parameters.tool_choice
+    if choice is not None and choice.mode is ToolChoiceMode.required:
+        return "wants a tool called (`tool_choice`)"
+    if turn.settings.get("tools", {}).get("enabled"):
+        return "names tools of the lab (`tools.enabled`)"
     if parameters.n > 1:
         return "asks for several answers (`n`)"
     if form is not None and form.type is not ResponseKind.text:

@@ -84,6 +84,8 @@ async def build_window(
         # What was given stands in no row when it is not stored.
         unkept = [] if context.turn.store else [Candidate(message) for message in given]
         history = found.history + unkept
+    if not context.foreign:
+        history = [turn for turn in history if not _is_of_tools(turn.message)]
     settings = context.settings.config
     shown = context.offered if tools is None else tools
     sources = [
@@ -373,6 +375,11 @@ async def _passages(context: ChatContext, stores: Stores, asked: Question) -> li
         )
         for hit in hits
     ]
+
+
+def _is_of_tools(message: ChatMessage) -> bool:
+    """Return whether a turn calls a tool, or is what one found: a page, a document, a server's."""
+    return message.role is Role.tool or bool(message.tool_calls)
 
 
 def _asked(question: Sequence[ChatMessage]) -> str:
