@@ -77,8 +77,6 @@ class Draft(BaseModel):
     """From 1 to `BEST`; 0 where nobody judged it."""
 
     wrong: str = ""
-    is_judged: bool = False
-    """Whether judging it was tried."""
 
     @property
     def thought(self) -> str:
@@ -136,7 +134,7 @@ async def critique(state: Drafting, runtime: Runtime[ChatContext]) -> Drafting:
             spent = spend(context, answer)
         except LabError as error:
             found = {"wrong": f"(not judged: {error})"}
-    judged = {"answer": clean, "is_judged": True, **found}
+    judged = {"answer": clean, **found}
     drafts[-1] = draft.model_copy(update=judged)
     if wrong := drafts[-1].wrong:
         context.tell(EventType.thinking, text=_aside(wrong))
@@ -157,7 +155,7 @@ async def improve(state: Drafting, runtime: Runtime[ChatContext]) -> Drafting:
         text = f"(not written again: {error})"
         context.tell(EventType.thinking, text=_aside(text))
         failed = best.answer.model_copy(update={"content": "", "thinking": text, "usage": NOTHING})
-        tried = Draft(answer=failed, is_judged=True)
+        tried = Draft(answer=failed)
         return {"drafts": _dumps([*drafts, tried]), "told": told}
     written = answer.model_copy(update={"tool_calls": []})
     context.tell(EventType.thinking, text=written.thinking + written.content)

@@ -595,6 +595,33 @@ async def test_a_member_that_fails_does_not_end_the_turn(lab: Lab, there: Peer) 
     assert events[-1].type is EventType.run_completed
 
 
+async def test_a_team_that_changed_while_its_turn_was_paused_repeats_nobody(
+    lab: Lab, there: Peer
+) -> None:
+    await with_team(lab, "series", "anton", "berta")
+    await lab.profiles.add("carl", "there/small", system_prompt="You are carl.")
+    chat, is_asked, stuck = await new_chat(lab), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        is_asked.set()
+        await stuck.wait()
+
+    says(there, "Blue.", Reply(pieces=["{}"], before=wait))
+    begun = asyncio.create_task(begin(lab, chat, {"model": "all"}))
+    await asyncio.wait_for(is_asked.wait(), 10)
+    run_id = await asyncio.wait_for(begun, 10)
+    await lab.runs.pause(run_id)
+    stuck.set()
+    await lab.profiles.set("all", team={"mode": "series", "members": ["carl", "anton", "berta"]})
+    says(there, "Green.", "Red.", "Grey it is.")
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+
+    assert events[-1].type is EventType.run_completed, events[-1].data
+    names = [data["name"] for data in of_type(events, EventType.member)]
+    assert sorted(names) == ["anton", "berta", "carl"]
+
+
 async def test_teams_have_limits(lab: Lab) -> None:
     await with_team(lab, "parallel", "anton", "berta")
     many = {"workflow": {"max_members": 1}}
