@@ -107,7 +107,7 @@ class Answering:
         self._fetcher = fetcher
         self._max_bytes = max_bytes
         self._images = images
-        self._router = Router(database, pipelines, preferences)
+        self._router = Router(database, pipelines, preferences, breakers)
         self._search_given = GivenHistorySearch()
 
     async def begin(self, owner: User, turn: ChatTurn) -> LiveRun:

@@ -100,10 +100,20 @@ async def ask_form(
     ------
     ServiceError
         If there is nothing whole in it, or the model's server did not keep to the form.
+    InputError
+        If the model's server takes no form.
     LabError
         What `ask` raises.
     """
-    answer = await ask(context, messages, most_tokens, form)
+    try:
+        answer = await ask(context, messages, most_tokens, form)
+    except ContextLengthError:
+        raise
+    except InputError as error:
+        raise InputError(
+            f"`{context.chat.model.id}` cannot be held to a form, which this workflow needs: "
+            f"choose a model of another server. ({error})"
+        ) from error
     value = _read(answer.content, form)
     if value is None:
         spend(context, answer)

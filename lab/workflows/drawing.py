@@ -16,7 +16,7 @@ from uuid import UUID
 from langgraph.graph import StateGraph
 from langgraph.runtime import Runtime
 
-from lab.errors import InputError, ServiceError
+from lab.errors import InputError, LabError, ServiceError
 from lab.messages import picture_bytes, text_of
 from lab.prompts import CHANGE_INSTRUCTION, PICTURE_BEFORE, PICTURE_INSTRUCTION
 from lab.schemas.chat_message import ChatMessage
@@ -159,7 +159,11 @@ async def _edits(context: ChatContext) -> bool:
         return True
     intent = context.route.intent
     if intent is None:
-        intent, _, answer = await tell_intent(context.chat, _question(context), context.owner_id)
+        try:
+            found = await tell_intent(context.chat, _question(context), context.owner_id)
+        except LabError:  # a new picture needs nobody to look
+            return False
+        intent, _, answer = found
         if answer is not None:
             spend(context, answer)
     return intent is Intent.image_editing

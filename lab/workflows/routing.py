@@ -20,6 +20,7 @@ from lab.schemas.route_source import RouteSource
 from lab.schemas.tool_choice_mode import ToolChoiceMode
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
+from lab.workflows.breakers import Breakers
 from lab.workflows.composer import GRAPHS, IMAGE, NAMES, TEAM
 from lab.workflows.context import CHAT, ChatContext
 from lab.workflows.intents import tell_intent
@@ -52,12 +53,21 @@ class Router:
         Where models are.
     preferences : Preferences
         What people have set.
+    breakers : Breakers
+        Where it stands that a model keeps failing.
     """
 
-    def __init__(self, database: Database, pipelines: Pipelines, preferences: Preferences) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pipelines: Pipelines,
+        preferences: Preferences,
+        breakers: Breakers,
+    ) -> None:
         self._database = database
         self._pipelines = pipelines
         self._preferences = preferences
+        self._breakers = breakers
 
     async def told(self, owner: User, context: ChatContext) -> Route:
         """
@@ -107,12 +117,16 @@ class Router:
         self, owner: User, profile: ModelProfile, answering: ChatPipeline
     ) -> AsyncIterator[ChatPipeline]:
         """Lease the model of a profile; the one that answers is leased already."""
+        breaker = self._breakers.of("model", profile.model)
         if profile.model == answering.model.id:
-            yield answering
+            with breaker.counting():
+                yield answering
             return
         leased = self._pipelines.chat(profile.model, purpose="intent", owner=owner.id)
-        async with leased as chat:
-            yield chat
+        with breaker.admitted():
+            async with leased as chat:
+                with breaker.counting():
+                    yield chat
 
     async def _book(self, owner: User, profile: ModelProfile, usage: Usage, run_id: UUID) -> None:
         async with self._database.stores(owner.id) as stores:
