@@ -59,9 +59,10 @@ ASPECTS_INSTRUCTION: Final = (
 )
 
 ASPECT_INSTRUCTION: Final = (
-    "Of the user's message look at one aspect alone: {aspect}. Say in a few sentences what matters "
-    "about it. Others look at the other aspects."
+    'Of the message before, look at one aspect alone, which a model named: "{aspect}". Say in a '
+    "few sentences what matters about it. Others look at the other aspects."
 )
+"""The user's, after the question: an aspect may have come out of a document."""
 
 WEIGH_INSTRUCTION: Final = (
     "These are notes on the user's message. Say in a few sentences what in them is wrong, "
@@ -85,10 +86,13 @@ PICTURE_INSTRUCTION: Final = (
 )
 
 CHANGE_INSTRUCTION: Final = (
-    "The user wants the last picture of this chat changed: {before}\nDescribe the picture as it "
+    "The user wants the last picture of this chat changed. Describe the picture as it "
     "shall be afterwards, for a model that sees nothing of this chat, in one sentence. Answer in "
     "JSON: `prompt`."
 )
+
+PICTURE_BEFORE: Final = 'The picture as it is: "{before}"'
+"""The user's, after the question."""
 
 CRITIQUE_INSTRUCTION: Final = (
     "Judge your last answer: is it right, does it answer the whole question, and is it clear? "

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from api.deps import MemoryDep, RuntimeDep
+from api.deps import InferDep, MemoryDep, RuntimeDep
 from lab.schemas.conversation import Conversation
 from lab.schemas.conversation_request import ConversationRequest
 from lab.schemas.conversation_state import ConversationState
@@ -59,9 +59,9 @@ async def change_conversation(
 
 @router.post("/{conversation_id}/title")
 async def retitle_conversation(
-    conversation_id: UUID, runtime: RuntimeDep, owner: MemoryDep
+    conversation_id: UUID, runtime: RuntimeDep, owner: MemoryDep, asker: InferDep
 ) -> Conversation:
-    """Name a conversation by what was said last in it."""
+    """Name a conversation by what was said last in it, which takes a key that may ask models."""
     return await runtime.retitle(owner, conversation_id)
 
 

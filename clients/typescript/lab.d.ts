@@ -2448,7 +2448,7 @@ export interface WorkflowConfig {
    */
   route?: boolean;
   /**
-   * How likely a model must hold the intent that it names for it to be followed; what it is less sure of is chat.
+   * How likely `lab-tiny` must hold the intent that it names for it to be followed; what it is less sure of is chat. Other models are not asked how sure they are.
    */
   min_confidence?: number;
   /**

@@ -36,12 +36,9 @@ class MessageStore(OwnedStore[Message]):
         name: str | None = None,
         run_id: UUID | None = None,
         said_at: datetime | None = None,
-        route: Route | None = None,
     ) -> Message:
         """
         Append a turn to a chat; `said_at` is now where it is not given.
-
-        Of `route` the intent is kept.
 
         The chat is locked until the transaction ends, so that turns which arrive at once get
         positions without a gap.
@@ -76,8 +73,6 @@ class MessageStore(OwnedStore[Message]):
             name=name,
             parts=[plain(part) for part in parts],
             run_id=run_id,
-            intent=route and route.intent,
-            intent_confidence=route and route.confidence,
             **({} if said_at is None else {"created_at": said_at}),
         )
 
@@ -100,6 +95,11 @@ class MessageStore(OwnedStore[Message]):
             .where(ConversationRow.id == message.conversation_id)
             .values(n_messages=ConversationRow.n_messages - 1)
         )
+
+    async def note_intent(self, id: UUID, route: Route) -> None:
+        """Keep what a turn wants; one that was deleted meanwhile stays so."""
+        values = {"intent": route.intent, "intent_confidence": route.confidence}
+        await self._changed(values, *self._is(id))
 
     async def of_run(self, run_id: UUID) -> builtins.list[Message]:
         """Return the turns that a run stored, and those that went on with it, oldest first."""

@@ -41,6 +41,7 @@ class RunStore(OwnedStore[Run]):
             "error",
             "finished_at",
             "conversation_id",
+            "asked",
         }
     )
 

@@ -26,7 +26,7 @@ class WorkflowConfig(BaseModel):
     min_confidence: Annotated[
         float,
         Field(
-            description='How likely a model must hold the intent that it names for it to be followed; what it is less sure of is chat.',
+            description='How likely `lab-tiny` must hold the intent that it names for it to be followed; what it is less sure of is chat. Other models are not asked how sure they are.',
             ge=0.0,
             le=1.0,
         ),

@@ -92,6 +92,8 @@ class Afterwards:
         async with self._database.stores(owner.id) as stores:
             last = await stores.messages.list(conversation_id, RETITLED_BY)
         said = [ChatMessage(role=m.role, content=text_of(m.parts)) for m in last]
+        if not said:
+            raise _no_title()
         title, usage = None, None
         async with self._pipelines.chat(profile.model, purpose="title", owner=owner.id) as chat:
             while said and usage is None:  # what does not fit loses its beginning
@@ -102,10 +104,7 @@ class Afterwards:
                 await stores.usage.add(profile.model, profile.id, usage)
             if title:
                 return await stores.conversations.update(conversation_id, title=title)
-        raise ConflictError(
-            "There is no title: nothing was said in this conversation that a model could name. "
-            "Give it one yourself."
-        )
+        raise _no_title()
 
     async def aclose(self) -> None:
         """Wait for what was begun."""
@@ -145,3 +144,10 @@ class Afterwards:
                     await stores.conversations.update(conversation_id, title=title)
         except LabError as error:
             logger.warning("no title", conversation_id=str(conversation_id), error=str(error))
+
+
+def _no_title() -> ConflictError:
+    return ConflictError(
+        "There is no title: nothing was said in this conversation that a model could name. "
+        "Give it one yourself."
+    )

@@ -12,7 +12,7 @@ from langgraph.graph import StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from lab.errors import LabError, ServiceError
+from lab.errors import ContextLengthError, LabError, ServiceError
 from lab.prompts import (
     ASPECT_INSTRUCTION,
     ASPECTS_INSTRUCTION,
@@ -30,21 +30,25 @@ from lab.workflows.asking import (
     collected,
     instructed,
     object_of,
+    room_for,
     spend,
     tell,
     tell_stage,
 )
 from lab.workflows.context import ChatContext
 from lab.workflows.rounds import shortened
-from lab.workflows.window import room_beside
+from lab.workflows.window import build_window, room_beside
 
 WHOLE: Final = "the whole"
 """The one aspect of a question that the model did not split."""
 MOST_ASPECT_CHARACTERS: Final = 100
+MOST_ASPECT_TOKENS: Final = 32
+"""That an aspect takes of what is asked about it."""
 MOST_SPLIT_TOKENS: Final = 400
 MOST_NOTE_TOKENS: Final = 400
 LEAST_NOTE_TOKENS: Final = 16
 """What a note is cut to where the window is full."""
+LEAST_WEIGHED_TOKENS: Final = 64
 
 
 class State(chat.State, total=False):
@@ -69,7 +73,11 @@ class Look(TypedDict):
 
 async def look(state: State, runtime: Runtime[ChatContext]) -> chat.State:
     """Choose what the model sees while it analyses."""
-    return await chat.assemble(state, runtime)
+    context = runtime.context
+    most = context.settings.config.workflow.max_aspects
+    asked = (ASPECTS_INSTRUCTION.format(most=most), ASPECT_INSTRUCTION)
+    room = max(room_for(context, one, MOST_NOTE_TOKENS) for one in asked)
+    return await chat.assembled(state, context, room + MOST_ASPECT_TOKENS)
 
 
 async def split(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -84,7 +92,7 @@ async def split(state: State, runtime: Runtime[ChatContext]) -> State:
     try:
         named, answer = await ask_form(context, prompt, MOST_SPLIT_TOKENS, form)
         aspects, spent = named["aspects"], spend(context, answer)
-    except ServiceError as error:
+    except (ServiceError, ContextLengthError) as error:
         aspects = []
         told += tell(context, EventType.thinking, text=f"(not split: {error})\n\n")
     aspects = [" ".join(one.split())[:MOST_ASPECT_CHARACTERS] for one in aspects]
@@ -112,7 +120,9 @@ def each(state: State) -> list[Send]:
 async def look_at(state: Look, runtime: Runtime[ChatContext]) -> State:
     """Let the model say what matters about one aspect; one that fails is noted as such."""
     context, aspect = runtime.context, state["aspect"]
-    prompt = instructed(state["window"], ASPECT_INSTRUCTION.format(aspect=aspect))
+    asked = ASPECT_INSTRUCTION.format(aspect=aspect)
+    window = [ChatMessage.model_validate(message) for message in state["window"]]
+    prompt = [*window, ChatMessage(role=Role.user, content=asked)]
     spent: list[dict[str, Any]] = []
     try:
         answer = await ask(context, prompt, MOST_NOTE_TOKENS)
@@ -132,8 +142,10 @@ async def weigh(state: State, runtime: Runtime[ChatContext]) -> State:
     spent: list[dict[str, Any]] = []
     doubt = ChatMessage(role=Role.user, content=WEIGH_INSTRUCTION)
     try:
-        prompt = [*_window(state), _said(_fitting(context, notes)), doubt]
-        answer = await ask(context, prompt, MOST_NOTE_TOKENS)
+        # The window of the looks has no room for notes.
+        beside = [_said(_fitting(context, notes)), doubt]
+        window = await build_window(context, chat.current(state), beside, [], LEAST_WEIGHED_TOKENS)
+        answer = await ask(context, window.messages, MOST_NOTE_TOKENS)
         weighed, spent = answer.content.strip(), spend(context, answer)
     except LabError as error:
         weighed = f"(the notes could not be weighed: {error})"
@@ -164,10 +176,6 @@ def build_graph() -> StateGraph[State, ChatContext]:
     graph.add_edge("weigh", "assemble")
     chat.add_answering(graph)
     return graph
-
-
-def _window(state: State) -> list[ChatMessage]:
-    return [ChatMessage.model_validate(message) for message in state["window"]]
 
 
 def _said(text: str) -> ChatMessage:

@@ -22,6 +22,7 @@ from lab.schemas.event_type import EventType
 from lab.schemas.generation_config import GenerationConfig
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model_profile import ModelProfile
+from lab.schemas.route import Route
 from lab.schemas.run import Run
 from lab.schemas.run_status import RunStatus
 from lab.schemas.user import User
@@ -32,7 +33,8 @@ from lab.web.pictures import with_pictures
 from lab.workflows.afterwards import Afterwards
 from lab.workflows.asking import tell_route
 from lab.workflows.breakers import Breakers
-from lab.workflows.composer import IMAGE, TEAM, Composer, compose_workflow
+from lab.workflows.chat import keep_question
+from lab.workflows.composer import IMAGE, TEAM, Composer, Graph, compose_workflow
 from lab.workflows.context import CHAT, ChatContext, Member, Researcher
 from lab.workflows.event_log import EventLog
 from lab.workflows.execution import execute_workflow
@@ -40,8 +42,8 @@ from lab.workflows.given_history import GivenHistorySearch
 from lab.workflows.images import ImageMaker
 from lab.workflows.preferences import Preferences
 from lab.workflows.recording import ENTRY, Entry, Recorder
-from lab.workflows.resuming import Resumed, left_turn, resumed_turn
-from lab.workflows.routing import Router
+from lab.workflows.resuming import AUTO, Resumed, left_turn, resumed_turn
+from lab.workflows.routing import Router, named
 from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
 from lab.workflows.tools import LabTool, Toolbox
@@ -109,7 +111,7 @@ class Answering:
         self._max_bytes = max_bytes
         self._images = images
         self._research_of = research_of
-        self._router = Router(database, pipelines, preferences)
+        self._router = Router(database, pipelines, preferences, breakers)
         self._search_given = GivenHistorySearch()
 
     async def check(self, owner: User, turn: ChatTurn) -> None:
@@ -173,7 +175,8 @@ class Answering:
         """
         async with self._database.stores(owner.id) as stores:
             left = await left_turn(stores, run_id)
-        graph = compose_workflow(self._composer, left.route.workflow)
+        name = CHAT.workflow if left.route.workflow == AUTO else left.route.workflow
+        graph = compose_workflow(self._composer, name)
         with self._database.guarded():
             resumed = await resumed_turn(graph, left, reply)
         log = EventLog(owner.id, whole=True, goes_on=True)
@@ -229,7 +232,7 @@ class Answering:
             log, owner, turn, settings, resumed=resumed, entry=entry
         ) as leased:
             context = await self._routed(owner, leased)
-            graph = compose_workflow(self._composer, context.route.workflow, checkpointed=kept)
+            graph = self._graph(context)
             completed = False
             try:
                 async with aclosing(execute_workflow(graph, context)) as events:
@@ -341,19 +344,37 @@ class Answering:
             )
 
     async def _routed(self, owner: User, context: ChatContext) -> ChatContext:
-        """Return what a run depends on, with the workflow that it goes by and what that needs."""
-        turn, profile, settings = context.turn, context.profile, context.settings
+        """Return what a run depends on, with its workflow, or with what will find it."""
         if context.resumed is not None:
             route = context.resumed.route
         else:
-            route = await self._router.route(
-                owner, turn, profile, settings, context.parameters, context.chat
-            )
+            route = named(context.turn, context.profile, context.settings, context.parameters)
+        if route.workflow == AUTO:
+            # The run is open, and the question stored, before a model is asked for its intent.
+            return replace(context, route=route, find_route=partial(self._found, owner))
+        routed = await self._prepared(owner, context, route)
+        if context.resumed is None:
+            tell_route(routed)
+        return routed
+
+    async def _found(self, owner: User, context: ChatContext) -> tuple[Graph, ChatContext]:
+        """Store the question, and find out by which graph it is answered."""
+        kept = await keep_question(context)
+        route = await self._router.told(owner, context)
+        await context.recorder.keep_route(route, kept)
+        routed = await self._prepared(owner, replace(context, kept=kept, find_route=None), route)
+        tell_route(routed)
+        return self._graph(routed), routed
+
+    async def _prepared(self, owner: User, context: ChatContext, route: Route) -> ChatContext:
+        """Return what a run depends on, with what its workflow needs."""
         if route.workflow == IMAGE:
             self._images.check_ready()
+        else:
+            self._check_asked(context.profile, context.parameters, context.turn)
         tools = context.tools if route.workflow == CHAT.workflow else {}
         members = await self._members(owner, context) if route.workflow == TEAM else []
-        routed = replace(
+        return replace(
             context,
             route=route,
             tools=tools,
@@ -361,9 +382,12 @@ class Answering:
             images=self._images,
             research=self._research_of(owner),
         )
-        if context.resumed is None:
-            tell_route(routed)
-        return routed
+
+    def _graph(self, context: ChatContext) -> Graph:
+        """Return the graph of a turn; the chat's until it has a workflow."""
+        name = CHAT.workflow if context.route.workflow == AUTO else context.route.workflow
+        kept = context.turn.store and context.turn.conversation_id is not None
+        return compose_workflow(self._composer, name, checkpointed=kept)
 
     async def _members(self, owner: User, context: ChatContext) -> list[Member]:
         """
@@ -396,7 +420,8 @@ class Answering:
         asked = await self._preferences.profile(owner, settings, turn.profile)
         profile = await self._stand_in(owner, asked, settings)
         parameters = resumed.parameters if resumed else _parameters(profile, settings, turn)
-        self._check_asked(profile, parameters, turn)
+        way = resumed.route if resumed else named(turn, profile, settings, parameters)
+        self._check_asked(profile, parameters, turn, sees=way.workflow not in (IMAGE, AUTO))
         if resumed is None:
             model = self._pipelines.catalog.chat_model(profile.model)
             wanted = wanted_tools(turn, profile, settings, parameters, model)
@@ -427,13 +452,17 @@ class Answering:
         return settings.overlay("request", _asked(turn))
 
     def _check_asked(
-        self, profile: ModelProfile, parameters: GenerationParameters, turn: ChatTurn
+        self,
+        profile: ModelProfile,
+        parameters: GenerationParameters,
+        turn: ChatTurn,
+        *,
+        sees: bool = True,
     ) -> None:
-        """Refuse what the model cannot do, before anything is loaded."""
+        """Refuse what the model cannot do, before anything is loaded; it may not have to see."""
         model = self._pipelines.catalog.chat_model(profile.model)
-        check_asked(
-            model, parameters, n_tools=len(turn.tools), n_pictures=n_pictures(turn.messages)
-        )
+        n_seen = n_pictures(turn.messages) if sees else 0
+        check_asked(model, parameters, n_tools=len(turn.tools), n_pictures=n_seen)
 
 
 @dataclass(frozen=True)

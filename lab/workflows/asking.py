@@ -23,6 +23,7 @@ from lab.workflows.window import context_length_of
 
 LEAST_TOKENS: Final = 24
 """Room for an answer that says anything."""
+LENGTHS: Final = {"minItems", "maxItems", "minLength", "maxLength"}
 ANEW: Final[dict[str, Any]] = {}
 """First in what a step returns for a collected key: what was collected before is over."""
 NOTHING: Final = Usage(prompt_tokens=0, completion_tokens=0, total_tokens=0)
@@ -76,7 +77,8 @@ async def ask(
         "logprobs": False,
         "tool_choice": None,
         "response_format": form and response_format(form),
-        **({"temperature": 0.0, "stop": []} if form else {}),
+        # Thoughts would take the tokens of the form.
+        **({"temperature": 0.0, "stop": [], "enable_thinking": False} if form else {}),
     }
     parameters = context.parameters.model_copy(update=asked)
     with context.breaker.counting():
@@ -98,10 +100,20 @@ async def ask_form(
     ------
     ServiceError
         If there is nothing whole in it, or the model's server did not keep to the form.
+    InputError
+        If the model's server takes no form.
     LabError
         What `ask` raises.
     """
-    answer = await ask(context, messages, most_tokens, form)
+    try:
+        answer = await ask(context, messages, most_tokens, form)
+    except ContextLengthError:
+        raise
+    except InputError as error:
+        raise InputError(
+            f"`{context.chat.model.id}` cannot be held to a form, which this workflow needs: "
+            f"choose a model of another server. ({error})"
+        ) from error
     value = _read(answer.content, form)
     if value is None:
         spend(context, answer)
@@ -116,10 +128,19 @@ def _read(content: str, form: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the JSON of an answer, or None where it does not keep to the form."""
     try:
         value = from_json(content, allow_partial=True)
-        check_arguments("answer", {**form, "required": form["required"][:1]}, value)
+        check_arguments("answer", {**_unbounded(form), "required": form["required"][:1]}, value)
     except (ValueError, InputError):
         return None
     return dict(value)
+
+
+def _unbounded(form: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a form without its lengths: not every server keeps to them, and who asked cuts."""
+    return {
+        key: _unbounded(value) if isinstance(value, Mapping) else value
+        for key, value in form.items()
+        if key not in LENGTHS
+    }
 
 
 def object_of(**properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +155,8 @@ def object_of(**properties: Mapping[str, Any]) -> dict[str, Any]:
 
 def response_format(form: Mapping[str, Any]) -> ResponseFormat:
     """Return the format of answers that a JSON Schema describes."""
-    asked = {"name": "answer", "schema": dict(form), "strict": True}
+    # Strict servers know no lengths, without which a small model writes on and on.
+    asked = {"name": "answer", "schema": dict(form), "strict": False}
     return ResponseFormat(type=ResponseKind.json_schema, json_schema=asked)
 
 
@@ -146,6 +168,18 @@ def instructed(window: Sequence[Mapping[str, Any]], instruction: str) -> list[Ch
     content = f"{instruction}\n\n{before}" if before else instruction
     system = ChatMessage(role=Role.system, content=content)
     return [system, *(messages[1:] if has_system else messages)]
+
+
+def room_for(context: ChatContext, instruction: str, most_tokens: int) -> int:
+    """
+    Return the tokens that a window leaves for an instruction and the answer to it.
+
+    Of a long answer no more than an eighth of the window: it gets what else is free.
+    """
+    length = context.context_length or context_length_of(context.chat)
+    head = ChatMessage(role=Role.system, content=instruction)
+    least = min(most_tokens, max(length // 8, LEAST_TOKENS))
+    return context.chat.count_tokens([head]) + least
 
 
 def spend(context: ChatContext, *answers: ChatResult) -> list[dict[str, Any]]:

@@ -89,19 +89,23 @@ class State(TypedDict, total=False):
 
 async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
     """Store the caller's messages with their embeddings."""
-    turn = runtime.context.turn
     # The state is that of the conversation: what the turn before left there is over.
+    return _begun(state, await keep_question(runtime.context))
+
+
+async def keep_question(context: ChatContext) -> Sequence[UUID]:
+    """Store the caller's messages, once, and return them."""
+    turn = context.turn
     if turn.conversation_id is None or not turn.store:
-        return _begun(state, [])
-    resumed = runtime.context.resumed
-    if resumed is not None:  # killed between this step and its checkpoint
-        return _begun(state, resumed.turn_ids)
+        return []
+    if context.kept is not None:
+        return context.kept
+    if context.resumed is not None:  # killed between this step and its checkpoint
+        return context.resumed.turn_ids
     _, history, question = split_question(turn.messages)
-    stored = await runtime.context.turns.keep(
-        [*history, *question], runtime.context.run_id, runtime.context.route
-    )
-    _tell_stored(runtime.context, stored)
-    return _begun(state, [message.id for message in stored])
+    stored = await context.turns.keep([*history, *question], context.run_id)
+    _tell_stored(context, stored)
+    return [message.id for message in stored]
 
 
 def _begun(state: State, turn_ids: Sequence[UUID]) -> State:
@@ -118,10 +122,15 @@ def _begun(state: State, turn_ids: Sequence[UUID]) -> State:
 
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> State:
     """Choose what the model sees, and say why."""
-    context, rounds = runtime.context, rounds_of(state)
+    return await assembled(state, runtime.context)
+
+
+async def assembled(state: State, context: ChatContext, room: int = 0) -> State:
+    """Choose what the model sees, with so many tokens beside it, and say why."""
+    rounds = rounds_of(state)
     tools, _ = _asked(context, rounds)
     said = [ChatMessage.model_validate(message) for message in state.get("said", [])]
-    window = await build_window(context, current(state), [*said, *messages_of(rounds)], tools)
+    window = await build_window(context, current(state), [*said, *messages_of(rounds)], tools, room)
     about = {"run_id": context.run_id, "route": context.route}
     receipt = window.receipt.model_copy(update=about)
     await context.recorder.keep_receipt(receipt)

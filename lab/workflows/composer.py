@@ -16,6 +16,7 @@ from lab.db import Database
 from lab.errors import NotFoundError
 from lab.workflows import analysis, chat, drawing, investigating, planning, team
 from lab.workflows.context import ChatContext
+from lab.workflows.resuming import AUTO
 
 Graph = CompiledStateGraph[Any, ChatContext]
 TaskGraph = CompiledStateGraph[Any, Any]
@@ -36,8 +37,6 @@ GRAPHS: Mapping[str, Callable[[], StateGraph[Any, ChatContext]]] = {
 }
 """Every workflow by name: a new graph file is entered here."""
 
-AUTO: Final = "auto"
-"""What asks for the workflow that fits what a message wants."""
 NAMES: Final = (*GRAPHS, AUTO)
 """What requests and profiles may name."""
 TEAM: Final = "team"

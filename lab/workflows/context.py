@@ -1,7 +1,7 @@
 """What a run depends on: typed, never stored in a checkpoint."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
@@ -116,6 +116,12 @@ class ChatContext:
     route: Route = CHAT
     """By which workflow it is answered, and why."""
 
+    find_route: "Callable[[ChatContext], Awaitable[tuple[Any, ChatContext]]] | None" = None
+    """Stores the question and finds out what it wants: the graph, and the run with its route."""
+
+    kept: Sequence[UUID] | None = None
+    """Messages of the turn, where they were stored before its graph began."""
+
     images: ImageMaker | None = None
     """Makes pictures, where the workflow does."""
 
@@ -153,6 +159,11 @@ class ChatContext:
     def has_tools(self) -> bool:
         """Whether the turn began with tools of the lab, though all may be gone since."""
         return bool(self.tools) or (self.resumed is not None and bool(self.resumed.tools))
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the turn is stored in a conversation."""
+        return self.turn.store and self.turn.conversation_id is not None
 
     def without_foreign(self) -> "ChatContext":
         """Return the run with nothing in its window that others wrote."""

@@ -9,22 +9,34 @@ last one of the conversation.
 """
 
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
 from langgraph.graph import StateGraph
 from langgraph.runtime import Runtime
 
-from lab.errors import InputError
+from lab.errors import InputError, LabError, ServiceError
 from lab.messages import picture_bytes, text_of
-from lab.prompts import CHANGE_INSTRUCTION, PICTURE_INSTRUCTION
+from lab.prompts import CHANGE_INSTRUCTION, PICTURE_BEFORE, PICTURE_INSTRUCTION
+from lab.schemas.chat_message import ChatMessage
 from lab.schemas.event_type import EventType
 from lab.schemas.image import Image
 from lab.schemas.image_part import ImagePart
 from lab.schemas.image_request import ImageRequest
 from lab.schemas.intent import Intent
+from lab.schemas.role import Role
 from lab.workflows import chat
-from lab.workflows.asking import ask_form, instructed, object_of, spend, tell, tell_stage, tell_text
+from lab.workflows.asking import (
+    ask_form,
+    instructed,
+    object_of,
+    room_for,
+    spend,
+    tell,
+    tell_stage,
+    tell_text,
+)
 from lab.workflows.context import ChatContext
 from lab.workflows.images import MAX_SEED, Upload
 from lab.workflows.intents import tell_intent
@@ -52,6 +64,16 @@ class State(chat.State, total=False):
     """`Image` dump."""
 
 
+async def assemble(state: State, runtime: Runtime[ChatContext]) -> chat.State:
+    """Choose what the model sees while it words the picture."""
+    context = runtime.context.without_foreign()
+    longest = max(PICTURE_INSTRUCTION, CHANGE_INSTRUCTION, key=len)
+    # What was said with the picture that may be changed is no longer than what words one.
+    context = _shown(context)
+    room = room_for(context, longest, MOST_PROMPT_TOKENS) + MOST_PROMPT_CHARACTERS // 3
+    return await chat.assembled(state, context, room)
+
+
 async def word(state: State, runtime: Runtime[ChatContext]) -> State:
     """Let the model say what the picture shall show."""
     context = runtime.context
@@ -59,10 +81,15 @@ async def word(state: State, runtime: Runtime[ChatContext]) -> State:
     edits, before = await _edits(context), ""
     if edits:
         before = (await _last_picture(context))[1]
-    instruction = CHANGE_INSTRUCTION.format(before=before) if edits else PICTURE_INSTRUCTION
-    prompt = instructed(state["window"], instruction)
-    worded, answer = await ask_form(context, prompt, MOST_PROMPT_TOKENS, FORM)
-    spent = spend(context, answer)
+    prompt = instructed(state["window"], CHANGE_INSTRUCTION if edits else PICTURE_INSTRUCTION)
+    if before:  # what was said with the picture is no instruction
+        prompt.append(ChatMessage(role=Role.user, content=PICTURE_BEFORE.format(before=before)))
+    worded, spent = {"prompt": ""}, list[dict[str, Any]]()
+    try:
+        worded, answer = await ask_form(context, prompt, MOST_PROMPT_TOKENS, FORM)
+        spent = spend(context, answer)
+    except ServiceError as error:  # the user's own words, then
+        told += tell(context, EventType.thinking, text=f"(not worded: {error})\n\n")
     text = " ".join(str(worded["prompt"]).split())[:MOST_PROMPT_CHARACTERS] or _question(context)
     told += tell_stage(context, "word", 1, 1)
     return {"prompt": text, "edits": edits, "made": {}, "spent": spent, "told": told}
@@ -93,7 +120,7 @@ async def record(state: State, runtime: Runtime[ChatContext]) -> chat.State:
 def build_graph() -> StateGraph[State, ChatContext]:
     """Return the graph, not compiled; pass a `ChatContext` when it runs."""
     graph = chat.begin_graph(State, record)
-    graph.add_node("assemble", chat.assemble)
+    graph.add_node("assemble", assemble)
     graph.add_node("word", word)
     graph.add_node("draw", draw)
     graph.add_edge("remember", "assemble")
@@ -101,6 +128,14 @@ def build_graph() -> StateGraph[State, ChatContext]:
     graph.add_edge("word", "draw")
     graph.add_edge("draw", "record")
     return graph
+
+
+def _shown(context: ChatContext) -> ChatContext:
+    """Return the run without the pictures of its message, where the model reads text alone."""
+    if context.chat.model.vision is not False:
+        return context
+    messages = [one.model_copy(update={"images": []}) for one in context.turn.messages]
+    return replace(context, turn=context.turn.model_copy(update={"messages": messages}))
 
 
 async def _made(context: ChatContext, prompt: str, upload: Upload | None) -> Image:
@@ -124,7 +159,11 @@ async def _edits(context: ChatContext) -> bool:
         return True
     intent = context.route.intent
     if intent is None:
-        intent, _, answer = await tell_intent(context.chat, _question(context), context.owner_id)
+        try:
+            found = await tell_intent(context.chat, _question(context), context.owner_id)
+        except LabError:  # a new picture needs nobody to look
+            return False
+        intent, _, answer = found
         if answer is not None:
             spend(context, answer)
     return intent is Intent.image_editing

@@ -109,13 +109,16 @@ async def _told(
 
 async def _invoke(graph: Graph, config: RunnableConfig, context: ChatContext) -> Mapping[str, Any]:
     """Run a graph from its beginning, or on from where a resumed turn stood."""
-    durability: Durability | None = "sync" if graph.checkpointer else None
-    if (resumed := context.resumed) is None:
-        begin: Any = {}
+    begin: Any = {}
+    if context.find_route is not None:
+        graph, context = await context.find_route(context)
+    if (resumed := context.resumed) is None or not resumed.is_begun:
+        pass
     else:
         await retell(context, resumed.state)
         await check_turn(graph, config, resumed.run_id)
         begin = Command(resume=resumed.reply) if resumed.asks else None
+    durability: Durability | None = "sync" if graph.checkpointer else None
     found = await graph.ainvoke(begin, config, context=context, durability=durability)
     return found or {}
 

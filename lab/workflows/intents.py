@@ -17,7 +17,7 @@ from lab.workflows.asking import object_of, response_format
 from lab.workflows.window import context_length_of
 
 MOST_INTENT_TOKENS: Final = 24
-NAMED: Final = object_of(intent={"enum": list(INTENTS)})
+NAMED: Final = object_of(intent={"type": "string", "enum": list(INTENTS)})
 """What a model answers that follows instructions."""
 
 

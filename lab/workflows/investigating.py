@@ -35,7 +35,7 @@ async def begin(state: State, runtime: Runtime[ChatContext]) -> State:
     """Begin the research."""
     context, researcher = runtime.context, _researcher(runtime.context)
     chat_id = context.turn.conversation_id
-    if chat_id is None or not context.turn.store:
+    if chat_id is None or not context.is_kept:
         raise InputError(
             "Research is stored: ask for it in a conversation, or by `lab research ask`."
         )

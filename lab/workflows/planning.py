@@ -16,13 +16,25 @@ from uuid import UUID
 from langgraph.graph import StateGraph
 from langgraph.runtime import Runtime
 
+from lab.db import Stores
 from lab.prompts import LIST_HEADING, PLAN_INSTRUCTION
 from lab.schemas.event_type import EventType
+from lab.schemas.finish_reason import FinishReason
 from lab.schemas.todo import Todo
 from lab.schemas.todo_status import TodoStatus
 from lab.workflows import chat
-from lab.workflows.asking import ask_form, instructed, object_of, spend, tell, tell_stage, tell_text
+from lab.workflows.asking import (
+    ask_form,
+    instructed,
+    object_of,
+    room_for,
+    spend,
+    tell,
+    tell_stage,
+    tell_text,
+)
 from lab.workflows.context import ChatContext
+from lab.workflows.window import context_length_of
 
 MOST_TODOS: Final = 100
 """Of a conversation that are shown, the newest."""
@@ -44,7 +56,8 @@ class State(chat.State, total=False):
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> chat.State:
     """Choose what the model sees, without what others wrote."""
     context = runtime.context.without_foreign()
-    return await chat.assemble(state, runtime.override(context=context))
+    instruction = _instruction(context, await _open_todos(context))
+    return await chat.assembled(state, context, room_for(context, instruction, MOST_PLAN_TOKENS))
 
 
 async def plan(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -52,15 +65,14 @@ async def plan(state: State, runtime: Runtime[ChatContext]) -> State:
     context = runtime.context
     most = context.settings.config.workflow.max_steps
     told = tell_stage(context, "plan", 0, N_STAGES)
-    todos = [todo for todo in await _todos(context) if todo.status is not TodoStatus.completed]
-    lines = [f"{place}. {todo.text}" for place, todo in enumerate(todos, 1)]
-    instruction = PLAN_INSTRUCTION.format(most=most)
-    prompt = instructed(
-        state["window"], instruction + LIST_HEADING + ("\n".join(lines) or "(empty)")
-    )
+    todos = await _open_todos(context)
+    prompt = instructed(state["window"], _instruction(context, todos))
     planned, answer = await ask_form(context, prompt, MOST_PLAN_TOKENS, _form(most, len(todos)))
     steps = [" ".join(step.split())[:MOST_STEP_CHARACTERS] for step in planned["steps"]]
-    done = sorted({n for n in planned.get("done", []) if 0 < n <= len(todos)})
+    # Of an answer that was cut off the last number may be the beginning of another.
+    is_whole = answer.finish_reason is not FinishReason.length
+    named = planned.get("done", []) if is_whole else []
+    done = sorted({n for n in named if 0 < n <= len(todos)})
     return {
         "steps": [step for step in dict.fromkeys(steps) if step][:most],
         "done": [str(todos[n - 1].id) for n in done],
@@ -72,7 +84,7 @@ async def plan(state: State, runtime: Runtime[ChatContext]) -> State:
 async def write_down(state: State, runtime: Runtime[ChatContext]) -> State:
     """Store the steps as todos, tick off what is done, and answer with the list."""
     context = runtime.context
-    if _is_kept(context):
+    if context.is_kept:
         todos = await _changed(context, state["steps"], [UUID(id) for id in state["done"]])
         lines = [f"- [{'x' if _is_done(todo) else ' '}] {todo.text}" for todo in todos]
         dumps = [todo.model_dump(mode="json") for todo in todos]
@@ -99,7 +111,7 @@ def build_graph() -> StateGraph[State, ChatContext]:
 
 def _form(most: int, n_todos: int) -> dict[str, Any]:
     """Return the form of a plan; only what is on the list can be done."""
-    number = {"enum": [*range(1, n_todos + 1)] or [0]}
+    number = {"type": "integer", "enum": [*range(1, n_todos + 1)] or [0]}
     return object_of(
         steps={
             "type": "array",
@@ -110,21 +122,41 @@ def _form(most: int, n_todos: int) -> dict[str, Any]:
     )
 
 
-def _is_kept(context: ChatContext) -> bool:
-    return context.turn.store and context.turn.conversation_id is not None
-
-
 def _is_done(todo: Todo) -> bool:
     return todo.status is TodoStatus.completed
 
 
-async def _todos(context: ChatContext) -> list[Todo]:
-    """Return the todos of the conversation, the first written down first."""
-    if not _is_kept(context):
+def _instruction(context: ChatContext, todos: Sequence[Todo]) -> str:
+    """Return what a plan is asked for by, with the list so far."""
+    asked = PLAN_INSTRUCTION.format(most=context.settings.config.workflow.max_steps)
+    lines = [f"{place}. {todo.text}" for place, todo in enumerate(todos, 1)]
+    return asked + LIST_HEADING + ("\n".join(lines) or "(empty)")
+
+
+async def _open_todos(context: ChatContext) -> list[Todo]:
+    """
+    Return the todos of the conversation that are not done, the first written down first.
+
+    Where the window is small, the newest that take no more than a quarter of it.
+    """
+    if not context.is_kept:
         return []
     async with context.stores() as stores:
-        found = await stores.todos.list(MOST_TODOS, conversation_id=context.turn.conversation_id)
-    return found[::-1]
+        found = await _listed(stores, context)
+    room = (context.context_length or context_length_of(context.chat)) // 4
+    shown: list[Todo] = []
+    for todo in reversed([todo for todo in found if not _is_done(todo)]):
+        room -= context.chat.count_text(f"{MOST_TODOS}. {todo.text}\n")
+        if room < 0:
+            break
+        shown.insert(0, todo)
+    return shown
+
+
+async def _listed(stores: Stores, context: ChatContext) -> list[Todo]:
+    """Return the todos of the conversation, the first written down first."""
+    chat_id = context.turn.conversation_id
+    return (await stores.todos.list(MOST_TODOS, conversation_id=chat_id))[::-1]
 
 
 async def _changed(context: ChatContext, steps: Sequence[str], done: Sequence[UUID]) -> list[Todo]:
@@ -139,5 +171,6 @@ async def _changed(context: ChatContext, steps: Sequence[str], done: Sequence[UU
         known = {todo.text.casefold() for todo in before if not _is_done(todo)}
         for step in steps:
             if step.casefold() not in known:
+                known.add(step.casefold())
                 await stores.todos.create(step, chat_id)
         return (await stores.todos.list(MOST_TODOS, conversation_id=chat_id))[::-1]

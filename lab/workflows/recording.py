@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
 from lab.db import Database, Stores
 from lab.errors import ConflictError
@@ -130,6 +131,17 @@ class Recorder:
                 resumes=resumed.run_id if resumed else None,
                 details=self._entry.details,
             )
+
+    async def keep_route(self, route: Route, asked: Sequence[UUID]) -> None:
+        """Store what the last of these messages wants, and with the run how it is answered."""
+        if not asked:
+            return
+        async with self._database.stores(self._owner_id) as stores:
+            await stores.messages.note_intent(asked[-1], route)
+            for run_id in {self._began, self._run_id}:
+                run = await stores.runs.get(run_id)
+                told = {**(run.asked or {}), "route": route.model_dump(mode="json")}
+                await stores.runs.update(run_id, asked=told)
 
     async def keep_receipt(self, receipt: Receipt) -> None:
         """Store what is about to be put before the model."""

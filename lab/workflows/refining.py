@@ -40,18 +40,22 @@ from lab.workflows.telling import tell_end
 BEST: Final = 5
 """Score of an answer at which there is nothing to improve."""
 CRITIQUE: Final = object_of(
-    score={"enum": [1, 2, 3, 4, BEST]}, wrong={"type": "string", "maxLength": 400}
+    score={"type": "integer", "enum": [1, 2, 3, 4, BEST]},
+    wrong={"type": "string", "maxLength": 400},
 )
+REFINE: Final = "workflow.refine"
+"""The setting: where the operator locked it, no profile goes round it."""
 MOST_CRITIQUE_TOKENS: Final = 200
 MOST_ANSWER_TOKENS: Final = 1024
 """Of a draft that is written again, where nobody asked for another length."""
 
-_MARKERS: Final = re.compile(
-    r"<\|(?:im_start|im_end|endoftext|eot_id|eom_id|begin_of_text|start_header_id|end_header_id|"
-    r"assistant|user|system|end)\|>|<(?:start|end)_of_turn>|</?s>|\[/?INST\]"
+_MARKER: Final = (
+    r"(?:<\|(?:im_start|im_end|endoftext|eot_id|eom_id|begin_of_text|start_header_id|end_header_id|"
+    r"assistant|user|system|end)\|>|<(?:start|end)_of_turn>|</?s>|\[/?INST\])"
 )
-"""What chat templates put around turns; in an answer it has leaked."""
-_THOUGHT: Final = re.compile(r"<think>.*?</think>|^.*?</think>", re.DOTALL)
+"""What chat templates put around turns; at the end of an answer it has leaked."""
+_LEAKED: Final = re.compile(rf"(?:\s*{_MARKER})+\s*\Z")
+_THOUGHT: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 class Drafting(TypedDict, total=False):
@@ -73,8 +77,6 @@ class Draft(BaseModel):
     """From 1 to `BEST`; 0 where nobody judged it."""
 
     wrong: str = ""
-    is_judged: bool = False
-    """Whether judging it was tried."""
 
     @property
     def thought(self) -> str:
@@ -85,9 +87,14 @@ class Draft(BaseModel):
 def n_refinements(context: ChatContext) -> int:
     """Return how often an answer may be written again: request, profile, user's setting."""
     form, n = context.parameters.response_format, context.settings.config.workflow.refine
-    if context.parameters.n > 1 or (form is not None and form.type is not ResponseKind.text):
+    if (
+        context.parameters.n > 1
+        or context.parameters.logprobs
+        or (form is not None and form.type is not ResponseKind.text)
+    ):
         return 0
-    if "refine" in context.turn.settings.get("workflow", {}):
+    is_locked = REFINE in context.settings.config.limits.locked
+    if is_locked or "refine" in context.turn.settings.get("workflow", {}):
         return n
     return n if context.profile.refine is None else context.profile.refine
 
@@ -102,17 +109,14 @@ def thoughts_of(state: Mapping[str, Any]) -> str:
 
 def filtered(text: str) -> str:
     r"""
-    Return a text without leaked markers, thoughts, and lines said twice in a row.
+    Return a text without the thought it begins with, and the markers it ends with.
 
-    >>> filtered("<think>Hm.</think>It is blue.\nIt is blue.\n<|im_end|>")
-    'It is blue.'
+    Whatever stands within it is the answer's own: it may be about markers, or repeat itself.
+
+    >>> filtered("<think>Hm.</think>\nIt is <s>red</s> blue.\n<|im_end|>")
+    'It is <s>red</s> blue.'
     """
-    text = _MARKERS.sub("", _THOUGHT.sub("", text))
-    kept: list[str] = []
-    for line in text.split("\n"):
-        if not (kept and line.strip() and line.strip() == kept[-1].strip()):
-            kept.append(line)
-    return "\n".join(kept).strip()
+    return _LEAKED.sub("", _THOUGHT.sub("", text)).strip("\n")
 
 
 async def critique(state: Drafting, runtime: Runtime[ChatContext]) -> Drafting:
@@ -130,7 +134,7 @@ async def critique(state: Drafting, runtime: Runtime[ChatContext]) -> Drafting:
             spent = spend(context, answer)
         except LabError as error:
             found = {"wrong": f"(not judged: {error})"}
-    judged = {"answer": clean, "is_judged": True, **found}
+    judged = {"answer": clean, **found}
     drafts[-1] = draft.model_copy(update=judged)
     if wrong := drafts[-1].wrong:
         context.tell(EventType.thinking, text=_aside(wrong))
@@ -151,7 +155,7 @@ async def improve(state: Drafting, runtime: Runtime[ChatContext]) -> Drafting:
         text = f"(not written again: {error})"
         context.tell(EventType.thinking, text=_aside(text))
         failed = best.answer.model_copy(update={"content": "", "thinking": text, "usage": NOTHING})
-        tried = Draft(answer=failed, is_judged=True)
+        tried = Draft(answer=failed)
         return {"drafts": _dumps([*drafts, tried]), "told": told}
     written = answer.model_copy(update={"tool_calls": []})
     context.tell(EventType.thinking, text=written.thinking + written.content)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -28,6 +28,8 @@ from lab.workflows.approval import check_reply
 
 DEFAULT_ROUTE: Final = {"workflow": "chat", "source": RouteSource.default}
 """Of runs that say nothing of it."""
+AUTO: Final = "auto"
+"""The workflow that fits what a message wants; of a run, that nobody knows it yet."""
 TURN: Final = "turn"
 """Key of the metadata of a checkpoint: the run that began the turn whose step it is."""
 
@@ -58,6 +60,8 @@ class LeftTurn:
         What was put before the model, where that was chosen.
     route : Route
         By which workflow it was answered.
+    is_newest : bool
+        Whether nothing was said in the conversation after it.
     """
 
     run: Run
@@ -68,6 +72,7 @@ class LeftTurn:
     answered: list[Message]
     receipt: Receipt | None
     route: Route
+    is_newest: bool
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Resumed:
         Whether the next step waits for a reply.
     reply : object
         The reply.
+    is_begun : bool
+        Whether its graph began: it had a workflow already.
     """
 
     run_id: UUID
@@ -102,6 +109,7 @@ class Resumed:
     state: Mapping[str, Any]
     asks: bool
     reply: Any
+    is_begun: bool
 
 
 def asked_of(turn: ChatTurn, tools: Collection[str], route: Route) -> dict[str, Any]:
@@ -158,7 +166,11 @@ async def left_turn(stores: Stores, run_id: UUID) -> LeftTurn:
     n_said = len(turn.messages) - len(run.asked["system"])
     turn_ids = [message.id for message in stored[:n_said]]
     route = Route.model_validate(run.asked.get("route", DEFAULT_ROUTE))
-    return LeftTurn(run, last, turn, tools, turn_ids, stored[n_said:], receipt, route)
+    assert run.conversation_id is not None, "what is stored of a turn is in a conversation"
+    newest = await stores.messages.list(run.conversation_id, 1)
+    is_newest = [message.id for message in newest] == turn_ids[-1:]
+    answered = stored[n_said:]
+    return LeftTurn(run, last, turn, tools, turn_ids, answered, receipt, route, is_newest)
 
 
 async def turn_of(stores: Stores, run: Run) -> tuple[ChatTurn, list[Message], list[str]]:
@@ -216,10 +228,12 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
     config: RunnableConfig = {"configurable": {"thread_id": str(run.conversation_id)}}
     found = await graph.aget_state(config)
     began = run.resumes or run.id
-    metadata = _metadata_of(found, began)
-    if _is_forgotten(graph, found):
+    is_begun = (found.metadata or {}).get(TURN) == str(began)
+    if not is_begun and not _may_begin(left):
+        raise _gone(began)
+    if is_begun and _is_forgotten(graph, found):
         raise ConflictError(f"Steps of the run {run.id} were forgotten with what they told.")
-    asks = bool(found.interrupts)
+    asks = is_begun and bool(found.interrupts)
     if reply is not None and run.id != left.last:
         raise ConflictError(
             f"The run {left.last} went on after the run {run.id}; reply to that one, if it asks."
@@ -229,7 +243,7 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         raise ConflictError(f"The run {run.id} asks {values}; go on with a `reply`.")
     if reply is not None and not asks:
         raise InputError(f"The run {run.id} asks nothing; go on without a `reply`.")
-    for ask in found.interrupts:
+    for ask in found.interrupts if asks else ():
         check_reply([ask.value], reply_to(ask.id, reply))
     return Resumed(
         run_id=began,
@@ -240,9 +254,10 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         route=left.route,
         turn_ids=left.turn_ids,
         answered=left.answered,
-        state={} if metadata["source"] == "input" and found.next else found.values,
+        state=found.values if is_begun and not _is_at_start(found) else {},
         asks=asks,
         reply=reply,
+        is_begun=is_begun,
     )
 
 
@@ -281,14 +296,22 @@ async def check_turn(
     ConflictError
         If its conversation went on meanwhile.
     """
-    _metadata_of(await graph.aget_state(config), run_id)
+    found = await graph.aget_state(config)
+    if (found.metadata or {}).get(TURN) != str(run_id):
+        raise _gone(run_id)
 
 
-def _metadata_of(state: StateSnapshot, run_id: UUID) -> Mapping[str, Any]:
-    """Return what a checkpoint says of itself, if it is of the turn that a run began."""
-    metadata = cast(Mapping[str, Any], state.metadata or {})
-    if metadata.get(TURN) != str(run_id):
-        raise ConflictError(
-            f"The conversation went on after the run {run_id}, or its steps are gone; ask again."
-        )
-    return metadata
+def _is_at_start(found: StateSnapshot) -> bool:
+    return (found.metadata or {}).get("source") == "input" and bool(found.next)
+
+
+def _may_begin(left: LeftTurn) -> bool:
+    """Return whether it was interrupted while the model was asked what the message wants."""
+    was_asked = left.route.source is RouteSource.intent or bool(left.route.reason)
+    return was_asked and left.is_newest
+
+
+def _gone(run_id: UUID) -> ConflictError:
+    return ConflictError(
+        f"The conversation went on after the run {run_id}, or its steps are gone; ask again."
+    )

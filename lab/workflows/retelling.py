@@ -9,7 +9,7 @@ from lab.schemas.event_type import EventType
 from lab.schemas.usage import Usage
 from lab.workflows.asking import tell_route
 from lab.workflows.context import ChatContext
-from lab.workflows.refining import Draft
+from lab.workflows.refining import Draft, n_refinements
 from lab.workflows.rounds import Round, note, rounds_of, run_by_lab, usage_of
 from lab.workflows.telling import Teller, tell_end
 from lab.workflows.tools import ERROR
@@ -35,7 +35,8 @@ async def retell(context: ChatContext, state: Mapping[str, Any]) -> None:
     rounds = rounds_of(state)
     note(context, rounds)
     for place, one in enumerate(rounds):
-        _tell_answer(context, rounds[:place], one.answer)
+        # Where the answer is refined, what was said before a call was told as a thought.
+        _tell_answer(context, rounds[:place], one.answer, is_draft=n_refinements(context) > 0)
         _tell_calls(context, one)
     if rounds and rounds[-1].waits_for_client:
         tell_end(context, rounds[-1].answer, usage_of(rounds, spent=context.spent))
@@ -56,8 +57,10 @@ def _tell_steps(context: ChatContext, state: Mapping[str, Any]) -> None:
         context.tell(EventType(told["type"]), **told["data"])
 
 
-def _tell_answer(context: ChatContext, rounds: Sequence[Round], answer: ChatResult) -> None:
-    teller = Teller(context, rounds, must_answer=False)
+def _tell_answer(
+    context: ChatContext, rounds: Sequence[Round], answer: ChatResult, *, is_draft: bool = False
+) -> None:
+    teller = Teller(context, rounds, must_answer=False, is_draft=is_draft)
     for delta in _deltas(answer):
         teller.tell(delta)
 

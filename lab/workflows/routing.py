@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
+from uuid import UUID
 
 from lab.config import Settings
 from lab.db import Database
@@ -16,12 +17,15 @@ from lab.schemas.response_kind import ResponseKind
 from lab.schemas.role import Role
 from lab.schemas.route import Route
 from lab.schemas.route_source import RouteSource
+from lab.schemas.tool_choice_mode import ToolChoiceMode
 from lab.schemas.usage import Usage
 from lab.schemas.user import User
-from lab.workflows.composer import AUTO, GRAPHS, IMAGE, NAMES, RESEARCH, TEAM
-from lab.workflows.context import CHAT
+from lab.workflows.breakers import Breakers
+from lab.workflows.composer import GRAPHS, IMAGE, NAMES, RESEARCH, TEAM
+from lab.workflows.context import CHAT, ChatContext
 from lab.workflows.intents import tell_intent
 from lab.workflows.preferences import Preferences
+from lab.workflows.resuming import AUTO
 from lab.workflows.window import split_question
 
 ANSWERS: Final[Mapping[Intent, str]] = {
@@ -32,6 +36,9 @@ ANSWERS: Final[Mapping[Intent, str]] = {
     Intent.research: RESEARCH,
 }
 """The workflow of each intent; of one that is not here, or has no graph yet, the chat's."""
+
+ROUTE: Final = "workflow.route"
+"""The setting: where the operator locked it, nobody goes round it by asking for `auto`."""
 
 
 class Router:
@@ -46,69 +53,47 @@ class Router:
         Where models are.
     preferences : Preferences
         What people have set.
+    breakers : Breakers
+        Where it stands that a model keeps failing.
     """
 
-    def __init__(self, database: Database, pipelines: Pipelines, preferences: Preferences) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pipelines: Pipelines,
+        preferences: Preferences,
+        breakers: Breakers,
+    ) -> None:
         self._database = database
         self._pipelines = pipelines
         self._preferences = preferences
+        self._breakers = breakers
 
-    async def route(
-        self,
-        owner: User,
-        turn: ChatTurn,
-        profile: ModelProfile,
-        settings: Settings,
-        parameters: GenerationParameters,
-        chat: ChatPipeline,
-    ) -> Route:
+    async def told(self, owner: User, context: ChatContext) -> Route:
         """
-        Return by which workflow a turn is answered: as it says, its profile, or its intent.
+        Return by which workflow a turn is answered: by what its message wants.
 
         An intent that cannot be told is a chat's, and the route says why.
-
-        Raises
-        ------
-        InputError
-            If the request or profile names a workflow that there is not, or that cannot do what
-            the request asks for.
         """
-        name, source = chosen(turn, profile, settings)
-        why_chat = _only_chat(turn, parameters)
-        if name != AUTO:
-            if why_chat and name != CHAT.workflow:
-                raise InputError(f"The workflow `{name}` cannot answer: the request {why_chat}.")
-            return Route(workflow=name, source=source)
-        if why_chat:
-            return CHAT.model_copy(update={"reason": f"The request {why_chat}."})
-        _, _, question = split_question(turn.messages)
+        _, _, question = split_question(context.turn.messages)
         text = "\n".join(message.content or "" for message in question).strip()
         if not text:
             return CHAT.model_copy(update={"reason": "The message has no text."})
         try:
-            is_kept = turn.store and turn.conversation_id is not None
-            return await self._told(owner, text, profile, settings, chat, is_kept=is_kept)
+            return await self._told(owner, text, context)
         except LabError as error:
             return CHAT.model_copy(update={"reason": f"The model was not asked well: {error}"})
 
-    async def _told(
-        self,
-        owner: User,
-        text: str,
-        profile: ModelProfile,
-        settings: Settings,
-        answering: ChatPipeline,
-        *,
-        is_kept: bool,
-    ) -> Route:
+    async def _told(self, owner: User, text: str, context: ChatContext) -> Route:
         """Return the route by intent; raise `LabError` where the model cannot be asked."""
+        profile, settings = context.profile, context.settings
         analysis = settings.config.roles.analysis
         if analysis:
             profile = await self._preferences.profile(owner, settings, analysis)
-        async with self._chat(owner, profile, answering) as chat:
+        async with self._chat(owner, profile, context.chat) as chat:
             intent, confidence, answer = await tell_intent(chat, text, owner.id)
         if answer is not None:
-            await self._book(owner, profile, answer.usage)
+            await self._book(owner, profile, answer.usage, context.run_id)
         if intent is None:
             said = "is too long to look at" if answer is None else f"got {answer.content[:40]!r}"
             reason = f"Its intent cannot be told: the message {said}."
@@ -117,7 +102,7 @@ class Router:
         least = settings.config.workflow.min_confidence
         if wanted not in GRAPHS:
             reason = f"There is no workflow `{wanted}` in this lab."
-        elif wanted == RESEARCH and not is_kept:
+        elif wanted == RESEARCH and not context.is_kept:
             reason = "Research is stored, and this request is not: ask for it in a conversation."
         elif wanted != CHAT.workflow and confidence is not None and confidence < least:
             reason = f"The model is not sure enough (`workflow.min_confidence` is {least:g})."
@@ -134,16 +119,47 @@ class Router:
         self, owner: User, profile: ModelProfile, answering: ChatPipeline
     ) -> AsyncIterator[ChatPipeline]:
         """Lease the model of a profile; the one that answers is leased already."""
+        breaker = self._breakers.of("model", profile.model)
         if profile.model == answering.model.id:
-            yield answering
+            with breaker.counting():
+                yield answering
             return
         leased = self._pipelines.chat(profile.model, purpose="intent", owner=owner.id)
-        async with leased as chat:
-            yield chat
+        with breaker.admitted():
+            async with leased as chat:
+                with breaker.counting():
+                    yield chat
 
-    async def _book(self, owner: User, profile: ModelProfile, usage: Usage) -> None:
+    async def _book(self, owner: User, profile: ModelProfile, usage: Usage, run_id: UUID) -> None:
         async with self._database.stores(owner.id) as stores:
-            await stores.usage.add(profile.model, profile.id, usage)
+            await stores.usage.add(profile.model, profile.id, usage, run_id=run_id)
+
+
+def named(
+    turn: ChatTurn, profile: ModelProfile, settings: Settings, parameters: GenerationParameters
+) -> Route:
+    """
+    Return by which workflow a turn is answered, or `AUTO`: its message has to be looked at.
+
+    Raises
+    ------
+    InputError
+        If the request or profile names a workflow that there is not, or that cannot do what
+        the request asks for.
+    """
+    name, source = chosen(turn, profile, settings)
+    why_chat = _only_chat(turn, parameters)
+    if (
+        name == AUTO
+        and ROUTE in settings.config.limits.locked
+        and not settings.config.workflow.route
+    ):
+        return CHAT.model_copy(update={"reason": f"The operator locked `{ROUTE}`."})
+    if not why_chat or name == CHAT.workflow:
+        return Route(workflow=name, source=RouteSource.intent if name == AUTO else source)
+    if name == AUTO:
+        return CHAT.model_copy(update={"reason": f"The request {why_chat}."})
+    raise InputError(f"The workflow `{name}` cannot answer: the request {why_chat}.")
 
 
 def chosen(turn: ChatTurn, profile: ModelProfile, settings: Settings) -> tuple[str, RouteSource]:
@@ -177,6 +193,11 @@ def _only_chat(turn: ChatTurn, parameters: GenerationParameters) -> str:
     form = parameters.response_format
     if turn.tools:
         return "brings tools of its own"
+    choice = parameters.tool_choice
+    if choice is not None and choice.mode is ToolChoiceMode.required:
+        return "wants a tool called (`tool_choice`)"
+    if turn.settings.get("tools", {}).get("enabled"):
+        return "names tools of the lab (`tools.enabled`)"
     if parameters.n > 1:
         return "asks for several answers (`n`)"
     if form is not None and form.type is not ResponseKind.text:

@@ -22,7 +22,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from lab.errors import LabError
+from lab.errors import ConflictError, LabError
 from lab.prompts import SERIES_INSTRUCTION, TEAM_INSTRUCTION
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.event_type import EventType
@@ -58,6 +58,9 @@ class Seat(Spoken, total=False):
     """What flows in the graph of a member."""
 
     place: int
+    name: str
+    """Of the member: the profile's team may be another when the turn goes on."""
+
     turn_ids: list[str]
     before: list[dict[str, Any]]
     """What others said."""
@@ -69,7 +72,8 @@ class Seat(Spoken, total=False):
 
 async def assemble(state: Seat, runtime: Runtime[ChatContext]) -> Seat:
     """Choose what the member sees."""
-    context, member = runtime.context, runtime.context.members[state["place"]]
+    context = runtime.context
+    member = _member_of(context, state["name"])
     try:
         async with _seated(context, member) as seat:
             said = _after(seat, state["before"], SERIES_INSTRUCTION) if state["before"] else []
@@ -84,7 +88,8 @@ async def assemble(state: Seat, runtime: Runtime[ChatContext]) -> Seat:
 
 async def speak(state: Seat, runtime: Runtime[ChatContext]) -> Spoken:
     """Let the member answer."""
-    context, member = runtime.context, runtime.context.members[state["place"]]
+    context = runtime.context
+    member = _member_of(context, state["name"])
     name, started, problem, text = member.profile.id, perf_counter(), state["failed"], ""
     messages = [ChatMessage.model_validate(message) for message in state["window"]]
     if not problem:
@@ -123,13 +128,19 @@ def seats(state: State, runtime: Runtime[ChatContext]) -> list[Send] | Literal["
     """Return who speaks next: all, one after the other, or nobody any more."""
     context = runtime.context
     team, answers = context.profile.team, state["answers"]
-    if len(answers) >= len(context.members):
+    spoken = {answer["name"] for answer in answers}
+    left = [
+        (place, member.profile.id)
+        for place, member in enumerate(context.members)
+        if member.profile.id not in spoken
+    ]
+    if not left:
         return "assemble"
-    in_series = team is not None and team.mode is TeamMode.series
-    places = [len(answers)] if in_series else range(len(context.members))
+    if team is not None and team.mode is TeamMode.series:
+        left = left[:1]
     return [
-        Send("member", Seat(place=place, turn_ids=state["turn_ids"], before=answers))
-        for place in places
+        Send("member", Seat(place=place, name=name, turn_ids=state["turn_ids"], before=answers))
+        for place, name in left
     ]
 
 
@@ -161,6 +172,21 @@ def _member() -> StateGraph[Seat, ChatContext, Seat, Spoken]:
     graph.add_edge("assemble", "speak")
     graph.add_edge("speak", END)
     return graph
+
+
+def _member_of(context: ChatContext, name: str) -> Member:
+    """
+    Return a member of the team by its name.
+
+    Raises
+    ------
+    ConflictError
+        If it left the team while the turn was interrupted.
+    """
+    for member in context.members:
+        if member.profile.id == name:
+            return member
+    raise ConflictError(f"`{name}` is no member of the team any more; ask again.")
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The stored turns of one owner: kept with their embeddings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,7 +15,6 @@ from lab.schemas.image_part import ImagePart
 from lab.schemas.memory import Memory
 from lab.schemas.message import Message
 from lab.schemas.role import Role
-from lab.schemas.route import Route
 from lab.schemas.said_message import SaidMessage
 
 CONTEXT_WORDS = 80
@@ -37,8 +36,6 @@ class Turn:
     """When it was said, where that is not now."""
     pictures: Sequence[bytes] = ()
     """What comes with it."""
-    route: Route | None = None
-    """What it wants, of a message that was looked at."""
 
     @property
     def text(self) -> str:
@@ -75,24 +72,17 @@ class Turns:
         self._embedding = embedding
 
     async def keep(
-        self,
-        messages: Sequence[ChatMessage],
-        run_id: UUID | None = None,
-        route: Route | None = None,
+        self, messages: Sequence[ChatMessage], run_id: UUID | None = None
     ) -> list[Message]:
         """
-        Store messages with their embeddings, and what the user's last one wants.
+        Store messages with their embeddings.
 
         Raises
         ------
         InputError
             If one was said in no year of ours.
         """
-        turns = [_turn(message) for message in messages]
-        asked = [place for place, turn in enumerate(turns) if turn.role is Role.user]
-        if route is not None and asked:
-            turns[asked[-1]] = replace(turns[asked[-1]], route=route)
-        return await self.keep_turns(turns, run_id)
+        return await self.keep_turns([_turn(message) for message in messages], run_id)
 
     async def keep_turns(self, turns: Sequence[Turn], run_id: UUID | None) -> list[Message]:
         """Store turns with two embeddings: alone, and together with what was said before."""
@@ -112,7 +102,6 @@ class Turns:
                     name=turn.name,
                     run_id=run_id,
                     said_at=turn.said_at,
-                    route=turn.route,
                 )
                 for turn in turns
             ]

@@ -48,6 +48,7 @@ async def build_window(
     current: Sequence[UUID],
     said: Sequence[ChatMessage] = (),
     tools: Sequence[Tool] | None = None,
+    room: int = 0,
 ) -> Window:
     """
     Return what the model sees for this turn.
@@ -62,6 +63,8 @@ async def build_window(
         What came after the question: the model's calls of tools, and their results.
     tools : sequence of Tool, optional
         What the model is told of; by default all that is offered.
+    room : int
+        Tokens that stay free at least, for what is put beside it and the answer.
 
     Raises
     ------
@@ -81,6 +84,8 @@ async def build_window(
         # What was given stands in no row when it is not stored.
         unkept = [] if context.turn.store else [Candidate(message) for message in given]
         history = found.history + unkept
+    if not context.foreign:
+        history = [turn for turn in history if not _is_of_tools(turn.message)]
     settings = context.settings.config
     shown = context.offered if tools is None else tools
     sources = [
@@ -106,7 +111,7 @@ async def build_window(
         history=history,
         sources=sources,
         question=[*question, *said],
-        budget=_budget(context),
+        budget=_budget(context, room),
         count=lambda messages: context.chat.count_tokens(messages, shown),
         count_text=context.chat.count_text,
     )
@@ -372,6 +377,11 @@ async def _passages(context: ChatContext, stores: Stores, asked: Question) -> li
     ]
 
 
+def _is_of_tools(message: ChatMessage) -> bool:
+    """Return whether a turn calls a tool, or is what one found: a page, a document, a server's."""
+    return message.role is Role.tool or bool(message.tool_calls)
+
+
 def _asked(question: Sequence[ChatMessage]) -> str:
     return " ".join(m.content or "" for m in question if m.role is Role.user)
 
@@ -390,13 +400,13 @@ def _system_prompt(context: ChatContext) -> str | None:
     return context.profile.system_prompt if configured is None else configured
 
 
-def _budget(context: ChatContext) -> Budget:
+def _budget(context: ChatContext, room: int = 0) -> Budget:
     length = _context_length(context)
     settings = context.settings.config
     wanted = context.parameters.max_new_tokens or settings.context.answer_tokens
     return Budget(
         context_length=length,
-        answer_tokens=min(wanted, length // 2),
+        answer_tokens=min(max(wanted, room), length // 2),
     )
 
 
