@@ -21,6 +21,7 @@ async def test_a_question_is_asked_and_forgotten(page: Page, person: Person) -> 
         "lighthouse of Norderhaven"
     )
     await expect(report).to_contain_text("Nothing that was read answers the question")
+    await expect(report).to_contain_text("No page was found: name search engines")
     listed = page.get_by_role("list", name="Former research").get_by_role("listitem")
     await expect(listed).to_contain_text("completed")
     await page.get_by_role("button", name="Delete When was").click()

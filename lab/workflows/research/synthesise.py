@@ -44,6 +44,10 @@ from lab.workflows.research.proof import unproven
 from lab.workflows.research.sentences import sentences_of, speaks_to_reader
 from lab.workflows.research.steps import Done, once, results_of, steps_of
 
+NO_PAGES: Final = (
+    "No page was found: name search engines in `search.providers`, or read pages first, by "
+    "`lab web read`, which are then searched."
+)
 MOST_TOKENS: Final = 192
 """Of a summary."""
 MOST_SENTENCES: Final = 4
@@ -310,6 +314,8 @@ async def _notes(context: ResearchContext, analyses: Sequence[tuple[str, Analysi
     found = await found_for(context)
     n_allotted = sum(map(len, allotted(found, context)))
     n_found = len({one.url for results in found for one in results})
+    if not n_found:
+        notes.append(NO_PAGES)
     if n_found > n_allotted:
         notes.append(f"{n_found - n_allotted} of {n_found} pages that were found were not read.")
     cut = {url for _, analysis in analyses for url in analysis.cut}
