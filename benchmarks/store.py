@@ -408,6 +408,7 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
                 parameters=GenerationParameters(seed=0),
                 settings=runtime.settings,
                 chat=chat,
+                let_go=stack.aclose,
                 embedding=known,
                 stores=partial(runtime.database.stores, owner.id),
                 shared=Shared(runtime.database, owner.id),

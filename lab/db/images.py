@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete, select
 
 from lab.db.files import check_attachments
+from lab.db.ids import new_id
 from lab.db.owned import OwnedStore
 from lab.db.tables import FileRow, ImageRow
 from lab.schemas.image import Image
@@ -29,9 +30,12 @@ class ImageStore(OwnedStore[Image]):
         parameters: Mapping[str, Any],
         *,
         source_id: UUID | None = None,
+        id: UUID | None = None,
     ) -> Image:
         """
         Store what a picture was made from; `source_id` is the one that it was edited from.
+
+        By its `id` a step that is done again finds what it made before.
 
         Raises
         ------
@@ -44,6 +48,7 @@ class ImageStore(OwnedStore[Image]):
         if source_id is not None:
             await self.get(source_id)
         return await self._insert(
+            id=id or new_id(),
             file_id=file_id,
             prompt=prompt,
             model=model,

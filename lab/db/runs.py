@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from lab.db.ids import new_id
 from lab.db.owned import OwnedStore
 from lab.db.tables import RunRow
-from lab.errors import ConflictError
+from lab.errors import ConflictError, NotFoundError
 from lab.schemas.disconnect import Disconnect
 from lab.schemas.receipt import Receipt
 from lab.schemas.run import Run
@@ -80,10 +80,18 @@ class RunStore(OwnedStore[Run]):
                 details=dict(details or {}),
             )
 
-    async def update(self, id: UUID, **fields: Any) -> Run:
-        """Change fields of a run: status, usage, receipt, error, finished_at and the like."""
+    async def update(self, id: UUID, **fields: Any) -> None:
+        """
+        Change fields of a run: status, usage, receipt, error, finished_at and the like.
+
+        The run is not read back: a turn does this twice, and its receipt may be long.
+        """
         await self._check_conversation(fields.get("conversation_id"))
-        return await self._update(id, fields)
+        changed = await self._session.scalar(
+            update(RunRow).where(*self._is(id)).values(self._changes(fields)).returning(RunRow.id)
+        )
+        if changed is None:
+            raise NotFoundError(self.kind, id)
 
     async def list(
         self, limit: int = 100, before: UUID | None = None, conversation_id: UUID | None = None

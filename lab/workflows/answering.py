@@ -319,7 +319,8 @@ class Answering:
             embedding = await stack.enter_async_context(self._pipelines.embedding())
             with breaker.counting(is_whole=False):
                 leased = self._pipelines.chat(profile.model, owner=owner.id)
-                chat = await stack.enter_async_context(leased)
+                lease = await stack.enter_async_context(AsyncExitStack())
+                chat = await lease.enter_async_context(leased)
             await chat.prepare(turn.messages)
             turns = Turns(self._database, owner.id, turn.conversation_id, embedding)
             yield ChatContext(
@@ -329,6 +330,7 @@ class Answering:
                 parameters=plan.parameters,
                 settings=settings,
                 chat=chat,
+                let_go=lease.aclose,
                 embedding=embedding,
                 stores=partial(self._database.stores, owner.id),
                 shared=Shared(self._database, owner.id),

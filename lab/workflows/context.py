@@ -85,6 +85,9 @@ class ChatContext:
     """With the user's layer on top."""
 
     chat: ChatPipeline
+    let_go: Callable[[], Awaitable[None]]
+    """Ends the lease of `chat`, which is not used any more, so that another model finds room."""
+
     embedding: EmbeddingPipeline
     stores: Callable[[], AbstractAsyncContextManager[Stores]]
     """Opens a transaction on what the caller owns."""

@@ -8,15 +8,15 @@ sentence, with the picture. What is changed is the picture that comes with the m
 last one of the conversation.
 """
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from langgraph.graph import StateGraph
 from langgraph.runtime import Runtime
 
-from lab.errors import InputError, LabError, ServiceError
+from lab.errors import InputError, LabError, NotFoundError, ServiceError
 from lab.messages import picture_bytes, text_of
 from lab.prompts import CHANGE_INSTRUCTION, PICTURE_BEFORE, PICTURE_INSTRUCTION
 from lab.schemas.chat_message import ChatMessage
@@ -139,12 +139,22 @@ def _shown(context: ChatContext) -> ChatContext:
 
 
 async def _made(context: ChatContext, prompt: str, upload: Upload | None) -> Image:
-    """Return the picture once it is stored, telling its steps."""
+    """
+    Return the picture once it is stored, telling its steps.
+
+    One that was stored before its step could be, as when the process was killed, is not made again.
+    """
     assert context.images is not None, "the lab makes pictures, or the turn was refused"
+    id = uuid5(context.resumed.run_id if context.resumed else context.run_id, "picture")
+    with suppress(NotFoundError):
+        async with context.stores() as stores:
+            return await stores.images.get(id)
+    await context.let_go()
     seed = (context.parameters.seed or 0) % (MAX_SEED + 1)
     request = ImageRequest(prompt=prompt, seed=seed)
     image: Image | None = None
-    async with aclosing(context.images.make(context.owner_id, request, upload)) as events:
+    making = context.images.make(context.owner_id, request, upload, id=id)
+    async with aclosing(making) as events:
         async for event in events:
             image = event.image or image
             tell_stage(context, "draw", event.step, event.n_steps)

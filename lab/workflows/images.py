@@ -66,12 +66,28 @@ class ImageMaker:
         self._config = config
 
     async def make(
-        self, owner_id: UUID, request: ImageRequest, upload: Upload | None = None
+        self,
+        owner_id: UUID,
+        request: ImageRequest,
+        upload: Upload | None = None,
+        *,
+        id: UUID | None = None,
     ) -> AsyncGenerator[ImageEvent, None]:
         """
         Yield the steps of each picture, and each picture once it is stored.
 
         Closing the generator stops at the next step; what is stored by then stays.
+
+        Parameters
+        ----------
+        owner_id : UUID
+            Whose they are.
+        request : ImageRequest
+            What is asked for.
+        upload : Upload, optional
+            What they are made from.
+        id : UUID, optional
+            Of the picture, where it is one.
 
         Raises
         ------
@@ -95,7 +111,7 @@ class ImageMaker:
                         if isinstance(step, Step):
                             yield made.progress(step)
                         else:
-                            image = await self._store(owner_id, model.id, one, step, source)
+                            image = await self._store(owner_id, model.id, one, step, source, id)
                             yield made.completed(image, one, step)
 
     def check_ready(self) -> None:
@@ -208,13 +224,24 @@ class ImageMaker:
             return await stores.images.made_of(upload.image)
 
     async def _store(
-        self, owner_id: UUID, model_id: str, drawing: Drawing, png: bytes, source: UUID | None
+        self,
+        owner_id: UUID,
+        model_id: str,
+        drawing: Drawing,
+        png: bytes,
+        source: UUID | None,
+        id: UUID | None,
     ) -> Image:
         """Store bytes and what they were made from, in one transaction."""
         async with self._database.stores(owner_id) as stores:
             file = await stores.files.add(png, PNG)
             return await stores.images.add(
-                file.id, drawing.prompt, model_id, _parameters(drawing), source_id=source
+                file.id,
+                drawing.prompt,
+                model_id,
+                _parameters(drawing),
+                source_id=source,
+                id=id,
             )
 
 

@@ -20,6 +20,7 @@ from lab.db import Database
 from lab.errors import ConflictError, InputError, LabError
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
+from lab.schemas.image import Image
 from lab.schemas.image_part import ImagePart
 from lab.schemas.intent import Intent
 from lab.schemas.message import Message
@@ -27,7 +28,7 @@ from lab.schemas.route_source import RouteSource
 from lab.schemas.run_status import RunStatus
 from lab.schemas.todo_status import TodoStatus
 from lab.schemas.user import User
-from lab.workflows import compose_workflow
+from lab.workflows import compose_workflow, drawing
 from tests.api_server import Api, hello, running_api
 from tests.peer_server import Peer, Reply, calling, chunk, running_peer, said, stream_of
 from tests.pictures import png
@@ -460,6 +461,37 @@ async def test_a_model_in_a_chat_makes_a_picture_by_a_tool(lab: Lab, there: Peer
     assert use.text == "The picture is made, and the user sees it: A red fox."
     assert pictures(last) == [picture.file_id]
     assert "make_picture" in listed
+
+
+async def test_a_picture_is_made_once_and_the_chat_model_need_not_stay_for_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_made, stuck, made_of = asyncio.Event(), asyncio.Event(), drawing._made
+
+    async def made(*given: Any) -> Image:
+        image = await made_of(*given)
+        is_made.set()
+        await stuck.wait()
+        return image
+
+    monkeypatch.setattr(drawing, "_made", made)
+    chat = await new_chat(lab)
+    begun = asyncio.create_task(
+        begin(lab, chat, {"model": "lab-tiny", "workflow": "image", "seed": 7})
+    )
+    await asyncio.wait_for(is_made.wait(), 60)
+    (tiny,) = [one for one in (await lab.residents.report()).models if one.model == "lab-tiny"]
+    run_id = await begun
+    await lab.runs.pause(run_id)
+    stuck.set()
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+
+    (picture,) = await lab.images.list()
+    *_, last = await lab.conversations.messages(chat)
+    assert tiny.leases == []
+    assert events[-1].type is EventType.run_completed, events[-1].data
+    assert pictures(last) == [picture.file_id]
 
 
 async def test_a_picture_that_is_not_there_is_not_changed(lab: Lab, there: Peer) -> None:
