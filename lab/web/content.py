@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from signal import ITIMER_REAL, SIGALRM, setitimer, signal
+from typing import Final
 
 from lxml.html import HtmlElement, document_fromstring
 from trafilatura import bare_extraction, html2txt, load_html
@@ -14,6 +15,9 @@ from lab.texts import clean
 from lab.web.decoding import HTML, PDF, decoded, media_type_of
 from lab.web.links import links_of
 from lab.web.pages import Content
+
+AGAIN_S: Final = 0.1
+"""After so long it is broken off anew: what is raised while Python frees memory is dropped."""
 
 
 class UnreadableError(Exception):
@@ -153,7 +157,7 @@ def _at_most(seconds: float) -> Iterator[None]:
         raise _TooLongError
 
     before = signal(SIGALRM, stop)
-    setitimer(ITIMER_REAL, seconds)
+    setitimer(ITIMER_REAL, seconds, AGAIN_S)
     try:
         yield
     finally:

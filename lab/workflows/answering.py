@@ -283,7 +283,12 @@ class Answering:
                 await stores.conversations.get(turn.conversation_id)
         log = EventLog(owner.id, whole=False)
         async with self._context(log, owner, turn, settings, request.context_length) as context:
-            return await build_window(context, current=[])
+            window = await build_window(context, current=[])
+        route = named(context.turn, context.profile, context.settings, context.parameters)
+        if route.workflow == AUTO:  # which a model would be asked for
+            return window
+        receipt = window.receipt.model_copy(update={"route": route})
+        return window.model_copy(update={"receipt": receipt})
 
     async def shown(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
         """Return messages with their pictures, fetched where only their address came."""

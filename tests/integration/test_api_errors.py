@@ -225,6 +225,10 @@ async def test_every_route_but_the_public_ones_asks_who_it_is_and_what_they_may(
     key = None if scopes is None else await key_of(database, owner, scopes)
     turn = {"messages": hello()["messages"]}
     bodies = {CHAT: hello(), TURNS: turn, f"{TURNS}/window": {"turn": turn}}
+    bodies["/v1/research"] = {"question": "Why?"}
+    run = {"input": {"messages": [{"role": "user", "content": "Hello."}]}}
+    for runs in ("/v1/runs", "/v1/threads/{thread_id}/runs"):
+        bodies |= dict.fromkeys((runs, f"{runs}/wait", f"{runs}/stream"), run)
     answers: dict[str, int] = {}
     async with api.client(key) as client:
         for path, operations in (await client.get("/openapi.json")).json()["paths"].items():

@@ -366,7 +366,7 @@ async def worked(lab: Lab, wait_s: float, may_be_killed: bool) -> bool:
         end = asyncio.get_running_loop().time() + wait_s
         while True:
             (task,) = await lab.research.list()
-            assert task.status in (*OPEN, RunStatus.completed), task
+            assert task.status in (*OPEN, RunStatus.completed), task.error
             if task.status is RunStatus.completed:
                 return True
             if may_be_killed and asyncio.get_running_loop().time() > end:

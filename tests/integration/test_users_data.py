@@ -132,6 +132,7 @@ async def fill(database: Database, url: str, user: User, data_folder: Path, word
         await stores.research_citations.add(
             task.id, page_id=None, sha256="0" * 64, score=1.0, verified=False, **about, **places
         )
+        await stores.research_tasks.stop(task.id, RunStatus.cancelled)  # or the lab takes it up
         schedule = await stores.schedules.create(word, "0 0 1 1 *", word)
         evaluated = await stores.eval_runs.create(word, word, {"x": word}, schedule_id=schedule.id)
         notebook = Path("evals", str(evaluated.id), f"{word}.ipynb")
