@@ -29,6 +29,11 @@ class ConversationStore(OwnedStore[Conversation]):
         """Change the title of a chat, whether it is shared, or what programs keep with it."""
         return await self._update(id, fields)
 
+    async def name(self, id: UUID, title: str) -> None:
+        """Give a chat a title, unless it was named meanwhile or is gone."""
+        unnamed = ConversationRow.title == NEW_CHAT
+        await self._changed({"title": title}, *self._is(id), unnamed)
+
     @property
     def _time(self) -> InstrumentedAttribute[Any]:
         return ConversationRow.updated_at

@@ -183,8 +183,14 @@ function sidebar({ model, tell, close }) {
     list.replaceChildren(...model.get("conversations").map(row));
   }
 
-  const drawUnlessEdited = () => edited || draw();
-  model.on("change:conversations", draw);
+  function drawUnlessEdited() {
+    const isThere = model.get("conversations").some((item) => item.id === edited?.id);
+    if (isThere) return; // what is typed stays; leaving it draws
+    edited = null;
+    draw();
+  }
+
+  model.on("change:conversations", drawUnlessEdited);
   model.on("change:conversation", drawUnlessEdited);
   model.on("change:person", () => (person.textContent = model.get("person")));
   person.textContent = model.get("person");

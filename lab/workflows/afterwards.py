@@ -139,9 +139,8 @@ class Afterwards:
             async with self._database.stores(owner.id) as stores:
                 if usage is not None:
                     await stores.usage.add(profile.model, profile.id, usage)
-                current = await stores.conversations.get(conversation_id)
-                if title and current.title == NEW_CHAT:
-                    await stores.conversations.update(conversation_id, title=title)
+                if title:
+                    await stores.conversations.name(conversation_id, title)
         except LabError as error:
             logger.warning("no title", conversation_id=str(conversation_id), error=str(error))
 

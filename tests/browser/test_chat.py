@@ -74,9 +74,13 @@ async def test_code_is_shown_and_what_would_run_is_only_text(chat: Chat) -> None
 
 
 async def test_conversations_are_renamed_and_deleted(chat: Chat) -> None:
-    await chat.ask("I have two cats.")
-    await chat.conversations.get_by_role("button", name="Rename").first.click()
+    rename = chat.conversations.get_by_role("button", name="Rename")
+    n_listed = await rename.count()
+    await chat.say("I have two cats.")
+    await expect(rename).to_have_count(n_listed + 1)
+    await rename.first.click()
     await chat.page.get_by_role("textbox", name="New title").fill("About my cats")
+    await expect(chat.heading).not_to_have_text("New chat")  # the lab's own title came meanwhile
     await chat.page.keyboard.press("Enter")
     await expect(chat.listed("About my cats")).to_be_visible()
     await expect(chat.heading).to_have_text("About my cats")

@@ -116,10 +116,10 @@ async def test_kernels_of_three_people_use_one_copy_of_a_model(
         by_three = await asyncio.gather(*(one.run(REPORT) for one in kernels))
         grown = api.memory_info().rss - before
 
-    weights = int(by_one.split()[2])
+    alone = int(by_one.split()[2])
     assert all(text.strip() for text in printed)
     for report in by_three:
         n_copies, n_loads, n_bytes, has_torch = report.split()
         assert (n_copies, n_loads, has_torch) == ("1", "1", "False")
-        assert int(n_bytes) < 1.5 * weights  # only keys and values came to it
-    assert grown < 2 * weights
+        assert int(n_bytes) <= 2 * alone  # buffers of keys and values at most double
+    assert grown < 2 * alone

@@ -50,7 +50,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def image_api_app(
     database_url: str, tmp_path_factory: pytest.TempPathFactory, models: Path
 ) -> AsyncIterator[Api]:
