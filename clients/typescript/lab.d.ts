@@ -1968,6 +1968,14 @@ export interface VllmModel {
    */
   dtype?: string;
   /**
+   * A small model with the same vocabulary whose tokens it checks several at once, in place of making each (speculative decoding): Hugging Face id or folder; null for none.
+   */
+  draft_model?: string | null;
+  /**
+   * Tokens that the draft model proposes at a time.
+   */
+  draft_tokens?: number;
+  /**
    * More arguments of `vllm serve`, such as --tool-call-parser.
    */
   arguments?: string[];

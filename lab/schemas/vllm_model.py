@@ -57,6 +57,16 @@ class VllmModel(BaseModel):
         ),
     ] = None
     dtype: Annotated[str, Field(description="Number format, in vLLM's words.")] = 'auto'
+    draft_model: Annotated[
+        str | None,
+        Field(
+            description='A small model with the same vocabulary whose tokens it checks several at once, in place of making each (speculative decoding): Hugging Face id or folder; null for none.',
+            min_length=1,
+        ),
+    ] = None
+    draft_tokens: Annotated[
+        int, Field(description='Tokens that the draft model proposes at a time.', ge=1)
+    ] = 5
     arguments: Annotated[
         list[str], Field(description='More arguments of `vllm serve`, such as --tool-call-parser.')
     ] = []

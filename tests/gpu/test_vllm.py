@@ -7,10 +7,13 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from lab.pipelines import PipelineFactory, pipeline_factory
+from lab.pipelines import PipelineFactory, pipeline_factory, run_pipeline
 from lab.pipelines.vllm.chat import VllmChat
 from lab.schemas.chat_config import ChatConfig
+from lab.schemas.chat_message import ChatMessage
 from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.role import Role
 from lab.schemas.vllm_config import VllmConfig
 from tests.conformance.contract import LAB_TINY, Engine, EngineContract
 from tests.tiny_llama import save_tiny_llama
@@ -74,3 +77,32 @@ async def test_nothing_of_it_is_left(engine: Engine, factory: PipelineFactory) -
     assert len(processes) > 1
     assert not [one for one in processes if one.is_running()]
     assert chat.n_bytes == 0
+
+
+async def test_a_draft_model_changes_no_greedy_answer(device: str) -> None:
+    """It proposes what it would say itself, so that every token is as without it."""
+    one = {
+        "model": str(LAB_TINY),
+        "memory_gb": MEMORY_GB,
+        "device": "auto" if device == "cuda" else device,
+        "dtype": "float32",
+        "arguments": ["--enforce-eager"],
+    }
+    models = [
+        one | {"name": "vllm/plain"},
+        one | {"name": "vllm/drafted", "draft_model": str(LAB_TINY), "draft_tokens": 3},
+    ]
+    config = VllmConfig.model_validate({"models": models, "start_timeout_s": 600})
+    factory = pipeline_factory(ChatConfig(), EmbeddingConfig(), vllm=config)
+    said = [ChatMessage(role=Role.user, content="My dog is called Zamiko.")]
+    parameters = GenerationParameters(temperature=0, max_new_tokens=24)
+    try:
+        async with factory.chat("vllm/plain") as plain, factory.chat("vllm/drafted") as drafted:
+            answers = [
+                (await run_pipeline(chat, said, parameters)).content for chat in (plain, drafted)
+            ]
+    finally:
+        await factory.aclose()
+
+    assert answers[0]
+    assert answers[0] == answers[1]

@@ -94,6 +94,19 @@ async def test_it_is_started_with_what_the_settings_say(llama_folder: Path) -> N
     assert n_tokens < len("kamitore") / 2  # by its own tokenizer
 
 
+async def test_a_draft_model_proposes_tokens(llama_folder: Path) -> None:
+    config = vllm(llama_folder, draft_model="small/one", draft_tokens=3)
+
+    async with running(config) as factory, factory.chat("big") as chat:
+        argv = (await told(chat))["argv"]
+
+    assert json.loads(argv[argv.index("--speculative-config") + 1]) == {
+        "method": "draft_model",
+        "model": "small/one",
+        "num_speculative_tokens": 3,
+    }
+
+
 async def test_its_window_is_the_one_that_it_tells(llama_folder: Path) -> None:
     async with running(vllm(llama_folder)) as factory, factory.chat("big") as chat:
         assert chat.model.context_length == 512

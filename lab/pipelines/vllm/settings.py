@@ -1,5 +1,6 @@
 """What the settings say of models under vLLM."""
 
+import json
 import sys
 from pathlib import Path
 from shutil import which
@@ -90,6 +91,7 @@ def serve_command(
         "max-model-len": model.max_length,
         "quantization": model.quantization,
         "revision": model.revision,
+        "speculative-config": _speculative(model),
     }
     given = [
         part
@@ -98,3 +100,16 @@ def serve_command(
         for part in (f"--{name}", str(value))
     ]
     return [found, *rest, model.model, *given, *model.arguments]
+
+
+def _speculative(model: VllmModel) -> str | None:
+    """Return how a draft model proposes tokens (Leviathan et al., 2023), in vLLM's words."""
+    if model.draft_model is None:
+        return None
+    return json.dumps(
+        {
+            "method": "draft_model",
+            "model": model.draft_model,
+            "num_speculative_tokens": model.draft_tokens,
+        }
+    )
