@@ -26,7 +26,9 @@ CONFIG_FILE = "lab.toml"
 # Variables of the same prefix that wire processes together and are no settings.
 WIRING = frozenset({"LAB_CONFIG_FILE", "LAB_API_URL", "LAB_API_KEY", "LAB_UPDATE_SCREENSHOTS"})
 
-FOLDERS = frozenset({"data.folder", "data.notebooks_folder", "remotes.endpoints.key_file"})
+FOLDERS = frozenset(
+    {"data.folder", "data.notebooks_folder", "remotes.endpoints.key_file", "llama_cpp.models.model"}
+)
 MODELS = frozenset(
     {
         "chat.model",
@@ -35,6 +37,7 @@ MODELS = frozenset(
         "rerank.model",
         "remotes.endpoints.tokenizer",
         "vllm.models.model",
+        "llama_cpp.models.tokenizer",
     }
 )
 """A folder, or a name that no folder needs to have."""

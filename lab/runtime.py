@@ -484,6 +484,7 @@ async def open_runtime(
             learned_file=settings.data_folder / LEARNED_FILE,
             remotes=config.remotes,
             vllm=config.vllm,
+            llama_cpp=config.llama_cpp,
         )
         stack.push_async_callback(pipelines.aclose)
         composer = await initialize_composer(database)

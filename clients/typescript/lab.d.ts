@@ -85,9 +85,9 @@ export type EncodingFormat = "float" | "base64";
  */
 export type InputType = "query" | "document";
 /**
- * What runs a model: the lab's own batch, a server elsewhere, or vLLM under the lab.
+ * What runs a model: the lab's own batch, a server elsewhere, or vLLM or llama.cpp under the lab.
  */
-export type Engine = "lab" | "remote" | "vllm";
+export type Engine = "lab" | "remote" | "vllm" | "llama.cpp";
 /**
  * Where a run stands.
  */
@@ -1542,6 +1542,7 @@ export interface Config {
   residency: ResidencyConfig;
   remotes: RemotesConfig;
   vllm: VllmConfig;
+  llama_cpp: LlamaCppConfig;
   mcp: McpConfig;
   hub: HubConfig;
   evaluation: EvaluationConfig;
@@ -1977,6 +1978,62 @@ export interface VllmModel {
   draft_tokens?: number;
   /**
    * More arguments of `vllm serve`, such as --tool-call-parser.
+   */
+  arguments?: string[];
+}
+/**
+ * Chat models in GGUF that llama.cpp runs for the lab.
+ */
+export interface LlamaCppConfig {
+  /**
+   * How llama.cpp's server is started; its arguments follow.
+   *
+   * @minItems 1
+   */
+  command?: [string, ...string[]];
+  /**
+   * The models: tables in a file, a JSON list in the environment (docs/models.md).
+   */
+  models?: LlamaCppModel[];
+  /**
+   * Seconds in which it has to answer.
+   */
+  start_timeout_s?: number;
+  /**
+   * Seconds in which it has to end before it is killed.
+   */
+  stop_timeout_s?: number;
+}
+/**
+ * A chat model in GGUF that llama.cpp runs in a process of its own.
+ */
+export interface LlamaCppModel {
+  /**
+   * File in GGUF; of a model that was split, its first.
+   */
+  model: string;
+  /**
+   * What requests call it; null for `llama.cpp/` and the name of the file.
+   */
+  name?: string | null;
+  /**
+   * Where it runs, as torch names it.
+   */
+  device?: string;
+  /**
+   * Tokens of its window, of which it has no more than it was trained for.
+   */
+  max_length?: number;
+  /**
+   * Answers at a time; each has the whole window, and its memory.
+   */
+  streams?: number;
+  /**
+   * Hugging Face id or folder of its tokenizer, by which tokens are counted; null to estimate them.
+   */
+  tokenizer?: string | null;
+  /**
+   * More arguments of `llama-server`, such as --threads or --mmproj.
    */
   arguments?: string[];
 }

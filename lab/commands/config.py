@@ -10,6 +10,7 @@ from lab.config import load_settings
 from lab.db.cache_store import redis_place
 from lab.db.connection import conninfo
 from lab.pipelines.catalog import Catalog
+from lab.pipelines.served.models import served_models
 from lab.supervisor.addresses import check_no_port_twice
 from lab.workflows.composer import GRAPHS
 
@@ -51,7 +52,8 @@ def check() -> None:
     settings = load_settings()
     check_no_port_twice(settings)
     config = settings.config
-    Catalog(config.chat, config.embedding, config.remotes, config.vllm).check_profiles(GRAPHS)
+    served = served_models(config.vllm, config.llama_cpp)
+    Catalog(config.chat, config.embedding, config.remotes, served).check_profiles(GRAPHS)
     if (url := settings.config.database.url) is not None:
         conninfo(url.get_secret_value())
     if (url := settings.config.cache.url) is not None:

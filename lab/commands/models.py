@@ -14,6 +14,10 @@ from lab.config import load_settings
 from lab.errors import InputError, UnknownModelError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
+from lab.pipelines.need import Prospect
+from lab.pipelines.served.models import served_models
+from lab.schemas.chat_config import Quantization
+from lab.schemas.config import Config
 from lab.schemas.engine import Engine
 from lab.schemas.explained_setting import ExplainedSetting
 from lab.schemas.model import Model
@@ -73,20 +77,19 @@ def show(
 
     Examples: `lab models show lab-tiny` · `lab models show Qwen/Qwen3-8B`
     """
-    from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
-
     config = load_settings().config
-    catalog = Catalog(config.chat, config.embedding, config.remotes, config.vllm)
+    served = served_models(config.vllm, config.llama_cpp)
+    catalog = Catalog(config.chat, config.embedding, config.remotes, served)
     known = {model.id: model for model in catalog.models()}
     model = known.get(name) or asyncio.run(_added(name)) or configured(name, None, Task.chat)
-    if catalog.remotes.model(name) or model.engine is not Engine.lab:
+    if catalog.remotes.model(name) or model.engine is Engine.vllm:
         raise InputError(
             f"`{name}` is not run by the lab itself, so nothing can be foretold of its memory: one "
             "of another server takes none here, and vLLM takes what its settings give it."
         )
     if model.task is not Task.chat:
         raise InputError(f"`{name}` does {model.task}; what is shown is of models that chat.")
-    ahead = foretell_chat(model, config.chat, download=False)
+    ahead = _foretold(model, config)
     ledger = ledger_of(config.residency)
     device = max(ahead.devices, key=ledger.capacity)
     limit = ledger.capacity(device)
@@ -245,6 +248,16 @@ def share(
         raise InputError("Nothing to change: give --pin, --no-pin, --priority or --relearn.")
     asyncio.run(_share(name, pinned, priority, relearn=relearn))
     notes.print(f"`{name}` shares the memory as asked for.")
+
+
+def _foretold(model: Model, config: Config) -> Prospect[Quantization]:
+    """Return what a chat model will need, by the engine that runs it."""
+    from lab.pipelines.llama_cpp.chat import foretell_llama_cpp  # noqa: PLC0415 - imports torch
+    from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
+
+    if model.engine is Engine.llama_cpp:
+        return foretell_llama_cpp(model, config.llama_cpp)
+    return foretell_chat(model, config.chat, download=False)
 
 
 async def _added(name: str) -> Model | None:

@@ -17,7 +17,6 @@ from lab.errors import (
 from lab.pipelines.description import described
 from lab.pipelines.profiles import DOES, cannot_chat, check_profile
 from lab.pipelines.remote.names import RemoteNames
-from lab.pipelines.vllm.settings import vllm_models
 from lab.prompts import DEFAULT_SYSTEM
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
@@ -29,7 +28,6 @@ from lab.schemas.rerank_config import RerankConfig
 from lab.schemas.speech_config import SpeechConfig
 from lab.schemas.task import Task
 from lab.schemas.transcription_config import TranscriptionConfig
-from lab.schemas.vllm_config import VllmConfig
 
 LAB_TINY = "lab-tiny"
 MINILM = "all-MiniLM-L6-v2"
@@ -54,8 +52,8 @@ class Catalog:
         Names the embedding model.
     remotes : RemotesConfig, optional
         Names servers with chat models.
-    vllm : VllmConfig, optional
-        Names chat models that vLLM runs.
+    served : sequence of Model
+        Chat models whose servers the lab starts.
     others : mapping
         Settings of further tasks.
     """
@@ -65,11 +63,11 @@ class Catalog:
         chat: ChatConfig,
         embedding: EmbeddingConfig,
         remotes: RemotesConfig | None = None,
-        vllm: VllmConfig | None = None,
+        served: Sequence[Model] = (),
         others: Mapping[Task, OneModel] = MappingProxyType({}),
     ) -> None:
         self.remotes = RemoteNames(remotes or RemotesConfig())
-        self._under_vllm = {model.id: model for model in vllm_models(vllm or VllmConfig())}
+        self._served = {model.id: model for model in served}
         first = self._chat(chat.model, chat.revision)
         encoder = configured(embedding.model, embedding.revision, Task.embedding)
         more = [self._chat(name) for name in chat.models]
@@ -78,8 +76,7 @@ class Catalog:
             for task, config in others.items()
             if config.model is not None
         }
-        vllm_only = self._under_vllm.values()
-        known = (first, encoder, *more, *single.values(), *vllm_only, *packaged())
+        known = (first, encoder, *more, *single.values(), *served, *packaged())
         self._default, self._encoder = first.id, encoder.id
         self._single = {task: model.id for task, model in single.items()}
         self._named: Final = {model.id: model for model in reversed(known)}
@@ -221,7 +218,7 @@ class Catalog:
     def _chat(self, name: str, revision: str | None = None) -> Model:
         """Return the chat model that a setting names, wherever it runs."""
         return (
-            self._under_vllm.get(name)
+            self._served.get(name)
             or self.remotes.model(name)
             or configured(name, revision, Task.chat)
         )

@@ -21,11 +21,12 @@ from lab.pipelines.loaders.chat import ChatLoader
 from lab.pipelines.loaders.embedding import embedding_loader
 from lab.pipelines.loaders.rerank import rerank_loader
 from lab.pipelines.loaders.reservation import Reservations
+from lab.pipelines.loaders.served import llama_cpp_loader, vllm_loader
 from lab.pipelines.loaders.speech import speech_loader
 from lab.pipelines.loaders.transcription import transcription_loader
-from lab.pipelines.loaders.vllm import vllm_loader
 from lab.pipelines.remote.endpoints import Endpoints
 from lab.pipelines.residency import Loader, Residents
+from lab.pipelines.served.models import served_models
 from lab.pipelines.speech.asking import SpeechPipeline, TranscriptionPipeline
 from lab.pipelines.stats import PipelineStats, stats_of
 from lab.pipelines.tally import Tally
@@ -34,6 +35,7 @@ from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.engine import Engine
 from lab.schemas.image_config import ImageConfig
+from lab.schemas.llama_cpp_config import LlamaCppConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
 from lab.schemas.remotes_config import RemotesConfig
@@ -290,11 +292,13 @@ def pipeline_factory(
     learned_file: Path | None = None,
     remotes: RemotesConfig | None = None,
     vllm: VllmConfig | None = None,
+    llama_cpp: LlamaCppConfig | None = None,
 ) -> PipelineFactory:
     """Return a factory for the configured models; see `PipelineFactory`."""
     residency = residency or ResidencyConfig()
     image = image or ImageConfig()
     vllm = vllm or VllmConfig()
+    llama_cpp = llama_cpp or LlamaCppConfig()
     rerank = rerank or RerankConfig()
     transcription = transcription or TranscriptionConfig()
     speech = speech or SpeechConfig()
@@ -304,7 +308,7 @@ def pipeline_factory(
         Task.transcription: transcription,
         Task.speech: speech,
     }
-    catalog = Catalog(chat, embedding, remotes, vllm, others)
+    catalog = Catalog(chat, embedding, remotes, served_models(vllm, llama_cpp), others)
     # Every turn needs the embedding model: were it to leave, a turn could wait for itself.
     ledger = ledger_of(residency, always=[catalog.embedding.id])
     residents = Residents(ledger, wait_s=residency.wait_s, on_import=on_import)
@@ -314,6 +318,7 @@ def pipeline_factory(
     loaders: Loaders = {
         (Task.chat, Engine.lab): ChatLoader(chat, learned, tallies, image.max_upload_pixels),
         (Task.chat, Engine.vllm): partial(vllm_loader, vllm, tallies),
+        (Task.chat, Engine.llama_cpp): partial(llama_cpp_loader, llama_cpp, tallies),
         (Task.embedding, Engine.lab): partial(embedding_loader, embedding, chat.threads),
         (Task.rerank, Engine.lab): partial(rerank_loader, rerank),
         (Task.transcription, Engine.lab): partial(transcription_loader, transcription),

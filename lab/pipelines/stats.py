@@ -13,7 +13,7 @@ from lab.schemas.task import Task
 
 if TYPE_CHECKING:
     from lab.pipelines.chat import TransformersChat
-    from lab.pipelines.vllm.chat import VllmChat
+    from lab.pipelines.served.chat import ServedChat
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,15 @@ def stats_of(
         for model in chats
         if model.engine is Engine.lab
     ]
-    under_vllm = [
-        cast("VllmChat", loaded[model.id]).active for model in chats if model.engine is Engine.vllm
+    served = [
+        cast("ServedChat", loaded[model.id]).active
+        for model in chats
+        if model.engine in (Engine.vllm, Engine.llama_cpp)
     ]
     elsewhere = endpoints.active
     leases = sum(len(holding.uses) for holding in residents.ledger.holdings.values())
     return PipelineStats(
-        active_streams=sum(
-            [*(stats.active for stats in engines), *under_vllm, *elsewhere.values()]
-        ),
+        active_streams=sum([*(stats.active for stats in engines), *served, *elsewhere.values()]),
         queued=sum(stats.queued for stats in engines),
         prompt_tokens=sum(tally.prompt_tokens for tally in tallies),
         generated_tokens=sum(tally.generated_tokens for tally in tallies),

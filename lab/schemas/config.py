@@ -24,6 +24,7 @@ from . import (
     hub_config,
     image_config,
     limits_config,
+    llama_cpp_config,
     logging_config,
     mcp_config,
     memory_config,
@@ -83,6 +84,9 @@ class Config(BaseModel):
     ]
     remotes: Annotated[remotes_config.RemotesConfig, Field(description='Models of other servers.')]
     vllm: Annotated[vllm_config.VllmConfig, Field(description='Models under vLLM.')]
+    llama_cpp: Annotated[
+        llama_cpp_config.LlamaCppConfig, Field(description='Models in GGUF, under llama.cpp.')
+    ]
     mcp: Annotated[mcp_config.McpConfig, Field(description='Tools of other servers.')]
     hub: Annotated[hub_config.HubConfig, Field(description='JupyterHub.')]
     evaluation: Annotated[evaluation_config.EvaluationConfig, Field(description='Evaluations.')]

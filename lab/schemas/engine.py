@@ -8,9 +8,10 @@ from enum import StrEnum
 
 class Engine(StrEnum):
     """
-    What runs a model: the lab's own batch, a server elsewhere, or vLLM under the lab.
+    What runs a model: the lab's own batch, a server elsewhere, or vLLM or llama.cpp under the lab.
     """
 
     lab = 'lab'
     remote = 'remote'
     vllm = 'vllm'
+    llama_cpp = 'llama.cpp'

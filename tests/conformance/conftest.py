@@ -2,11 +2,15 @@
 Engines that answer chats.
 
 endless_folder   a random Llama that never ends an answer, window 16,384
+llama_server     path of llama.cpp's server: `scripts/llama-server` builds it, and says where it is;
+                 LAB_TEST_LLAMA_SERVER names it, else the `PATH` is looked at; fails without it
 """
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -22,6 +26,18 @@ from tests.tiny_llama import save_tiny_llama
 @pytest.fixture(scope="session")
 def endless_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_llama(tmp_path_factory.mktemp("models") / "endless", 16_384)
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> str:
+    found = which(os.environ.get("LAB_TEST_LLAMA_SERVER", "llama-server"))
+    if found is None:
+        pytest.fail(
+            "These tests need llama.cpp's server: run `scripts/llama-server`, which builds it, and "
+            "set LAB_TEST_LLAMA_SERVER to the path that it prints.",
+            pytrace=False,
+        )
+    return found
 
 
 @asynccontextmanager

@@ -1,15 +1,8 @@
-"""
-llama.cpp's server, on GGUF files of the same weights.
+"""llama.cpp's server, on GGUF files of the same weights."""
 
-`scripts/llama-server` builds it, and says where it is; LAB_TEST_LLAMA_SERVER names it, else the
-`PATH` is looked at. These tests fail without it.
-"""
-
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from shutil import which
 
 import httpx
 import pytest
@@ -24,21 +17,8 @@ pytestmark = pytest.mark.llama_cpp
 
 
 @pytest.fixture(scope="module")
-def server() -> str:
-    """Path of the program."""
-    found = which(os.environ.get("LAB_TEST_LLAMA_SERVER", "llama-server"))
-    if found is None:
-        pytest.fail(
-            "These tests need llama.cpp's server: run `scripts/llama-server`, which builds it, and "
-            "set LAB_TEST_LLAMA_SERVER to the path that it prints.",
-            pytrace=False,
-        )
-    return found
-
-
-@pytest.fixture(scope="module")
 async def engine(
-    server: str, endless_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    llama_server: str, endless_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Engine]:
     folder = tmp_path_factory.mktemp("gguf")
     endpoints, roots = [], []
@@ -46,7 +26,7 @@ async def engine(
         for source in (LAB_TINY, endless_folder):
             file = save_gguf(source, folder / f"{source.name}.gguf")
             port = free_port()
-            command = [server, "--model", str(file), "--alias", source.name, "--jinja"]
+            command = [llama_server, "--model", str(file), "--alias", source.name, "--jinja"]
             command += ["--host", "127.0.0.1", "--port", str(port), "--threads", "1"]
             command += ["--parallel", "8", "--ctx-size", "0", "--kv-unified"]
             roots.append(f"http://127.0.0.1:{port}")

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from lab.pipelines import PipelineFactory, pipeline_factory, run_pipeline
-from lab.pipelines.vllm.chat import VllmChat
+from lab.pipelines.served.chat import ServedChat
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.embedding_config import EmbeddingConfig
@@ -51,7 +51,7 @@ async def engine(factory: PipelineFactory) -> AsyncIterator[Engine]:
     async with factory.chat("vllm/tiny") as tiny, factory.chat("vllm/endless") as endless:
 
         async def active() -> int:
-            return cast("VllmChat", tiny).active + cast("VllmChat", endless).active
+            return cast("ServedChat", tiny).active + cast("ServedChat", endless).active
 
         yield Engine(tiny, endless, active=active)
 
@@ -69,7 +69,7 @@ class TestVllm(EngineContract):
 
 
 async def test_nothing_of_it_is_left(engine: Engine, factory: PipelineFactory) -> None:
-    chat = cast("VllmChat", engine.chat)
+    chat = cast("ServedChat", engine.chat)
     guards = [one for one in psutil.Process().children() if chat.model.id in one.cmdline()]
     processes = [*guards, *(below for one in guards for below in one.children(recursive=True))]
     await asyncio.to_thread(chat.close)

@@ -277,6 +277,7 @@ def test_files_of_endpoints_begin_at_the_config_file(tmp_path: Path) -> None:
     file.write_text(
         f'[[remotes.endpoints]]\n{endpoint}tokenizer = "tokenizer.json"\n'
         '[[vllm.models]]\nmodel = "Qwen/Qwen3-8B"\nmemory_gb = 20\n'
+        '[[llama_cpp.models]]\nmodel = "qwen3.gguf"\n'
     )
 
     found = settings(file=file).config
@@ -284,3 +285,4 @@ def test_files_of_endpoints_begin_at_the_config_file(tmp_path: Path) -> None:
     assert found.remotes.endpoints[0].key_file == str(file.parent / "key")
     assert found.remotes.endpoints[0].tokenizer == str(file.parent / "tokenizer.json")
     assert found.vllm.models[0].model == "Qwen/Qwen3-8B"
+    assert found.llama_cpp.models[0].model == str(file.parent / "qwen3.gguf")

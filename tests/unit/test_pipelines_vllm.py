@@ -16,8 +16,8 @@ import pytest
 
 from lab.errors import ConfigError, ModelLoadError, NoRoomError, RemoteError, UnavailableError
 from lab.pipelines import PipelineFactory, pipeline_factory, run_pipeline
-from lab.pipelines.vllm.chat import VllmChat, child_environment
-from lab.pipelines.vllm.child import Child, ChildSpec, State
+from lab.pipelines.served.chat import ServedChat, child_environment
+from lab.pipelines.served.child import Child, ChildSpec, State
 from lab.protocols import ChatPipeline
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_message import ChatMessage
@@ -27,7 +27,7 @@ from lab.schemas.role import Role
 from lab.schemas.vllm_config import VllmConfig
 
 ROOT = Path(__file__).parents[2]
-STAND_IN = ROOT / "tests" / "vllm_stand_in.py"
+STAND_IN = ROOT / "tests" / "served_stand_in.py"
 COMMAND = [sys.executable, "-S", str(STAND_IN)]
 
 
@@ -130,11 +130,9 @@ async def test_it_gets_a_key_of_its_own_and_no_secret_of_the_lab(
     assert response.status_code == 401
 
 
-def test_it_sees_the_devices_from_its_first_on(llama_folder: Path) -> None:
-    config = vllm(llama_folder, device="cuda:1", tensor_parallel=2)
-
-    plain = child_environment(config.models[0], "cuda:1", {}, "key")
-    mapped = child_environment(config.models[0], "cuda:1", {"CUDA_VISIBLE_DEVICES": "4,5,6"}, "key")
+def test_it_sees_the_devices_from_its_first_on() -> None:
+    plain = child_environment({}, "cuda:1", 2)
+    mapped = child_environment({"CUDA_VISIBLE_DEVICES": "4,5,6"}, "cuda:1", 2)
 
     assert plain["CUDA_VISIBLE_DEVICES"] == "1,2"
     assert mapped["CUDA_VISIBLE_DEVICES"] == "5,6"
@@ -165,7 +163,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_started(llama_folder: P
 
 async def test_one_that_dies_is_started_again(llama_folder: Path) -> None:
     async with running(vllm(llama_folder)) as factory, factory.chat("big") as chat:
-        child = cast("VllmChat", chat)._child
+        child = cast("ServedChat", chat)._child
         first = (await told(chat))["pid"]
         with pytest.raises(RemoteError, match="broke off"):
             await told(chat, "crash")
@@ -182,7 +180,7 @@ async def test_one_that_dies_is_started_again(llama_folder: Path) -> None:
 
 async def test_one_that_hangs_is_started_again(llama_folder: Path) -> None:
     async with running(vllm(llama_folder)) as factory, factory.chat("big") as chat:
-        spec = cast("VllmChat", chat)._child.spec
+        spec = cast("ServedChat", chat)._child.spec
     child = Child(ChildSpec(**{**vars(spec), "look_s": 0.2, "stop_timeout_s": 1}))
     await asyncio.to_thread(child.start)
     try:

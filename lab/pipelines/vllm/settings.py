@@ -1,12 +1,10 @@
 """What the settings say of models under vLLM."""
 
 import json
-import sys
 from pathlib import Path
-from shutil import which
 from typing import Final
 
-from lab.errors import ConfigError, ModelLoadError
+from lab.pipelines.served.command import check_no_name_twice, found_command, options
 from lab.schemas.engine import Engine
 from lab.schemas.model import Model
 from lab.schemas.task import Task
@@ -19,6 +17,16 @@ PREFIX: Final = "vllm/"
 def model_id(model: VllmModel) -> str:
     """Return what requests call a model."""
     return model.name or PREFIX + Path(model.model).name
+
+
+def settings_of(model: Model, config: VllmConfig) -> VllmModel:
+    """Return what the settings say of a model of the catalog."""
+    return next(one for one in config.models if model_id(one) == model.id)
+
+
+def n_devices_of(model: VllmModel) -> int:
+    """Return how many devices a model takes."""
+    return model.tensor_parallel * model.pipeline_parallel
 
 
 def vllm_models(config: VllmConfig) -> list[Model]:
@@ -42,9 +50,7 @@ def vllm_models(config: VllmConfig) -> list[Model]:
         )
         for one in config.models
     ]
-    ids = [model.id for model in models]
-    if twice := next((one for one in ids if ids.count(one) > 1), None):
-        raise ConfigError(f"Two models of vllm.models are called `{twice}`; give one a `name`.")
+    check_no_name_twice(models, "vllm.models")
     return models
 
 
@@ -72,34 +78,28 @@ def serve_command(
     ModelLoadError
         If vLLM is not installed.
     """
-    program, *rest = config.command
-    found = which(program, path=f"{Path(sys.executable).parent}:{search}")
-    if found is None:
-        raise ModelLoadError(
-            f"`{model_id(model)}` needs vLLM, and there is no program `{program}` here: install it "
-            "beside the lab (`pip install vllm`, on Linux with an NVIDIA or AMD GPU), or say by "
-            "LAB_VLLM_COMMAND how it is started."
-        )
-    options: dict[str, object] = {
-        "host": "127.0.0.1",
-        "port": port,
-        "served-model-name": model_id(model),
-        "gpu-memory-utilization": round(share, 4),
-        "tensor-parallel-size": model.tensor_parallel,
-        "pipeline-parallel-size": model.pipeline_parallel,
-        "dtype": model.dtype,
-        "max-model-len": model.max_length,
-        "quantization": model.quantization,
-        "revision": model.revision,
-        "speculative-config": _speculative(model),
-    }
-    given = [
-        part
-        for name, value in options.items()
-        if value is not None
-        for part in (f"--{name}", str(value))
-    ]
-    return [found, *rest, model.model, *given, *model.arguments]
+    refusal = (
+        f"`{model_id(model)}` needs vLLM, and there is no program `{config.command[0]}` here: "
+        "install it beside the lab (`pip install vllm`, on Linux with an NVIDIA or AMD GPU), or "
+        "say by LAB_VLLM_COMMAND how it is started."
+    )
+    given = options(
+        {
+            "host": "127.0.0.1",
+            "port": port,
+            "served-model-name": model_id(model),
+            "gpu-memory-utilization": round(share, 4),
+            "tensor-parallel-size": model.tensor_parallel,
+            "pipeline-parallel-size": model.pipeline_parallel,
+            "dtype": model.dtype,
+            "max-model-len": model.max_length,
+            "quantization": model.quantization,
+            "revision": model.revision,
+            "speculative-config": _speculative(model),
+        }
+    )
+    command = found_command(config.command, search, refusal)
+    return [*command, model.model, *given, *model.arguments]
 
 
 def _speculative(model: VllmModel) -> str | None:

@@ -1,7 +1,8 @@
 """
-Stands where `vllm serve` would: a small server that takes the same arguments.
+Stands where `vllm serve` or `llama-server` would: a small server that takes the same arguments.
 
-    vllm_stand_in.py MODEL --host H --port P --served-model-name NAME [...]
+    served_stand_in.py MODEL --host H --port P --served-model-name NAME [...]
+    served_stand_in.py --model FILE --host H --port P --alias NAME [...]
 
 Answers repeat the arguments. Its own arguments: `--fails` ends it at once, `--late SECONDS` has it
 answer late, `--stubborn` has it overlook SIGTERM and start another process that does too.
@@ -17,6 +18,8 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+KEY = os.environ.get("VLLM_API_KEY") or os.environ["LLAMA_API_KEY"]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing of requests."""
 
     def _is_let_in(self) -> bool:
-        let_in = self.headers["Authorization"] == f"Bearer {os.environ['VLLM_API_KEY']}"
+        let_in = self.headers["Authorization"] == f"Bearer {KEY}"
         if not let_in:
             self.send_error(401)
         return let_in
@@ -69,9 +72,9 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("model")
+    parser.add_argument("of_vllm", nargs="?")
     parser.add_argument("--port", type=int)
-    parser.add_argument("--served-model-name")
+    parser.add_argument("--served-model-name", "--alias")
     parser.add_argument("--fails", action="store_true")
     parser.add_argument("--late", type=float, default=0)
     parser.add_argument("--stubborn", action="store_true")

@@ -1,0 +1,1 @@
+"""llama.cpp, in a process of the lab's, for models in GGUF."""

@@ -1,0 +1,115 @@
+"""What a model in GGUF needs, and how its server is started."""
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from lab.pipelines.devices import candidates, torch_device
+from lab.pipelines.llama_cpp.gguf_file import GgufModel, read_gguf
+from lab.pipelines.llama_cpp.settings import serve_command, settings_of
+from lab.pipelines.need import MemoryNeed, Prospect
+from lab.pipelines.served.chat import Address, ServedChat, Server, child_environment, serve_chat
+from lab.pipelines.tally import Tally
+from lab.schemas.chat_config import Quantization
+from lab.schemas.llama_cpp_config import LlamaCppConfig
+from lab.schemas.llama_cpp_model import LlamaCppModel
+from lab.schemas.model import Model
+from lab.schemas.remote_kind import RemoteKind
+
+STEP_TOKENS: Final = 512
+"""Tokens that llama.cpp computes at a time (its `--ubatch-size`)."""
+
+FLOAT: Final = 4
+PER_TOKEN: Final = 8
+"""Rows of a token's width that a layer has alive at once, besides the scores of the vocabulary."""
+
+
+def foretell_llama_cpp(model: Model, config: LlamaCppConfig) -> Prospect[Quantization]:
+    """
+    Return the memory that a model will need, by what its file tells.
+
+    Raises
+    ------
+    ModelLoadError
+        If the file cannot be read.
+    """
+    settings = settings_of(model, config)
+    told = read_gguf(Path(settings.model).expanduser())
+    return Prospect(
+        model.id,
+        [str(device) for device in candidates(settings.device)],
+        f"for {settings.streams} answers of {_length(settings, told):,} tokens at a time",
+        "Give it a smaller `max_length` or fewer `streams` in llama_cpp.models, take a file with "
+        "fewer bits, or a device with more memory.",
+        {Quantization.none: _need(settings, told)},
+    )
+
+
+def load_llama_cpp(
+    model: Model,
+    config: LlamaCppConfig,
+    device: str,
+    tally: Tally | None = None,
+    lab_closes: threading.Event | None = None,
+    environ: Mapping[str, str] = os.environ,  # noqa: TID251 - handed on, not read
+) -> ServedChat:
+    """
+    Start llama.cpp's server with a model; blocks until it answers.
+
+    Parameters
+    ----------
+    model : Model
+        Its entry in the catalog.
+    config : LlamaCppConfig
+        How it is started.
+    device : str
+        Where it runs.
+    tally : Tally, optional
+        Where its tokens are counted.
+    lab_closes : threading.Event, optional
+        When it is set, the start is given up.
+    environ : mapping
+        The variables of this process.
+
+    Raises
+    ------
+    ModelLoadError
+        If llama.cpp is not installed, the file cannot be read, or the server does not start.
+    """
+    settings, address = settings_of(model, config), Address()
+    told = read_gguf(Path(settings.model).expanduser())
+    length, need = _length(settings, told), _need(settings, told)
+    command = serve_command(
+        config,
+        settings,
+        port=address.port,
+        length=length,
+        on_cpu=torch_device(device).type == "cpu",
+        search=environ.get("PATH", os.defpath),
+    )
+    server = Server(
+        kind=RemoteKind.llama_cpp,
+        address=address,
+        command=command,
+        environment=child_environment(environ, device) | {"LLAMA_API_KEY": address.key},
+        n_bytes=need.weights + need.cache,
+        tokenizer=settings.tokenizer or "",
+        length=length,
+        start_timeout_s=config.start_timeout_s,
+        stop_timeout_s=config.stop_timeout_s,
+    )
+    return serve_chat(model, server, tally, lab_closes)
+
+
+def _need(settings: LlamaCppModel, told: GgufModel) -> MemoryNeed:
+    return MemoryNeed(
+        weights=told.n_bytes,
+        cache=told.token_bytes * _length(settings, told) * settings.streams,
+        activations=STEP_TOKENS * FLOAT * (told.n_vocabulary + PER_TOKEN * told.width),
+    )
+
+
+def _length(settings: LlamaCppModel, told: GgufModel) -> int:
+    return min(settings.max_length, told.context_length)

@@ -1,0 +1,103 @@
+"""What the settings say of models in GGUF, under llama.cpp."""
+
+from pathlib import Path
+from typing import Final
+
+from lab.pipelines.served.command import check_no_name_twice, found_command, options
+from lab.schemas.engine import Engine
+from lab.schemas.llama_cpp_config import LlamaCppConfig
+from lab.schemas.llama_cpp_model import LlamaCppModel
+from lab.schemas.model import Model
+from lab.schemas.task import Task
+
+PREFIX: Final = "llama.cpp/"
+ALL_LAYERS: Final = 999
+
+
+def model_id(model: LlamaCppModel) -> str:
+    """Return what requests call a model."""
+    return model.name or PREFIX + Path(model.model).stem
+
+
+def settings_of(model: Model, config: LlamaCppConfig) -> LlamaCppModel:
+    """Return what the settings say of a model of the catalog."""
+    return next(one for one in config.models if model_id(one) == model.id)
+
+
+def llama_cpp_models(config: LlamaCppConfig) -> list[Model]:
+    """
+    Return the catalog's entries of the models.
+
+    Raises
+    ------
+    ConfigError
+        If two have one name.
+    """
+    models = [
+        Model(
+            id=model_id(one),
+            task=Task.chat,
+            source=one.model,
+            engine=Engine.llama_cpp,
+            description=f"{Path(one.model).name} under llama.cpp.",
+        )
+        for one in config.models
+    ]
+    check_no_name_twice(models, "llama_cpp.models")
+    return models
+
+
+def serve_command(
+    config: LlamaCppConfig,
+    model: LlamaCppModel,
+    *,
+    port: int,
+    length: int,
+    on_cpu: bool,
+    search: str,
+) -> list[str]:
+    """
+    Return the command that serves a model on a port of this machine.
+
+    Parameters
+    ----------
+    config : LlamaCppConfig
+        How llama.cpp's server is started.
+    model : LlamaCppModel
+        What it runs.
+    port : int
+        Where it answers.
+    length : int
+        Tokens of the window of each answer.
+    on_cpu : bool
+        Whether it is kept off the accelerators of the machine.
+    search : str
+        Folders in which programs are looked for, as in `PATH`.
+
+    Raises
+    ------
+    ModelLoadError
+        If there is no such program.
+    """
+    refusal = (
+        f"`{model_id(model)}` needs llama.cpp's server, and there is no program "
+        f"`{config.command[0]}` here: install llama.cpp (a package of it, its releases, or "
+        "`scripts/llama-server`, which builds it), or say by LAB_LLAMA_CPP_COMMAND how it is "
+        "started."
+    )
+    given = options(
+        {
+            "model": Path(model.model).expanduser(),
+            "alias": model_id(model),
+            "host": "127.0.0.1",
+            "port": port,
+            "ctx-size": length * model.streams,
+            "parallel": model.streams,
+            "device": "none" if on_cpu else None,
+            "gpu-layers": 0 if on_cpu else ALL_LAYERS,
+            # Conversations set aside in the machine's memory would be in nobody's account.
+            "cache-ram": 0,
+        }
+    )
+    command = found_command(config.command, search, refusal)
+    return [*command, *given, "--jinja", *model.arguments]

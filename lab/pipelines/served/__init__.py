@@ -1,0 +1,1 @@
+"""Engines whose server the lab starts, watches and ends."""
