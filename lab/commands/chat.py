@@ -50,20 +50,32 @@ def chat(
             help="`chat`, `planning`, `analysis`, `image`, `research`; `auto` = what fits.",
         ),
     ] = None,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool",
+            "-t",
+            help="A tool of `lab tools list` that it may call; several times for more.",
+        ),
+    ] = None,
 ) -> None:
     """
     Talk to a model in the terminal.
 
-    A conversation is stored and remembered; a single question is not. Ctrl-D ends it.
+    A conversation is stored and remembered, and has the tools of `lab tools use`; a single question
+    is not, and has those of --tool. Ctrl-D ends it.
 
     Examples: `lab chat` · `lab chat "What can you do?"` · `lab chat -m lab-tiny --seed 1 "Hello"` ·
-    `lab chat --fork 0198f0c2-…` · `lab chat -w planning "Plan a trip to Oslo."`
+    `lab chat --fork 0198f0c2-…` · `lab chat -w planning "Plan a trip to Oslo."` ·
+    `lab chat -t calculator "What is 12 * 7?"`
     """
     if text and fork:
         raise InputError("A fork begins a conversation: leave the question out, or --fork.")
     if at and not fork:
         raise InputError("--at is a message of the conversation to fork: give --fork, too.")
-    options = {"model": model, "seed": seed, "workflow": workflow}
+    options: dict[str, Any] = {"model": model, "seed": seed, "workflow": workflow}
+    if tool:
+        options["settings"] = {"tools": {"enabled": tool}}
     asyncio.run(_once(text, options) if text else _converse(options, fork, at))
 
 

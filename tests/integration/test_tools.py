@@ -24,6 +24,7 @@ from lab.schemas.tool import Tool
 from lab.workflows.tools import LabTool, ToolContext, Traits
 from lab.workflows.tools.tool import Arguments
 from tests.api_server import USER_SCOPES, Api, ann, bob, hello, key_of, running_api
+from tests.commands import command
 from tests.integration.conftest import execute
 from tests.peer_server import Peer, Reply, calling, running_peer, said
 
@@ -180,6 +181,20 @@ async def test_calls_run_and_the_answer_comes_from_their_results(
     await lab.chat("Sure?", conversation=talk.id)
     shown = [m["role"] for m in asked(there)[-1]["messages"] if m["role"] != "system"]
     assert shown == ["user", "assistant", "tool", "tool", "assistant", "user"]
+
+
+async def test_a_single_question_in_the_terminal_has_the_tools_that_it_names(
+    lab: Lab, api_with_tools: Api, there: Peer, ann: str
+) -> None:
+    there.answers[CHAT] = [calling(("calculator", {"expression": "6 * 7"})), said("It is 42.")]
+
+    code, shown = await command(
+        api_with_tools, ann, "chat", "-t", "calculator", "-t", "current_time", "What is 6 * 7?"
+    )
+
+    assert (code, "It is 42." in shown) == (0, True), shown
+    names = [tool["function"]["name"] for tool in asked(there)[0]["tools"]]
+    assert sorted(names) == ["calculator", "current_time"]
 
 
 async def test_what_goes_wrong_is_a_result_and_the_turn_goes_on(lab: Lab, there: Peer) -> None:
