@@ -1013,7 +1013,7 @@ export interface ResponseFormat {
  */
 export interface ChatConfig {
   /**
-   * Model of the default profile: a catalog name, a Hugging Face id or a folder.
+   * Model of the default profile: a catalog name, a Hugging Face id, a folder or a file in GGUF.
    */
   model?: string;
   /**

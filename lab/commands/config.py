@@ -10,6 +10,7 @@ from lab.config import load_settings
 from lab.db.cache_store import redis_place
 from lab.db.connection import conninfo
 from lab.pipelines.catalog import Catalog
+from lab.pipelines.llama_cpp.settings import with_files
 from lab.pipelines.served.models import served_models
 from lab.supervisor.addresses import check_no_port_twice
 from lab.workflows.composer import GRAPHS
@@ -52,7 +53,8 @@ def check() -> None:
     settings = load_settings()
     check_no_port_twice(settings)
     config = settings.config
-    served = served_models(config.vllm, config.llama_cpp)
+    files = with_files(config.llama_cpp, [config.chat.model, *config.chat.models])
+    served = served_models(config.vllm, files)
     Catalog(config.chat, config.embedding, config.remotes, served).check_profiles(GRAPHS)
     if (url := settings.config.database.url) is not None:
         conninfo(url.get_secret_value())

@@ -14,10 +14,8 @@ from lab.config import load_settings
 from lab.errors import InputError, UnknownModelError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
-from lab.pipelines.need import Prospect
+from lab.pipelines.llama_cpp.settings import with_files
 from lab.pipelines.served.models import served_models
-from lab.schemas.chat_config import Quantization
-from lab.schemas.config import Config
 from lab.schemas.engine import Engine
 from lab.schemas.explained_setting import ExplainedSetting
 from lab.schemas.model import Model
@@ -75,13 +73,25 @@ def show(
 
     Of a model on Hugging Face only its configuration is downloaded.
 
-    Examples: `lab models show lab-tiny` · `lab models show Qwen/Qwen3-8B`
+    Examples: `lab models show lab-tiny` · `lab models show Qwen/Qwen3-8B` ·
+    `lab models show ./Qwen3-8B-Q4_K_M.gguf`
     """
+    from lab.pipelines.llama_cpp.chat import foretell_llama_cpp  # noqa: PLC0415 - imports torch
+    from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
+
     config = load_settings().config
-    served = served_models(config.vllm, config.llama_cpp)
+    named = [config.chat.model, *config.chat.models, name]
+    files = with_files(config.llama_cpp, named)
+    served = served_models(config.vllm, files)
     catalog = Catalog(config.chat, config.embedding, config.remotes, served)
     known = {model.id: model for model in catalog.models()}
-    model = known.get(name) or asyncio.run(_added(name)) or configured(name, None, Task.chat)
+    by_file = {one.source: one for one in served if one.engine is Engine.llama_cpp}
+    model = (
+        known.get(name)
+        or by_file.get(name)
+        or asyncio.run(_added(name))
+        or configured(name, None, Task.chat)
+    )
     if catalog.remotes.model(name) or model.engine is Engine.vllm:
         raise InputError(
             f"`{name}` is not run by the lab itself, so nothing can be foretold of its memory: one "
@@ -89,7 +99,11 @@ def show(
         )
     if model.task is not Task.chat:
         raise InputError(f"`{name}` does {model.task}; what is shown is of models that chat.")
-    ahead = _foretold(model, config)
+    ahead = (
+        foretell_llama_cpp(model, files)
+        if model.engine is Engine.llama_cpp
+        else foretell_chat(model, config.chat, download=False)
+    )
     ledger = ledger_of(config.residency)
     device = max(ahead.devices, key=ledger.capacity)
     limit = ledger.capacity(device)
@@ -248,16 +262,6 @@ def share(
         raise InputError("Nothing to change: give --pin, --no-pin, --priority or --relearn.")
     asyncio.run(_share(name, pinned, priority, relearn=relearn))
     notes.print(f"`{name}` shares the memory as asked for.")
-
-
-def _foretold(model: Model, config: Config) -> Prospect[Quantization]:
-    """Return what a chat model will need, by the engine that runs it."""
-    from lab.pipelines.llama_cpp.chat import foretell_llama_cpp  # noqa: PLC0415 - imports torch
-    from lab.pipelines.load import foretell_chat  # noqa: PLC0415 - imports torch
-
-    if model.engine is Engine.llama_cpp:
-        return foretell_llama_cpp(model, config.llama_cpp)
-    return foretell_chat(model, config.chat, download=False)
 
 
 async def _added(name: str) -> Model | None:

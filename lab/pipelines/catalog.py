@@ -20,6 +20,7 @@ from lab.pipelines.remote.names import RemoteNames
 from lab.prompts import DEFAULT_SYSTEM
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.embedding_config import EmbeddingConfig
+from lab.schemas.engine import Engine
 from lab.schemas.image_config import ImageConfig
 from lab.schemas.model import Model
 from lab.schemas.model_profile import ModelProfile
@@ -68,6 +69,7 @@ class Catalog:
     ) -> None:
         self.remotes = RemoteNames(remotes or RemotesConfig())
         self._served = {model.id: model for model in served}
+        self._served |= {one.source: one for one in served if one.engine is Engine.llama_cpp}
         first = self._chat(chat.model, chat.revision)
         encoder = configured(embedding.model, embedding.revision, Task.embedding)
         more = [self._chat(name) for name in chat.models]

@@ -17,6 +17,7 @@ from lab.pipelines.catalog import Catalog, OneModel
 from lab.pipelines.imaging.models import ImageModels
 from lab.pipelines.learned import LearnedLimits
 from lab.pipelines.ledger import Ledger
+from lab.pipelines.llama_cpp.settings import with_files
 from lab.pipelines.loaders.chat import ChatLoader
 from lab.pipelines.loaders.embedding import embedding_loader
 from lab.pipelines.loaders.rerank import rerank_loader
@@ -298,7 +299,7 @@ def pipeline_factory(
     residency = residency or ResidencyConfig()
     image = image or ImageConfig()
     vllm = vllm or VllmConfig()
-    llama_cpp = llama_cpp or LlamaCppConfig()
+    llama_cpp = with_files(llama_cpp or LlamaCppConfig(), [chat.model, *chat.models])
     rerank = rerank or RerankConfig()
     transcription = transcription or TranscriptionConfig()
     speech = speech or SpeechConfig()

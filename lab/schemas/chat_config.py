@@ -46,7 +46,7 @@ class ChatConfig(BaseModel):
     model: Annotated[
         str,
         Field(
-            description='Model of the default profile: a catalog name, a Hugging Face id or a folder.',
+            description='Model of the default profile: a catalog name, a Hugging Face id, a folder or a file in GGUF.',
             min_length=1,
         ),
     ] = 'lab-tiny'

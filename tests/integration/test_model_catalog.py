@@ -242,6 +242,8 @@ async def test_what_is_no_folder_and_no_sentence_model_is_refused(lab: Lab, tiny
         await lab.catalog.add("/nowhere/at-all")
     with pytest.raises(InputError, match="is no folder on the lab's machine"):
         await lab.catalog.add("/" + "long" * 200)
+    with pytest.raises(InputError, match=r"x\.gguf is a file in GGUF.*LAB_CHAT_MODEL"):
+        await lab.catalog.add("/models/x.gguf")
     with pytest.raises(InputError, match="no Hugging Face id"):
         await lab.catalog.add("../" * 50, name="x")
     with pytest.raises(InputError, match="A model or profile cannot be called ''"):

@@ -217,6 +217,14 @@ def test_a_data_folder_that_cannot_be_written_is_named(
     assert "LAB_DATA_FOLDER" in result.stderr
 
 
+def test_models_show_says_nothing_but_what_it_shows() -> None:
+    code = "from lab.cli import main; main(['models', 'show', 'lab-tiny'])"
+
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert [line.partition(" ")[0] for line in shown.stderr.splitlines()] == ["Needed"]
+
+
 def test_models_show_tells_each_forms_needs_and_which_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = runner.invoke(main, ["models", "show", "lab-tiny"])
     told = json.loads(runner.invoke(main, ["models", "show", "lab-tiny", "--json"]).stdout)

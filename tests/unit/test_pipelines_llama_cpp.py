@@ -85,6 +85,20 @@ async def test_it_is_started_with_what_the_settings_say(file: Path) -> None:
     assert resident.taken_bytes > resident.used_bytes
 
 
+async def test_the_chat_model_of_the_settings_may_be_a_file(file: Path) -> None:
+    command = [sys.executable, "-S", str(STAND_IN)]
+    config = LlamaCppConfig.model_validate({"command": command})
+    factory = pipeline_factory(ChatConfig(model=str(file)), EmbeddingConfig(), llama_cpp=config)
+    try:
+        argv = await argv_of(factory, "default")
+        models = [one.id for one in factory.models() if one.engine is Engine.llama_cpp]
+    finally:
+        await factory.aclose()
+
+    assert argv[argv.index("--model") + 1] == str(file)
+    assert models == ["llama.cpp/tiny"]
+
+
 async def test_its_window_is_no_longer_than_it_was_trained_for(file: Path) -> None:
     factory = factory_of(file)
     try:
@@ -155,11 +169,14 @@ def test_two_models_of_one_name_are_refused() -> None:
         pipeline_factory(ChatConfig(), EmbeddingConfig(), llama_cpp=config)
 
 
-def test_lab_models_show_foretells_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by", ["name", "file"])
+def test_lab_models_show_foretells_it(file: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     models = [{"model": str(file), "name": "tiny", "device": "cpu"}]
     monkeypatch.setenv("LAB_LLAMA_CPP_MODELS", json.dumps(models))
 
-    shown = CliRunner().invoke(main, ["models", "show", "tiny", "--json"])
+    shown = CliRunner().invoke(
+        main, ["models", "show", "tiny" if by == "name" else str(file), "--json"]
+    )
 
     (need,) = json.loads(shown.stdout)["needs"].values()
     told = read_gguf(file)

@@ -1,5 +1,6 @@
 """What the settings say of models in GGUF, under llama.cpp."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from lab.schemas.model import Model
 from lab.schemas.task import Task
 
 PREFIX: Final = "llama.cpp/"
+SUFFIX: Final = ".gguf"
 ALL_LAYERS: Final = 999
 
 
@@ -22,6 +24,17 @@ def model_id(model: LlamaCppModel) -> str:
 def settings_of(model: Model, config: LlamaCppConfig) -> LlamaCppModel:
     """Return what the settings say of a model of the catalog."""
     return next(one for one in config.models if model_id(one) == model.id)
+
+
+def with_files(config: LlamaCppConfig, names: Iterable[str]) -> LlamaCppConfig:
+    """Return the settings with those of some models that are files in GGUF, with the defaults."""
+    known = {one.model for one in config.models}
+    more = [
+        LlamaCppModel(model=name)
+        for name in dict.fromkeys(names)
+        if name.endswith(SUFFIX) and name not in known
+    ]
+    return config.model_copy(update={"models": [*config.models, *more]})
 
 
 def llama_cpp_models(config: LlamaCppConfig) -> list[Model]:
