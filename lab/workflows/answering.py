@@ -111,7 +111,7 @@ class Answering:
         self._max_bytes = max_bytes
         self._images = images
         self._research_of = research_of
-        self._router = Router(database, pipelines, preferences, breakers)
+        self._router = Router(database, pipelines, preferences, breakers, images)
         self._search_given = GivenHistorySearch()
 
     async def check(self, owner: User, turn: ChatTurn) -> None:

@@ -80,7 +80,7 @@ async def word(state: State, runtime: Runtime[ChatContext]) -> State:
     told = tell_stage(context, "word", 0, 1)
     edits, before = await _edits(context), ""
     if edits:
-        before = (await _last_picture(context))[1]
+        before = (await last_picture(context))[1]
     prompt = instructed(state["window"], CHANGE_INSTRUCTION if edits else PICTURE_INSTRUCTION)
     if before:  # what was said with the picture is no instruction
         prompt.append(ChatMessage(role=Role.user, content=PICTURE_BEFORE.format(before=before)))
@@ -98,7 +98,7 @@ async def word(state: State, runtime: Runtime[ChatContext]) -> State:
 async def draw(state: State, runtime: Runtime[ChatContext]) -> State:
     """Make the picture, and answer with it."""
     context, prompt = runtime.context, state["prompt"]
-    upload = Upload((await _last_picture(context))[0]) if state["edits"] else None
+    upload = Upload((await last_picture(context))[0]) if state["edits"] else None
     image = await _made(context, prompt, upload)
     told = tell(context, EventType.image, image=image.model_dump(mode="json"))
     context.recorder.attach([ImagePart(file_id=image.file_id)])
@@ -184,7 +184,7 @@ def _question(context: ChatContext) -> str:
     return " ".join(message.content or "" for message in question)
 
 
-async def _last_picture(context: ChatContext) -> tuple[bytes, str]:
+async def last_picture(context: ChatContext) -> tuple[bytes, str]:
     """
     Return the picture that is to be changed, and what was said with it.
 

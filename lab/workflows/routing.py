@@ -23,6 +23,8 @@ from lab.schemas.user import User
 from lab.workflows.breakers import Breakers
 from lab.workflows.composer import GRAPHS, IMAGE, NAMES, RESEARCH, TEAM
 from lab.workflows.context import CHAT, ChatContext
+from lab.workflows.drawing import last_picture
+from lab.workflows.images import ImageMaker
 from lab.workflows.intents import tell_intent
 from lab.workflows.preferences import Preferences
 from lab.workflows.resuming import AUTO
@@ -55,6 +57,8 @@ class Router:
         What people have set.
     breakers : Breakers
         Where it stands that a model keeps failing.
+    images : ImageMaker
+        Who makes pictures, where the lab makes any.
     """
 
     def __init__(
@@ -63,11 +67,13 @@ class Router:
         pipelines: Pipelines,
         preferences: Preferences,
         breakers: Breakers,
+        images: ImageMaker,
     ) -> None:
         self._database = database
         self._pipelines = pipelines
         self._preferences = preferences
         self._breakers = breakers
+        self._images = images
 
     async def told(self, owner: User, context: ChatContext) -> Route:
         """
@@ -98,13 +104,10 @@ class Router:
             said = "is too long to look at" if answer is None else f"got {answer.content[:40]!r}"
             reason = f"Its intent cannot be told: the message {said}."
             return CHAT.model_copy(update={"reason": reason})
-        wanted, reason = ANSWERS.get(intent, CHAT.workflow), ""
+        wanted = ANSWERS.get(intent, CHAT.workflow)
         least = settings.config.workflow.min_confidence
-        if wanted not in GRAPHS:
-            reason = f"There is no workflow `{wanted}` in this lab."
-        elif wanted == RESEARCH and not context.is_kept:
-            reason = "Research is stored, and this request is not: ask for it in a conversation."
-        elif wanted != CHAT.workflow and confidence is not None and confidence < least:
+        reason = await self._why_not(intent, wanted, context)
+        if not reason and wanted != CHAT.workflow and confidence is not None and confidence < least:
             reason = f"The model is not sure enough (`workflow.min_confidence` is {least:g})."
         return Route(
             workflow=CHAT.workflow if reason else wanted,
@@ -113,6 +116,21 @@ class Router:
             confidence=confidence,
             reason=reason,
         )
+
+    async def _why_not(self, intent: Intent, wanted: str, context: ChatContext) -> str:
+        """Return why a workflow cannot answer here, so that the chat does; "" where it can."""
+        if wanted not in GRAPHS:
+            return f"There is no workflow `{wanted}` in this lab."
+        if wanted == RESEARCH and not context.is_kept:
+            return "Research is stored, and this request is not: ask for it in a conversation."
+        if wanted == IMAGE:
+            try:
+                self._images.check_ready()
+                if intent is Intent.image_editing:
+                    await last_picture(context)
+            except InputError as error:
+                return str(error)
+        return ""
 
     @asynccontextmanager
     async def _chat(

@@ -7,7 +7,7 @@ exact; pictures come from a tiny Stable Diffusion.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -498,18 +498,48 @@ async def test_a_picture_that_is_not_there_is_not_changed(lab: Lab, there: Peer)
     says(there, {"intent": "image_editing"})
 
     with pytest.raises(InputError, match="no picture here that could be changed"):
-        await lab.chat("Make it blue.", model=BIG, workflow="auto")
+        await lab.chat("Make it blue.", model=BIG, workflow="image")
 
 
-async def test_a_lab_without_an_image_model_says_so(api: Api, ann: str, there: Peer) -> None:
+async def test_what_seems_to_be_about_a_picture_that_is_not_there_is_a_chat(
+    lab: Lab, there: Peer
+) -> None:
+    says(there, {"intent": "image_editing"}, "Shorter now.")
+
+    answer = await lab.chat("Make it shorter.", model=BIG, workflow="auto")
+
+    assert answer.text == "Shorter now."
+    assert answer.route is not None
+    assert (answer.route.workflow, answer.route.intent) == ("chat", Intent.image_editing)
+    assert "no picture here that could be changed" in answer.route.reason
+
+
+@pytest.fixture
+def without_image_model(api: Api) -> Iterator[None]:
     images = api.app.state.runtime.images
     model, images._models._model = images._models._model, None
-    try:
-        async with connect(api.url, token=ann) as lab:
-            with pytest.raises(InputError, match="no image model is set"):
-                await lab.chat("Draw a fox.", model=BIG, workflow="image")
-    finally:
-        images._models._model = model
+    yield
+    images._models._model = model
+
+
+@pytest.mark.usefixtures("without_image_model")
+async def test_a_lab_without_an_image_model_says_so(lab: Lab) -> None:
+    with pytest.raises(InputError, match="no image model is set"):
+        await lab.chat("Draw a fox.", model=BIG, workflow="image")
+
+
+@pytest.mark.usefixtures("without_image_model")
+async def test_without_an_image_model_what_seems_to_want_a_picture_is_a_chat(
+    lab: Lab, there: Peer
+) -> None:
+    says(there, {"intent": "image_generation"}, "I cannot draw.")
+
+    answer = await lab.chat("Draw a fox.", model=BIG, workflow="auto")
+
+    assert answer.text == "I cannot draw."
+    assert answer.route is not None
+    assert answer.route.workflow == "chat"
+    assert "no image model is set" in answer.route.reason
 
 
 async def test_an_answer_is_refined_until_nothing_is_wrong_with_it(lab: Lab, there: Peer) -> None:
