@@ -26,15 +26,22 @@ def receipt_items(
         *(_said(SourceKind.system, Candidate(m), costs, "the system prompt") for m in head),
         *(item for one in shares.chosen for item in _found_items(one, shares, costs)),
         *_left_out(n_before, _n_covered(shares)),
-        *(_said(SourceKind.recent, turn, costs, "said recently") for turn in turns),
-        *(_said(SourceKind.question, Candidate(m), costs, _why_asked(m)) for m in question),
+        *(
+            _said(SourceKind.recent, turn, costs, _of_calls(turn.message) or "said recently")
+            for turn in turns
+        ),
+        *(
+            _said(SourceKind.question, Candidate(m), costs, _of_calls(m) or "what to answer")
+            for m in question
+        ),
     ]
 
 
-def _why_asked(message: ChatMessage) -> str:
+def _of_calls(message: ChatMessage) -> str:
+    """Return what a message has to do with calls of tools; "" for nothing."""
     if message.tool_calls:
         return "calls " + ", ".join(call.name for call in message.tool_calls)
-    return "what a tool answered" if message.role is Role.tool else "what to answer"
+    return "what a tool answered" if message.role is Role.tool else ""
 
 
 def _found_items(chosen: Chosen, shares: Shares, costs: Costs) -> list[ReceiptItem]:

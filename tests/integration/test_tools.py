@@ -178,7 +178,14 @@ async def test_calls_run_and_the_answer_comes_from_their_results(
     assert {m.role for m in await lab.memories.list()} == {Role.user, Role.assistant}
 
     there.answers[CHAT] = [said("Yes.")]
-    await lab.chat("Sure?", conversation=talk.id)
+    later = await lab.chat("Sure?", conversation=talk.id)
+    reasons = [item.reason for item in later.receipt.items if item.kind is SourceKind.recent]
+    assert reasons == [
+        "said recently",
+        "calls calculator, calculator",
+        *["what a tool answered"] * 2,
+        "said recently",
+    ]
     shown = [m["role"] for m in asked(there)[-1]["messages"] if m["role"] != "system"]
     assert shown == ["user", "assistant", "tool", "tool", "assistant", "user"]
 
