@@ -4643,6 +4643,10 @@ export interface Resident {
    */
   device: string;
   /**
+   * Further devices of which it takes as much.
+   */
+  beside?: string[];
+  /**
    * Form of its linear layers' weights.
    */
   form: string;

@@ -62,7 +62,7 @@ def _print(found: Residency) -> None:
         [
             (
                 one.model,
-                one.device,
+                ", ".join([one.device, *one.beside]),
                 one.form,
                 one.state,
                 sized(one.foretold_bytes),

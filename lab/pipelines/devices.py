@@ -38,6 +38,27 @@ def candidates(name: str) -> list[torch.device]:
     return [torch.device(found.type, i) for i in range(n_devices)]
 
 
+def devices_after(name: str, n_more: int) -> tuple[str, ...]:
+    """
+    Return the devices that follow one; the CPU has none after it, and stands for all.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many.
+    """
+    first = torch.device(name)
+    if first.type == "cpu":
+        return ()
+    n_devices = torch.accelerator.device_count()
+    begin = (first.index or 0) + 1
+    if begin + n_more > n_devices:
+        raise ValueError(
+            f"it takes {n_more + 1} devices from `{name}` on, and there are {n_devices}"
+        )
+    return tuple(f"{first.type}:{i}" for i in range(begin, begin + n_more))
+
+
 def free_bytes(device: torch.device) -> int:
     """Return the memory of a device that nobody uses, what torch holds in reserve included."""
     if device.type == "cpu":

@@ -60,12 +60,14 @@ class Use:
 @dataclass(slots=True, eq=False)
 class Holding:
     """
-    A share of a device.
+    A share of a device, or the same share of several.
 
     Attributes
     ----------
-    name, device : str
-        Whose and where.
+    name : str
+        Whose.
+    devices : tuple of str
+        Where; most are on one.
     form : StrEnum
         In which it is loaded.
     need : MemoryNeed
@@ -83,7 +85,7 @@ class Holding:
     """
 
     name: str
-    device: str
+    devices: tuple[str, ...]
     form: StrEnum
     need: MemoryNeed
     idle_since: float
@@ -93,8 +95,13 @@ class Holding:
     uses: "set[Use]" = field(default_factory=set)
 
     @property
+    def device(self) -> str:
+        """Its first device."""
+        return self.devices[0]
+
+    @property
     def used(self) -> int:
-        """Bytes that it takes now."""
+        """Bytes that it takes of each device now."""
         return self.occupant.n_bytes if self.occupant else 0
 
     @property
@@ -115,7 +122,7 @@ class Plan:
 
     Attributes
     ----------
-    device : str
+    devices : tuple of str
         Where to.
     form : StrEnum
         To load it in.
@@ -132,13 +139,18 @@ class Plan:
         All of it, in words and numbers.
     """
 
-    device: str
+    devices: tuple[str, ...]
     form: StrEnum
     need: MemoryNeed
     reason: str
     resting: Collection[Holding] = ()
     leavers: Collection[Holding] = ()
     waits_for: Collection[Holding] = ()
+
+    @property
+    def device(self) -> str:
+        """The first of its devices."""
+        return self.devices[0]
 
 
 class Ledger:
@@ -219,12 +231,14 @@ class Ledger:
         NoRoomError
             If it fits nowhere, even were all models gone that are not pinned.
         """
-        limits = {device: self.capacity(device) for device in prospect.devices}
+        limits = {
+            device: min(map(self.capacity, prospect.span(device))) for device in prospect.devices
+        }
         forms = {device: prospect.choose(limit) for device, limit in limits.items()}
         plans = [
-            self._plan_on(device, prospect, form, limits[device])
+            self._plan_on(prospect.span(device), prospect, form, limits[device])
             for device, form in forms.items()
-            if form is not None and device not in besides
+            if form is not None and not set(prospect.span(device)).intersection(besides)
         ]
         if plans:
             order = list(prospect.needs)
@@ -234,22 +248,26 @@ class Ledger:
         largest = max(limits, key=lambda device: limits[device])
         raise NoRoomError(prospect.refusal(largest, limits[largest], self.limits(largest)))
 
-    def _plan_on(self, device: str, prospect: Prospect[Any], form: StrEnum, limit: int) -> Plan:
+    def _plan_on(
+        self, devices: tuple[str, ...], prospect: Prospect[Any], form: StrEnum, limit: int
+    ) -> Plan:
         need = prospect.need(form, limit)
-        missing = need.total - self.room(device)
-        reason = prospect.reason(form, device, limit)
-        if missing > 0 and (resting := self.resting(device)):
-            return Plan(device, form, need, reason, resting=resting)
-        leavers = self.leavers(device, missing)
-        if sum(h.taken for h in leavers) >= missing:
-            return Plan(device, form, need, reason, leavers=leavers)
-        others = [h for h in self._on(device) if not (self.is_pinned(h) or h.is_idle)]
-        return Plan(device, form, need, reason, waits_for=others)
+        reason = prospect.reason(form, ", ".join(devices), limit)
+        missing = {device: need.total - self.room(device) for device in devices}
+        short = [device for device in devices if missing[device] > 0]
+        if resting := _once(map(self.resting, short)):
+            return Plan(devices, form, need, reason, resting=resting)
+        leavers = {device: self.leavers(device, missing[device]) for device in short}
+        waits = [d for d in short if sum(h.taken for h in leavers[d]) < missing[d]]
+        if not waits:
+            return Plan(devices, form, need, reason, leavers=_once(leavers.values()))
+        others = _once(map(self._in_use, waits))
+        return Plan(devices, form, need, reason, waits_for=others)
 
     def _effort(self, plan: Plan) -> tuple[bool, int, bool, int]:
         """Order plans: those that wait last, those that move least and have most room first."""
         moved = sum(holding.taken for holding in plan.leavers)
-        return bool(plan.waits_for), moved, bool(plan.resting), -self.room(plan.device)
+        return bool(plan.waits_for), moved, bool(plan.resting), -min(map(self.room, plan.devices))
 
     def resting(self, device: str) -> list[Holding]:
         """Return the unused models of a device that can give back what they grew by."""
@@ -263,7 +281,7 @@ class Ledger:
     def reserve(self, prospect: Prospect[Any], plan: Plan) -> Holding:
         """Enter a model that is about to be loaded; its leavers stay until they are gone."""
         holding = self.holdings[prospect.name] = Holding(
-            prospect.name, plan.device, plan.form, plan.need, idle_since=self._clock()
+            prospect.name, plan.devices, plan.form, plan.need, idle_since=self._clock()
         )
         self.dismiss(plan.leavers, f"`{prospect.name}`, which needs {sized(plan.need.total)}")
         return holding
@@ -359,8 +377,9 @@ class Ledger:
 
     def report(self) -> Residency:
         """Return the account as it stands."""
+        devices = sorted({d for holding in self.holdings.values() for d in holding.devices})
         return Residency(
-            devices=[self._account(d) for d in sorted({h.device for h in self.holdings.values()})],
+            devices=[self._account(device) for device in devices],
             models=[self._resident(h) for h in self.holdings.values()],
             decisions=list(reversed(self.decisions)),
         )
@@ -373,7 +392,11 @@ class Ledger:
         return f"{limit} besides {besides}" if besides else limit
 
     def _on(self, device: str) -> Iterable[Holding]:
-        return (h for h in list(self.holdings.values()) if h.device == device)
+        return (h for h in list(self.holdings.values()) if device in h.devices)
+
+    def _in_use(self, device: str) -> list[Holding]:
+        """Return the models of a device that may not leave now, but later."""
+        return [h for h in self._on(device) if not (self.is_pinned(h) or h.is_idle)]
 
     def _priority(self, holding: Holding) -> int:
         return self._priorities.get(holding.name, 0)
@@ -397,6 +420,7 @@ class Ledger:
         return Resident(
             model=holding.name,
             device=holding.device,
+            beside=list(holding.devices[1:]),
             form=holding.form.value,
             state=holding.state,
             foretold_bytes=holding.need.total,
@@ -407,6 +431,11 @@ class Ledger:
             priority=self._priority(holding),
             idle_s=0 if leases else max(self._clock() - holding.idle_since, 0),
         )
+
+
+def _once(groups: Iterable[Iterable[Holding]]) -> list[Holding]:
+    """Return the holdings of all groups, each once."""
+    return list(dict.fromkeys(holding for group in groups for holding in group))
 
 
 def fewest(idle: list[Holding], missing: int) -> list[Holding]:

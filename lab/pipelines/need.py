@@ -1,7 +1,7 @@
 """What a model needs of a device, in each form that it may be loaded in. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
@@ -71,6 +71,8 @@ class Prospect(Generic[FormT]):
         Of the decoder layers; offloaded, as many of them lie on the device as there is room for.
     token_bytes : int
         Keys and values of one token of one answer.
+    beside : mapping
+        By device, the further ones that it takes when that is its first, as much of each.
     """
 
     name: str
@@ -82,6 +84,11 @@ class Prospect(Generic[FormT]):
     layer_bytes: int = 0
     n_layers: int = 0
     token_bytes: int = 0
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def span(self, device: str) -> tuple[str, ...]:
+        """Return all devices that it takes when this is its first."""
+        return device, *self.beside.get(device, ())
 
     def choose(self, limit: int) -> FormT | None:
         """Return the wanted form, or else the first, that fits; None where none does."""

@@ -279,14 +279,15 @@ class Residents:
             elif ticket.prospect is None:
                 self._foretell(ticket)
             elif plan := self._come_if_room(ticket, ticket.prospect, blocked):
-                blocked.setdefault(plan.device, Blocked(ticket, plan))
+                for device in plan.devices:
+                    blocked.setdefault(device, Blocked(ticket, plan))
         return blocked
 
     def _take(self, ticket: Ticket, holding: Holding, blocked: Collection[str]) -> None:
         """Give a model that is there, unless somebody waits for it to leave."""
         if holding.state is ResidencyState.resident and (
             self.ledger.is_pinned(holding)
-            or holding.device not in blocked
+            or not set(holding.devices).intersection(blocked)
             or self._holds_any(ticket)
         ):
             self._grant(ticket, holding)

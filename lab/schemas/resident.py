@@ -21,6 +21,9 @@ class Resident(BaseModel):
     )
     model: Annotated[str, Field(description='Its name.')]
     device: Annotated[str, Field(description='Where it is.')]
+    beside: Annotated[
+        list[str], Field(description='Further devices of which it takes as much.')
+    ] = []
     form: Annotated[str, Field(description="Form of its linear layers' weights.")]
     state: Annotated[
         residency_state.ResidencyState, Field(description='Whether it is there, comes or goes.')

@@ -71,7 +71,7 @@ def residency_html(residency: Residency) -> str:
         models = "<p>No model is in memory; each is loaded when it is first asked for.</p>"
     else:
         devices = (
-            _device(one, [m for m in residency.models if m.device == one.device])
+            _device(one, [m for m in residency.models if one.device in (m.device, *m.beside)])
             for one in residency.devices
         )
         models = "".join(devices)

@@ -117,6 +117,15 @@ async def test_what_does_not_fit_is_refused_before_it_is_started(file: Path) -> 
         await factory.aclose()
 
 
+async def test_a_device_that_is_not_there_is_told(file: Path) -> None:
+    factory = factory_of(file, device="cuda:7")
+    try:
+        with pytest.raises(ModelLoadError, match="there is no device `cuda:7` here"):
+            await factory.load("llama.cpp/tiny")
+    finally:
+        await factory.aclose()
+
+
 async def test_where_there_is_no_llama_cpp_the_error_says_how_to_get_it(file: Path) -> None:
     factory = factory_of(file, command=["llama-server-that-is-not-here"])
     try:

@@ -49,6 +49,8 @@ class Device:
 
     def __init__(self) -> None:
         self.devices = [DEVICE]
+        self.beside: dict[str, tuple[str, ...]] = {}
+        """Of models whose name begins with `wide`."""
         self.alive: list[Weights] = []
         self.loads: list[str] = []
         self.faults: list[Exception] = []
@@ -68,6 +70,11 @@ class Device:
         forms = {NONE: size, Quantization.int8: size // 2, Quantization.nf4: size // 4}
         wanted = None if name.startswith("auto") else NONE
         needs = {form: MemoryNeed(n, 0, 0) for form, n in forms.items()}
+        if name.startswith("wide"):
+            firsts = list(self.beside)
+            return Prospect(
+                name, firsts, "to answer", "Ask for less.", needs, wanted, beside=self.beside
+            )
         return Prospect(name, self.devices, "to answer", "Ask for less.", needs, wanted)
 
     def load(self, name: str, form: Quantization, growth: Growth) -> Weights:
@@ -443,6 +450,61 @@ async def test_what_fits_no_device_is_refused_by_the_largest(two: Lab) -> None:
     await two.touch("a-600")
     with pytest.raises(NoRoomError, match="of two"):
         await two.touch("b-1100")
+
+
+@pytest.fixture
+def wide(two: Lab) -> Lab:
+    """Models called `wide` take as much of the second device as of the first."""
+    two.device.beside = {"one": ("two",)}
+    return two
+
+
+async def test_a_model_on_several_devices_is_in_the_account_of_each(wide: Lab) -> None:
+    await wide.touch("wide-600")
+
+    (resident,) = wide.ledger.report().models
+    assert (resident.device, resident.beside) == ("one", ["two"])
+    accounts = {one.device: one.taken_bytes for one in wide.ledger.report().devices}
+    assert accounts == {"one": 600, "two": 600}
+    assert [wide.ledger.room(name) for name in ("one", "two")] == [400, 400]
+
+
+async def test_a_model_on_several_devices_makes_room_on_each(wide: Lab) -> None:
+    await wide.touch("a-600", "b-600", "wide-600")
+
+    assert places(wide) == {"wide-600": "one"}
+    assert {name for name, _ in wide.said(DecisionKind.evicted)} == {"a-600", "b-600"}
+
+    await wide.touch("c-600")  # for which it leaves both
+    assert places(wide) == {"c-600": "one"}
+    assert wide.ledger.room("two") == 1000
+
+
+async def test_a_model_on_several_devices_waits_until_each_has_room(wide: Lab) -> None:
+    ended, later = asyncio.Event(), asyncio.Event()
+    using = asyncio.create_task(wide.use("a-600", ended))
+    beside = asyncio.create_task(wide.use("b-600", later))
+    await settled()
+    waiting = asyncio.create_task(wide.touch("wide-600"))
+    await settled()
+    ended.set()
+    await using
+    await settled()
+    assert not waiting.done()  # `two` is in use yet
+    newcomer = asyncio.create_task(wide.touch("c-600"))
+    await settled()
+    assert not newcomer.done()  # whoever came first is not overtaken
+    later.set()
+    await asyncio.gather(beside, waiting, newcomer)
+    assert [name for name, _ in wide.said(DecisionKind.waiting)][0] == "wide-600"
+
+
+async def test_a_model_on_several_devices_is_refused_where_one_is_too_small(wide: Lab) -> None:
+    wide.ledger.pin("b-600", pinned=True)
+    await wide.touch("a-600", "b-600")
+
+    with pytest.raises(NoRoomError, match="`wide-600` does not fit"):
+        await wide.touch("wide-600")
 
 
 async def test_what_always_stays_cannot_be_unpinned(device: Device) -> None:

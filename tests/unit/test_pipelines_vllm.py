@@ -13,11 +13,14 @@ from typing import Any, cast
 import httpx
 import psutil
 import pytest
+import torch
 
 from lab.errors import ConfigError, ModelLoadError, NoRoomError, RemoteError, UnavailableError
 from lab.pipelines import PipelineFactory, pipeline_factory, run_pipeline
 from lab.pipelines.served.chat import ServedChat, child_environment
 from lab.pipelines.served.child import Child, ChildSpec, State
+from lab.pipelines.vllm.chat import foretell_vllm
+from lab.pipelines.vllm.settings import vllm_models
 from lab.protocols import ChatPipeline
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_message import ChatMessage
@@ -136,6 +139,23 @@ def test_it_sees_the_devices_from_its_first_on() -> None:
 
     assert plain["CUDA_VISIBLE_DEVICES"] == "1,2"
     assert mapped["CUDA_VISIBLE_DEVICES"] == "5,6"
+
+
+def test_it_takes_as_much_of_each_device(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [torch.device("cuda", i) for i in range(3)]
+    monkeypatch.setattr("lab.pipelines.vllm.chat.candidates", lambda _: there)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: len(there))
+    config = vllm(llama_folder, device="auto", tensor_parallel=2)
+    (model,) = vllm_models(config)
+
+    ahead = foretell_vllm(model, config)
+
+    assert ahead.devices == ["cuda:0", "cuda:1"]
+    assert ahead.span("cuda:1") == ("cuda:1", "cuda:2")
+    with pytest.raises(ModelLoadError, match=r"takes 4 devices from `cuda:0` on, and there are 3"):
+        foretell_vllm(model, vllm(llama_folder, device="auto", tensor_parallel=4))
 
 
 async def test_its_memory_is_in_the_ledger_until_it_is_gone(llama_folder: Path) -> None:

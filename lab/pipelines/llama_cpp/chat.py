@@ -9,6 +9,7 @@ from typing import Final
 from lab.pipelines.devices import candidates, torch_device
 from lab.pipelines.llama_cpp.gguf_file import GgufModel, read_gguf
 from lab.pipelines.llama_cpp.settings import serve_command, settings_of
+from lab.pipelines.loading import clear_errors
 from lab.pipelines.need import MemoryNeed, Prospect
 from lab.pipelines.served.chat import Address, ServedChat, Server, child_environment, serve_chat
 from lab.pipelines.tally import Tally
@@ -33,13 +34,15 @@ def foretell_llama_cpp(model: Model, config: LlamaCppConfig) -> Prospect[Quantiz
     Raises
     ------
     ModelLoadError
-        If the file cannot be read.
+        If the file cannot be read, or there is no such device.
     """
     settings = settings_of(model, config)
+    with clear_errors(model):
+        devices = [str(device) for device in candidates(settings.device)]
     told = read_gguf(Path(settings.model).expanduser())
     return Prospect(
         model.id,
-        [str(device) for device in candidates(settings.device)],
+        devices,
         f"for {settings.streams} answers of {_length(settings, told):,} tokens at a time",
         "Give it a smaller `max_length` or fewer `streams` in llama_cpp.models, take a file with "
         "fewer bits, or a device with more memory.",

@@ -4,7 +4,8 @@ import os
 import threading
 from collections.abc import Mapping
 
-from lab.pipelines.devices import candidates, memory_of, torch_device
+from lab.pipelines.devices import candidates, devices_after, memory_of, torch_device
+from lab.pipelines.loading import clear_errors
 from lab.pipelines.need import MemoryNeed, Prospect
 from lab.pipelines.served.chat import Address, ServedChat, Server, child_environment, serve_chat
 from lab.pipelines.tally import Tally
@@ -16,19 +17,28 @@ from lab.schemas.vllm_config import VllmConfig
 
 
 def foretell_vllm(model: Model, config: VllmConfig) -> Prospect[Quantization]:
-    """Return the memory that a model's process is given: what the settings say."""
+    """
+    Return the memory that a model's process is given: what the settings say, of each device.
+
+    Raises
+    ------
+    ModelLoadError
+        If there are not so many devices.
+    """
     settings = settings_of(model, config)
-    n_bytes = int(settings.memory_gb * 1e9)
-    found = candidates(settings.device)
-    # Further parts take the devices after the first.
-    firsts = found[: max(len(found) - n_devices_of(settings) + 1, 1)]
+    n_more = n_devices_of(settings) - 1
+    with clear_errors(model):
+        found = [str(device) for device in candidates(settings.device)]
+        firsts = found[: max(len(found) - n_more, 1)]  # further parts take the devices after
+        beside = {first: devices_after(first, n_more) for first in firsts}
     return Prospect(
         model.id,
-        [str(device) for device in firsts],
+        firsts,
         "under vLLM",
         "Give it less `memory_gb` in vllm.models, choose a smaller model, or a device with more "
         "memory.",
-        {Quantization.none: MemoryNeed(n_bytes, 0, 0)},
+        {Quantization.none: MemoryNeed(int(settings.memory_gb * 1e9), 0, 0)},
+        beside=beside,
     )
 
 
