@@ -496,7 +496,7 @@ async def test_a_model_on_several_devices_waits_until_each_has_room(wide: Lab) -
     assert not newcomer.done()  # whoever came first is not overtaken
     later.set()
     await asyncio.gather(beside, waiting, newcomer)
-    assert [name for name, _ in wide.said(DecisionKind.waiting)][0] == "wide-600"
+    assert next(iter(wide.said(DecisionKind.waiting)))[0] == "wide-600"
 
 
 async def test_a_model_on_several_devices_is_refused_where_one_is_too_small(wide: Lab) -> None:
