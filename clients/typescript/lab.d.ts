@@ -4411,7 +4411,7 @@ export interface ResearchTask {
    */
   report?: string | null;
   /**
-   * What went wrong, for people.
+   * What went wrong, or what it waits for, for people.
    */
   error?: string | null;
   /**

@@ -103,6 +103,23 @@ class ResearchTaskStore(VersionedStore[ResearchTask]):
             ResearchTaskRow.status == RunStatus.queued,
         )
 
+    async def wait(self, task: ResearchTask, why: str) -> None:
+        """
+        Note why a task that no run works on waits, unless somebody changed it meanwhile.
+
+        Its version stays: a lab that begins it at the same time is not held up.
+        """
+        noted = await self._changed(
+            {"status": RunStatus.queued, "error": why},
+            *self._is(task.id),
+            ResearchTaskRow.version == task.version,
+            ResearchTaskRow.status.in_(OPEN),
+            ResearchTaskRow.error.is_distinct_from(why),
+        )
+        if noted is not None:
+            steps = ResearchStepStore(self._session, self._owner_id)
+            await steps.leave(task.id, RunStatus.interrupted)
+
     async def hold(self, id: UUID, run_id: UUID) -> None:
         """
         See to it that a run works on a task until the transaction ends.
@@ -146,6 +163,7 @@ class ResearchTaskStore(VersionedStore[ResearchTask]):
         await self._changed(
             {
                 "status": status,
+                "error": None,
                 "finished_at": datetime.now(UTC),
                 "version": ResearchTaskRow.version + 1,
             },

@@ -15,13 +15,15 @@ import pytest
 
 from lab.client import Lab, connect
 from lab.db import EmbeddedPostgres, upgrade
-from lab.errors import ConflictError, RateLimitError
+from lab.errors import ConflictError, RateLimitError, UnknownModelError
+from lab.pipelines.catalog import MINILM
 from lab.schemas.event_type import EventType
 from lab.schemas.research_details import ResearchDetails
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.run_status import RunStatus
 from lab.workflows.research import service
 from tests.api_server import Api, ann, bob, running_api
+from tests.commands import command
 from tests.database import OS_USER
 from tests.integration.conftest import execute
 from tests.integration.test_api_database_gone import new_key
@@ -96,9 +98,12 @@ async def in_the_middle(lab: Lab, **limits: Any) -> UUID:
 
 
 @asynccontextmanager
-async def other_lab(world: World, url: str, folder: Path, key: str) -> AsyncIterator[Lab]:
+async def other_lab(
+    world: World, url: str, folder: Path, key: str, **variables: str
+) -> AsyncIterator[Lab]:
     """Run a second lab on the database."""
-    async with running_api(url, **world.settings(folder)) as api, connect(api.url, key) as lab:
+    settings = {**world.settings(folder), **variables}
+    async with running_api(url, **settings) as api, connect(api.url, key) as lab:
         yield lab
 
 
@@ -168,12 +173,65 @@ async def test_a_left_task_that_cannot_begin_fails_with_the_reason(
     await execute(
         database_url,
         AT_WORK_NO_MORE,
-        "UPDATE research_tasks SET status = 'running', profile = 'gone'",
+        f"UPDATE research_tasks SET status = 'running', profile = '{MINILM}'",
     )
     details = await ended(lab, task_id)
 
     assert details.task.status is RunStatus.failed
-    assert "gone" in (details.task.error or "")
+    assert "cannot chat" in (details.task.error or "")
+
+
+@pytest.mark.usefixtures("silent_world")
+async def test_a_task_waits_for_a_lab_that_has_its_profile(
+    lab: Lab, app: Api, world: World, ann: str, database_url: str, tmp_path: Path
+) -> None:
+    scholar = {"LAB_CHAT_PROFILES": json.dumps([{"id": "scholar", "model": "lab-tiny"}])}
+    async with other_lab(world, database_url, tmp_path, ann, **scholar) as other:
+        with pytest.raises(UnknownModelError, match="scholar"):
+            await lab.research.start(QUESTION, model="scholar")
+        task_id = (await other.research.start(QUESTION, model="scholar")).id
+        await until(other, task_id, Kind.gather, RunStatus.running)
+    waiting = await told_why(lab, task_id)
+    await asyncio.sleep(1)
+    still = await lab.research.get(task_id)
+    _, shown = await command(app, ann, "research", "show", str(task_id))
+    with pytest.raises(UnknownModelError, match="scholar"):
+        await lab.research.resume(task_id)
+    after_refusal = await lab.research.get(task_id)
+    async with other_lab(world, database_url, tmp_path, ann, **scholar) as other:
+        details = await ended(other, task_id)
+
+    assert waiting.task.status is RunStatus.queued
+    assert waiting.task.error == "It waits for a lab that has the profile `scholar`."
+    assert RunStatus.running not in {step.status for step in waiting.steps}
+    assert still == waiting == after_refusal
+    assert "waits for a lab that has the profile `scholar`" in shown
+    assert details.task.status is RunStatus.completed, details.task.error
+    assert details.task.error is None
+    done = {step.id: step for step in waiting.steps if step.status is RunStatus.completed}
+    assert done
+    assert {step.id: step for step in details.steps if step.id in done} == done
+
+
+async def test_a_task_that_waits_for_its_lab_can_be_cancelled(lab: Lab, database_url: str) -> None:
+    details = await lab.research.ask(QUESTION, max_questions=1, max_pages=1)
+    await execute(
+        database_url,
+        "UPDATE research_tasks SET status = 'queued', profile = 'gone', run_id = NULL",
+    )
+    await told_why(lab, details.task.id)
+
+    cancelled = await lab.research.cancel(details.task.id)
+
+    assert (cancelled.status, cancelled.error) == (RunStatus.cancelled, None)
+
+
+async def told_why(lab: Lab, task_id: UUID) -> ResearchDetails:
+    """Wait until a task says why it waits."""
+    async with asyncio.timeout(30):
+        while not (details := await lab.research.get(task_id)).task.error:
+            await asyncio.sleep(0.05)
+        return details
 
 
 @pytest.mark.usefixtures("silent_world")

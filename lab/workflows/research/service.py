@@ -12,7 +12,14 @@ import structlog
 
 from lab.db import Database, Stores
 from lab.db.runs import OPEN
-from lab.errors import ConflictError, DatabaseError, LabError, NotFoundError, RateLimitError
+from lab.errors import (
+    ConflictError,
+    DatabaseError,
+    LabError,
+    NotFoundError,
+    RateLimitError,
+    UnknownModelError,
+)
 from lab.protocols import Pipelines
 from lab.schemas.config import Config
 from lab.schemas.research_config import ResearchConfig
@@ -159,7 +166,8 @@ class Research:
         """
         Go on with the tasks of processes that ended without having stopped them.
 
-        One that cannot begin ends as failed, with the reason.
+        One that cannot begin ends as failed, with the reason; one whose profile this lab does not
+        know waits, and says so, for one that does.
         """
         await self._running.close_lost()
         async with self._database.accounts() as accounts:
@@ -282,6 +290,10 @@ class Research:
             log.info("another lab goes on with research", task_id=str(task.id))
         except DatabaseError as error:  # it is looked at again
             log.warning("research waits", task_id=str(task.id), error=str(error))
+        except UnknownModelError as error:  # another lab on the database may know it
+            log.debug("research waits", task_id=str(task.id), error=str(error))
+            async with self._database.stores(owner.id) as stores:
+                await stores.research_tasks.wait(task, _waits_for(task))
         except LabError as error:
             await self._refuse(owner, task, error)
 
@@ -321,6 +333,12 @@ async def _check_open(stores: Stores) -> None:
             f"{n_open} of your research tasks are not done, and {MOST_OPEN} is the most; wait for "
             "one, or cancel one (`lab research cancel`)."
         )
+
+
+def _waits_for(task: ResearchTask) -> str:
+    """Return what a task waits for that this lab cannot take up."""
+    profile = f"the profile `{task.profile}`" if task.profile else "what `roles.primary` names"
+    return storable(f"It waits for a lab that has {profile}.")
 
 
 async def _run_of(get: Callable[[UUID], Awaitable[Run]], task: ResearchTask) -> Run | None:
