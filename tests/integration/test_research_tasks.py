@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from lab.client import Lab, connect
-from lab.db import EmbeddedPostgres, upgrade
+from lab.db import Database, EmbeddedPostgres, upgrade
 from lab.errors import ConflictError, RateLimitError, UnknownModelError
 from lab.pipelines.catalog import MINILM
 from lab.schemas.event_type import EventType
@@ -22,7 +22,7 @@ from lab.schemas.research_details import ResearchDetails
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.run_status import RunStatus
 from lab.workflows.research import service
-from tests.api_server import Api, ann, bob, running_api
+from tests.api_server import Api, ann, bob, key_of, running_api
 from tests.commands import command
 from tests.database import OS_USER
 from tests.integration.conftest import execute
@@ -433,13 +433,8 @@ async def test_no_sentence_is_compared_after_the_time_is_up(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("slow_engine")
-async def test_nobody_takes_all_places_and_who_waits_says_so(
-    lab: Lab, app: Api, bob: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "MOST_OPEN", 3)
+async def test_nobody_takes_all_places_and_who_waits_says_so(lab: Lab, app: Api, bob: str) -> None:
     tasks = [await lab.research.start(QUESTION, max_questions=1) for _ in range(3)]
-    with pytest.raises(RateLimitError, match="3 of your research tasks are not done"):
-        await lab.research.start(QUESTION)
     async with connect(app.url, bob) as his:
         theirs = await his.research.start(QUESTION, max_questions=1)
         await until(his, theirs.id, Kind.search, RunStatus.running)
@@ -457,6 +452,43 @@ async def test_nobody_takes_all_places_and_who_waits_says_so(
         ("waiting", 1),
         ("plan", 1),
     ]
+
+
+@pytest.mark.usefixtures("silent_world")
+async def test_an_operator_sets_how_many_tasks_are_worked_on_and_wait(
+    world: World, database: Database, ann: str, bob: str, database_url: str, tmp_path: Path
+) -> None:
+    async with database.accounts() as accounts:
+        carol = await accounts.get_or_create("carol")
+    variables = {
+        **world.settings(tmp_path),
+        "LAB_LIMITS_MAX_RESEARCH_AT_ONCE": "2",
+        "LAB_LIMITS_MAX_RESEARCH_OF_ONE": "1",
+        "LAB_LIMITS_MAX_OPEN_RESEARCH": "3",
+    }
+    async with (
+        running_api(database_url, **variables) as api,
+        connect(api.url, ann) as hers,
+        connect(api.url, bob) as his,
+        connect(api.url, await key_of(database, carol)) as carols,
+    ):
+        at_work = await hers.research.start(QUESTION)
+        await until(hers, at_work.id, Kind.gather, RunStatus.running)
+        second = await hers.research.start(QUESTION)  # a place is free, but not for her
+        his_task = await his.research.start(QUESTION)
+        await until(his, his_task.id, Kind.search, RunStatus.running)
+        beyond_all = await carols.research.start(QUESTION)
+        third = await hers.research.start(QUESTION)
+        with pytest.raises(RateLimitError, match=r"3 .*limits\.max_open_research") as refused:
+            await hers.research.start(QUESTION)
+        began = [task.status for task in (at_work, second, his_task, beyond_all, third)]
+        for lab in (hers, his, carols):
+            for task in await lab.research.list():
+                await lab.research.cancel(task.id)
+
+    assert refused.value.status == 429
+    running, queued = RunStatus.running, RunStatus.queued
+    assert began == [running, queued, running, queued, queued]
 
 
 @pytest.mark.usefixtures("silent_world")
