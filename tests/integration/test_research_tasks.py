@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -289,11 +289,40 @@ async def test_a_stale_run_changes_nothing_of_the_one_that_goes_on(
                 await asyncio.sleep(0.02)
         assert task.run_id is not None
         first = await lab.runs.get(task.run_id)
+        told = [event async for event in lab.runs.follow(task.run_id)]
+        told_elsewhere = [event async for event in other.runs.follow(task.run_id)]
         await check_citations(other, details)
 
     assert first.status is RunStatus.cancelled
+    assert told[-1].type is EventType.run_cancelled
+    assert told_elsewhere == told
     assert seen <= {RunStatus.queued, RunStatus.running, RunStatus.completed}
     assert (details.task.status, details.task.run_id) == (RunStatus.completed, gone_on.run_id)
+
+
+@pytest.mark.usefixtures("silent_world")
+@pytest.mark.parametrize("status", [RunStatus.cancelled, RunStatus.interrupted])
+async def test_the_stream_of_a_run_ends_as_its_row_does(
+    lab: Lab, database_url: str, status: RunStatus
+) -> None:
+    """The lab's own work ends first: it finds the task stopped before it hears of its run."""
+    task = await lab.research.start(QUESTION, max_questions=1)
+    await until(lab, task.id, Kind.gather, RunStatus.running)
+    assert task.run_id is not None
+    async with aclosing(lab.runs.follow(task.run_id)) as live:
+        await anext(live)
+        ended_at = "finished_at = clock_timestamp()"
+        await execute(
+            database_url,
+            f"UPDATE runs SET status = '{status}', {ended_at};"
+            f"UPDATE research_tasks SET status = '{status}', {ended_at}, version = version + 1",
+        )
+        told = [event async for event in live]
+    again = [event async for event in lab.runs.follow(task.run_id)]
+
+    assert told[-1].type.value == f"run_{status}"
+    assert again[1:] == told
+    assert (await lab.runs.get(task.run_id)).status is status
 
 
 @pytest.mark.usefixtures("silent_world")
