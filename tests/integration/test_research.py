@@ -10,13 +10,17 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import papermill
 import pytest
 from typer.testing import CliRunner
+from warcio.archiveiterator import ArchiveIterator
+from warcio.warcwriter import WARCWriter
 
 from lab.cli import main
 from lab.client import Lab, connect
@@ -36,6 +40,7 @@ from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
+from lab.web.warc import TEXT_DIGEST
 from lab.widgets import ResearchDashboard
 from tests.api_server import Api, ann, bob, key_of, running_api
 from tests.integration.conftest import execute
@@ -442,6 +447,49 @@ async def test_what_does_not_verify_is_marked_with_the_reason(
     assert {one.reason for one in details.citations if not one.verified} == {why}
     for number in wrong:
         assert re.search(rf"unverified: [^)]*\[{number}\] {why}", report)
+
+
+@pytest.mark.usefixtures("silent_world")
+async def test_a_snapshot_without_a_hash_of_its_text_is_read_itself(
+    lab: Lab, database_url: str
+) -> None:
+    """As labs kept them once: what the body says verifies; what only the text says does not."""
+    task = await lab.research.start(QUESTION)
+    await until(lab, task.id, Kind.gather, RunStatus.running)
+    async with asyncio.timeout(30):
+        paths: set[str] = set()
+        while not {"/lighthouse", "/history", "/paper.pdf"} <= paths:
+            paths = {urlsplit(page.url).path for page in await lab.web.pages()}
+            await asyncio.sleep(0.02)
+    await lab.research.cancel(task.id)
+    for id, warc in await execute(database_url, "SELECT id::text, warc FROM web_pages"):
+        old = without_digest(bytes(warc)).hex()
+        await execute(
+            database_url, f"UPDATE web_pages SET warc = '\\x{old}'::bytea WHERE id = '{id}'"
+        )
+    forged = LIT_LATER.replace("1897", "1898")
+    await execute(
+        database_url, f"UPDATE web_pages SET text = replace(text, '{LIT_LATER}', '{forged}')"
+    )
+
+    await lab.research.resume(task.id)
+    [_ async for _ in lab.research.follow(task.id)]
+    details = await lab.research.get(task.id)
+
+    on = {(urlsplit(one.url).path, one.quote): one for one in details.citations}
+    assert on["/lighthouse", LIT].verified, on["/lighthouse", LIT].reason
+    for path, quote in (("/history", forged), ("/paper.pdf", LIT)):
+        assert not on[path, quote].verified
+        assert "not found in its body" in (on[path, quote].reason or "")
+
+
+def without_digest(warc: bytes) -> bytes:
+    """Return a snapshot without the header that names the hash of the page's text."""
+    record = next(ArchiveIterator(BytesIO(warc)))
+    record.rec_headers.remove_header(TEXT_DIGEST)
+    file = BytesIO()
+    WARCWriter(file, gzip=True).write_record(record)
+    return file.getvalue()
 
 
 async def test_what_failed_goes_on_when_its_cause_is_mended(lab: Lab, world: World) -> None:

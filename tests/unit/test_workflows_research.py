@@ -158,7 +158,12 @@ def test_a_page_that_is_gone_or_another_is_refused() -> None:
     altered = replace(page, text="It is so, they say.")
     assert wrong_place(place, altered) == "the text is not what the snapshot says"
     old = replace(page, text_digest=None)
-    assert wrong_place(place, old) == "the snapshot was kept without a hash of its text"
+    none = "the snapshot names no hash of its text, and the quote was not found in its body"
+    assert wrong_place(place, old) == none
+    assert wrong_place(place, replace(old, body_text="It is not so.")) == none
+    assert wrong_place(place, replace(old, body_text=f"So: {place.quote} And more.")) is None
+    moved = replace(old, text=f" {old.text}", body_text=place.quote)
+    assert wrong_place(place, moved) == "other words stand there"
 
 
 @pytest.mark.parametrize(
