@@ -467,13 +467,25 @@ def test_many_pages_of_one_host_outvote_nobody() -> None:
     assert best_groups(on_hosts("a", "b", "c"), [[0], [1, 2]]) == [[1, 2], [0]]
 
 
+def test_names_under_one_domain_are_one_source() -> None:
+    early, late, _ = (Said(text, numbers) for text, numbers in _CLAIMS)
+    section = Section("Why?", [early, late])
+    bought = on_hosts("honest.org", "a.paid.co.uk", "b.c.paid.co.uk")
+    apart = on_hosts("honest.org", "paid.co.uk", "other.co.uk")
+
+    assert agreed([section], [Against(1, 2, ["dates"])], bought) == [early]
+    assert agreed([section], [Against(1, 2, ["dates"])], apart) == [late]
+    assert best_groups(bought, [[0], [1, 2]]) == [[0], [1, 2]]
+    assert best_groups(apart, [[0], [1, 2]]) == [[1, 2], [0]]
+
+
 def test_sources_on_other_hosts_are_named_before_more_of_the_same() -> None:
-    found = Analysis(on_hosts("a", "a", "a", "b"), [[0, 1, 2, 3]])
+    found = Analysis(on_hosts("x.a.org", "y.a.org", "a.org", "b.org"), [[0, 1, 2, 3]])
     sources = synthesise._Sources()
 
     synthesise.sections_of([("Why?", found)], sources, 0.75)
 
-    assert [one.host for one in sources.passages] == ["a", "b", "a"]
+    assert [one.site for one in sources.passages] == ["a.org", "b.org", "a.org"]
 
 
 def on_hosts(*hosts: str) -> list[Passage]:
