@@ -431,6 +431,43 @@ async def test_a_search_that_took_too_long_is_told_and_not_replayed(lab: Lab) ->
     assert again.task.report == good.task.report
 
 
+async def test_a_search_for_fewer_pages_is_not_replayed_for_one_for_more(lab: Lab) -> None:
+    good = await lab.research.ask(QUESTION, max_questions=1)
+    few = await lab.research.ask(QUESTION, max_questions=1, results_per_question=2)
+
+    again = await lab.research.ask(QUESTION, max_questions=1, offline=True)
+    few_again = await lab.research.ask(
+        QUESTION, max_questions=1, results_per_question=2, offline=True
+    )
+
+    assert len(few.results) == len(few_again.results) == 2
+    assert again.task.report == good.task.report
+    assert few_again.task.report == few.task.report
+
+
+@pytest.mark.usefixtures("silent_world")
+@pytest.mark.parametrize("status", ["cancelled", "failed", "interrupted"])
+async def test_a_finished_search_is_never_made_again_however_little_it_found(
+    lab: Lab, world: World, database_url: str, status: str
+) -> None:
+    found = {"url": world.chronicle.url("/keepers"), "title": "Its keepers", "content": LIT}
+    said = {"query": "", "results": [found], "unresponsive_engines": []}
+    with answering(world, lambda _: Page(json.dumps(said), "application/json")):
+        task_id = await in_the_middle(lab, results_per_question=10)
+    await execute(database_url, f"UPDATE research_tasks SET status = '{status}'")
+    before = await lab.research.get(task_id)
+    n_searched = len(world.engine.asked)
+
+    await lab.research.resume(task_id)
+    details = await ended(lab, task_id)
+
+    assert details.task.status is RunStatus.completed
+    assert len(world.engine.asked) == n_searched
+    searches = [step for step in before.steps if step.kind is Kind.search]
+    assert [step for step in details.steps if step.kind is Kind.search] == searches
+    assert [one.url for one in details.results] == [found["url"]] * len(searches)
+
+
 async def test_two_addresses_of_one_page_are_both_replayed(
     lab: Lab, world: World, database_url: str
 ) -> None:
