@@ -77,7 +77,7 @@ class World:
         return {
             "LAB_DATA_FOLDER": str(folder),
             "LAB_WEB_ALLOWED": json.dumps([self.chronicle.address, *self._others()]),
-            "LAB_WEB_TIMEOUT_S": "2",
+            "LAB_WEB_TIMEOUT_S": "20",
             "LAB_WEB_MAX_BYTES": "1000000",
             "LAB_PAGES_HOST_DELAY_S": "0",
             "LAB_PAGES_READERS": "4",
@@ -275,7 +275,6 @@ async def test_progress_is_followed_by_anybody_at_any_time(lab: Lab, app: Api, a
         ({"pages_per_question": 1}, "9 of 10 pages that were found were not"),
         ({"max_characters": 200}, "was not looked through to its end"),
         ({"question_timeout_s": 0.01}, "was up"),
-        ({"timeout_s": 0.01}, "Nothing that was read answers the question"),
         ({"min_similarity": 1.0}, "Nothing that was read answers the question"),
     ],
     ids=lambda limits: next(iter(limits)) if isinstance(limits, dict) else "",
@@ -623,6 +622,57 @@ def held_engine(world: World) -> Iterator[threading.Event]:
     yield go_on
     go_on.set()
     world.engine.answers.update(kept)
+
+
+async def test_when_time_is_up_while_searching_the_report_says_so(
+    lab: Lab, app: Api, ann: str, held_engine: threading.Event
+) -> None:
+    """The engine answers after 30 seconds, or when the test is over: none of it is waited for."""
+    code, out, err = await run_lab(app, ann, "ask", QUESTION, "--timeout-s", "1")
+    (task,) = await lab.research.list()
+
+    assert code == 0, err
+    assert not held_engine.is_set()
+    assert task.finished_at is not None
+    assert 1 <= (task.finished_at - task.created_at).total_seconds() < 20
+    assert "Nothing that was read answers the question" in out
+    limits = out.split("## Limits")[1].replace("\\", "")
+    assert f"The search for “{QUESTION}”: time was up" in limits
+    assert "0 of 0 citations verified" in err
+
+
+@pytest.fixture
+def held_page(world: World) -> Iterator[threading.Event]:
+    """Let one page be answered when the event is set."""
+    kept, go_on = dict(world.chronicle.answers), threading.Event()
+
+    def held(_asked: Asked, _handler: Handler) -> Page:
+        go_on.wait(15)
+        return Page(article("Its keepers", lighthouse.KEEPER))
+
+    world.chronicle.answers["/keepers"] = held
+    yield go_on
+    go_on.set()
+    world.chronicle.answers.clear()
+    world.chronicle.answers.update(kept)
+
+
+async def test_when_time_is_up_while_reading_the_report_is_of_what_there_is(
+    lab: Lab, world: World, held_page: threading.Event
+) -> None:
+    details = await lab.research.ask(QUESTION, max_questions=1, timeout_s=5)
+
+    report = details.task.report or ""
+    limits = report.split("## Limits")[1].replace("\\", "")
+    assert not held_page.is_set()
+    assert details.task.status is RunStatus.completed
+    assert f"{world.chronicle.url('/keepers')} was not read: time was up." in limits
+    read = {urlsplit(page.url).path for page in await lab.web.pages()}
+    assert "/lighthouse" in read
+    assert "/keepers" not in read
+    # No sentence is compared, and no model asked, any more.
+    assert f"{world.chronicle.url('/lighthouse')} was not looked through to its end." in limits
+    assert details.citations == []
 
 
 async def test_ctrl_c_cancels_and_says_how_to_go_on(
