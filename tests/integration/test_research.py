@@ -773,6 +773,35 @@ async def app_with_another_model(
         yield api
 
 
+async def test_a_summary_in_another_language_is_not_verified_by_chance(
+    app_with_another_model: Api, world: World, there: Peer, ann: str
+) -> None:
+    """In English, what follows `in` may be left out; here it is what the sentence turns on."""
+    asked = "Wann ist der Leuchtturm von Norderhaven offen?"
+    never = "Der Leuchtturm von Norderhaven ist offen in keinem Winter."
+    twisted = never.replace(" in keinem Winter", "")
+    kept, pages = dict(world.engine.answers), dict(world.chronicle.answers)
+    found = {"url": world.chronicle.url("/turm"), "title": "Der Leuchtturm", "content": never}
+    said_by_engine = {"query": "", "results": [found], "unresponsive_engines": []}
+    world.chronicle.answers["/turm"] = Page(article("Der Leuchtturm", never))
+    world.engine.answers["/search"] = Page(json.dumps(said_by_engine), "application/json")
+    there.answers["/v1/chat/completions"] = [said(twisted)]
+    try:
+        async with connect(app_with_another_model.url, ann) as lab:
+            details = await lab.research.ask(asked, max_questions=1)
+            await check_citations(lab, details)
+    finally:
+        world.engine.answers.update(kept)
+        world.chronicle.answers.clear()
+        world.chronicle.answers.update(pages)
+
+    report = details.task.report or ""
+    assert never in report
+    assert twisted not in report
+    assert "No claim proves what the model wrote as a summary" in report
+    assert {one.claim for one in details.citations} == {never}
+
+
 async def test_a_model_that_lies_and_obeys_pages_is_not_believed(
     app_with_another_model: Api, there: Peer, ann: str
 ) -> None:

@@ -19,13 +19,17 @@ from lab.workflows.research.wording import (
     dates_in,
     exact_forms,
     forms_in,
+    is_english,
     is_negated,
     names_in,
     numbers_in,
+    own_words,
 )
 
 SAME: Final = 1.0
 """Score of a claim in the words of its quote."""
+NOT_READ: Final = "the quote is not recognised as English, and proves its own words alone"
+"""Why a claim in other words is not proven: what may be left out is known of one language."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,8 @@ def unproven(claim: str, quote: str, score: float, least: float) -> str | None:
         return None
     if missing := numbers_in(claim) - numbers_in(quote):
         return f"the quote has no number {', '.join(sorted(missing))}"
+    if not is_english(quote):
+        return None if own_words(claim) == own_words(quote) else NOT_READ
     if missing := dates_in(claim) - dates_in(quote):
         return f"the quote has no date {', '.join(sorted(missing))}"
     if missing := names_in(claim) - forms_in(quote):
