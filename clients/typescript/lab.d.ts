@@ -2265,6 +2265,18 @@ export interface LimitsConfig {
    */
   max_conversation_page?: number;
   /**
+   * Research tasks that one process works on at once; further ones wait for their turn.
+   */
+  max_research_at_once?: number;
+  /**
+   * Of those, tasks of one person.
+   */
+  max_research_of_one?: number;
+  /**
+   * Research tasks of one person that are not done; further ones are refused.
+   */
+  max_open_research?: number;
+  /**
    * Let people share conversations with everybody in the lab.
    */
   sharing?: boolean;
@@ -4468,7 +4480,7 @@ export interface ResearchTask {
    */
   report?: string | null;
   /**
-   * What went wrong, for people.
+   * What went wrong, or what it waits for, for people.
    */
   error?: string | null;
   /**

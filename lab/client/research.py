@@ -100,10 +100,8 @@ class Research:
                 raise_failure(event)
         details = await self.get(task.id)
         if details.task.report is None:
-            raise ConflictError(
-                f"The research {task.id} is {details.task.status.value}; go on with it "
-                f"(`lab.research.resume`)."
-            )
+            what = details.task.error or "Go on with it (`lab.research.resume`)."
+            raise ConflictError(f"The research {task.id} is {details.task.status.value}. {what}")
         return details
 
     async def follow(self, task_id: UUID, after: int = -1) -> AsyncGenerator[Event, None]:

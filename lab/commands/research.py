@@ -198,10 +198,8 @@ def _show(progress: Progress, bars: dict[str, TaskID], event: Event) -> None:
 async def _print(lab: Lab, task_id: UUID, *, as_json: bool) -> None:
     details = await lab.research.get(task_id)
     if details.task.report is None:
-        raise ConflictError(
-            f"The research is {details.task.status.value}; go on with `lab research resume "
-            f"{task_id}`."
-        )
+        what = details.task.error or f"Go on with `lab research resume {task_id}`."
+        raise ConflictError(f"The research is {details.task.status.value}. {what}")
     if as_json:
         print_json(details.model_dump(mode="json"))
         return

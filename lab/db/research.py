@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Integer, cast, func, or_, select, update
 
 from lab.db.owned import OwnedStore
 from lab.db.runs import OPEN
@@ -103,6 +103,23 @@ class ResearchTaskStore(VersionedStore[ResearchTask]):
             ResearchTaskRow.status == RunStatus.queued,
         )
 
+    async def wait(self, task: ResearchTask, why: str) -> None:
+        """
+        Note why a task that no run works on waits, unless somebody changed it meanwhile.
+
+        Its version stays: a lab that begins it at the same time is not held up.
+        """
+        noted = await self._changed(
+            {"status": RunStatus.queued, "error": why},
+            *self._is(task.id),
+            ResearchTaskRow.version == task.version,
+            ResearchTaskRow.status.in_(OPEN),
+            ResearchTaskRow.error.is_distinct_from(why),
+        )
+        if noted is not None:
+            steps = ResearchStepStore(self._session, self._owner_id)
+            await steps.leave(task.id, RunStatus.interrupted)
+
     async def hold(self, id: UUID, run_id: UUID) -> None:
         """
         See to it that a run works on a task until the transaction ends.
@@ -146,6 +163,7 @@ class ResearchTaskStore(VersionedStore[ResearchTask]):
         await self._changed(
             {
                 "status": status,
+                "error": None,
                 "finished_at": datetime.now(UTC),
                 "version": ResearchTaskRow.version + 1,
             },
@@ -277,15 +295,27 @@ class ResearchStepStore(OwnedStore[ResearchStep]):
             .values(status=status)
         )
 
-    async def searched(self, question: str, besides: UUID) -> UUID | None:
+    async def searched(self, question: str, besides: UUID, limit: int) -> UUID | None:
         """
         Return the last search for a question that was done, but for those of one task.
 
-        One that found nothing because something failed is none.
+        One that found nothing because something failed is none. Of those that asked for too few
+        results, the one that asked for most is taken, where there is no other.
+
+        Parameters
+        ----------
+        question : str
+            What was searched for.
+        besides : UUID
+            The task.
+        limit : int
+            Results that are wanted.
         """
+        asked_for = cast(ResearchTaskRow.limits["results_per_question"].astext, Integer)
         found = select(SearchResultRow.id).where(SearchResultRow.step_id == ResearchStepRow.id)
         return await self._session.scalar(
             select(ResearchStepRow.id)
+            .join(ResearchTaskRow, ResearchTaskRow.id == ResearchStepRow.task_id)
             .where(
                 ResearchStepRow.owner_id == self._owner_id,
                 ResearchStepRow.kind == ResearchStepKind.search,
@@ -294,7 +324,11 @@ class ResearchStepStore(OwnedStore[ResearchStep]):
                 ResearchStepRow.task_id != besides,
                 or_(found.exists(), ResearchStepRow.error.is_(None)),
             )
-            .order_by(ResearchStepRow.finished_at.desc(), ResearchStepRow.id.desc())
+            .order_by(
+                func.least(func.coalesce(asked_for, 0), limit).desc(),
+                ResearchStepRow.finished_at.desc(),
+                ResearchStepRow.id.desc(),
+            )
             .limit(1)
         )
 

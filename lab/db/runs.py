@@ -157,9 +157,9 @@ class RunStore(OwnedStore[Run]):
 
     async def end(
         self, id: UUID, status: RunStatus, error: str | None, usage: Usage | None
-    ) -> None:
+    ) -> RunStatus:
         """
-        End a run, and keep what it cost; one that somebody ended meanwhile stays as it is.
+        End a run, keep what it cost, and return how it ended: as somebody said who was faster.
 
         Raises
         ------
@@ -169,6 +169,7 @@ class RunStore(OwnedStore[Run]):
         values = {"status": status, "error": error, "finished_at": datetime.now(UTC)}
         await self._changed(values, *self._is(id), RunRow.status.in_(OPEN))
         await self.update(id, usage=usage)
+        return (await self.get(id)).status
 
     async def close(self, ids: Sequence[UUID], status: RunStatus) -> None:
         """End those of the runs that have not ended, for their processes to see."""

@@ -40,6 +40,25 @@ class LimitsConfig(BaseModel):
     max_conversation_page: Annotated[
         int, Field(description='Most rows one list request returns.', ge=1, le=1000)
     ] = 200
+    max_research_at_once: Annotated[
+        int,
+        Field(
+            description='Research tasks that one process works on at once; further ones wait for their turn.',
+            ge=1,
+            le=100,
+        ),
+    ] = 4
+    max_research_of_one: Annotated[
+        int, Field(description='Of those, tasks of one person.', ge=1, le=100)
+    ] = 2
+    max_open_research: Annotated[
+        int,
+        Field(
+            description='Research tasks of one person that are not done; further ones are refused.',
+            ge=1,
+            le=10000,
+        ),
+    ] = 20
     sharing: Annotated[
         bool, Field(description='Let people share conversations with everybody in the lab.')
     ] = False

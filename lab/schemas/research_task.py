@@ -59,6 +59,8 @@ class ResearchTask(BaseModel):
     report: Annotated[
         str | None, Field(description='The answer with its citations; null until it is written.')
     ] = None
-    error: Annotated[str | None, Field(description='What went wrong, for people.')] = None
+    error: Annotated[
+        str | None, Field(description='What went wrong, or what it waits for, for people.')
+    ] = None
     created_at: Annotated[AwareDatetime, Field(description='When it was asked for.')]
     finished_at: Annotated[AwareDatetime | None, Field(description='When it ended.')] = None

@@ -10,13 +10,17 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import papermill
 import pytest
 from typer.testing import CliRunner
+from warcio.archiveiterator import ArchiveIterator
+from warcio.warcwriter import WARCWriter
 
 from lab.cli import main
 from lab.client import Lab, connect
@@ -36,6 +40,7 @@ from lab.schemas.run_kind import RunKind
 from lab.schemas.run_status import RunStatus
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
+from lab.web.warc import TEXT_DIGEST
 from lab.widgets import ResearchDashboard
 from tests.api_server import Api, ann, bob, key_of, running_api
 from tests.integration.conftest import execute
@@ -72,7 +77,7 @@ class World:
         return {
             "LAB_DATA_FOLDER": str(folder),
             "LAB_WEB_ALLOWED": json.dumps([self.chronicle.address, *self._others()]),
-            "LAB_WEB_TIMEOUT_S": "2",
+            "LAB_WEB_TIMEOUT_S": "20",
             "LAB_WEB_MAX_BYTES": "1000000",
             "LAB_PAGES_HOST_DELAY_S": "0",
             "LAB_PAGES_READERS": "4",
@@ -270,7 +275,6 @@ async def test_progress_is_followed_by_anybody_at_any_time(lab: Lab, app: Api, a
         ({"pages_per_question": 1}, "9 of 10 pages that were found were not"),
         ({"max_characters": 200}, "was not looked through to its end"),
         ({"question_timeout_s": 0.01}, "was up"),
-        ({"timeout_s": 0.01}, "Nothing that was read answers the question"),
         ({"min_similarity": 1.0}, "Nothing that was read answers the question"),
     ],
     ids=lambda limits: next(iter(limits)) if isinstance(limits, dict) else "",
@@ -444,6 +448,49 @@ async def test_what_does_not_verify_is_marked_with_the_reason(
         assert re.search(rf"unverified: [^)]*\[{number}\] {why}", report)
 
 
+@pytest.mark.usefixtures("silent_world")
+async def test_a_snapshot_without_a_hash_of_its_text_is_read_itself(
+    lab: Lab, database_url: str
+) -> None:
+    """As labs kept them once: what the body says verifies; what only the text says does not."""
+    task = await lab.research.start(QUESTION)
+    await until(lab, task.id, Kind.gather, RunStatus.running)
+    async with asyncio.timeout(30):
+        paths: set[str] = set()
+        while not {"/lighthouse", "/history", "/paper.pdf"} <= paths:
+            paths = {urlsplit(page.url).path for page in await lab.web.pages()}
+            await asyncio.sleep(0.02)
+    await lab.research.cancel(task.id)
+    for id, warc in await execute(database_url, "SELECT id::text, warc FROM web_pages"):
+        old = without_digest(bytes(warc)).hex()
+        await execute(
+            database_url, f"UPDATE web_pages SET warc = '\\x{old}'::bytea WHERE id = '{id}'"
+        )
+    forged = LIT_LATER.replace("1897", "1898")
+    await execute(
+        database_url, f"UPDATE web_pages SET text = replace(text, '{LIT_LATER}', '{forged}')"
+    )
+
+    await lab.research.resume(task.id)
+    [_ async for _ in lab.research.follow(task.id)]
+    details = await lab.research.get(task.id)
+
+    on = {(urlsplit(one.url).path, one.quote): one for one in details.citations}
+    assert on["/lighthouse", LIT].verified, on["/lighthouse", LIT].reason
+    for path, quote in (("/history", forged), ("/paper.pdf", LIT)):
+        assert not on[path, quote].verified
+        assert "not found in its body" in (on[path, quote].reason or "")
+
+
+def without_digest(warc: bytes) -> bytes:
+    """Return a snapshot without the header that names the hash of the page's text."""
+    record = next(ArchiveIterator(BytesIO(warc)))
+    record.rec_headers.remove_header(TEXT_DIGEST)
+    file = BytesIO()
+    WARCWriter(file, gzip=True).write_record(record)
+    return file.getvalue()
+
+
 async def test_what_failed_goes_on_when_its_cause_is_mended(lab: Lab, world: World) -> None:
     kept = dict(world.engine.answers)
     world.engine.answers.clear()
@@ -577,6 +624,57 @@ def held_engine(world: World) -> Iterator[threading.Event]:
     world.engine.answers.update(kept)
 
 
+async def test_when_time_is_up_while_searching_the_report_says_so(
+    lab: Lab, app: Api, ann: str, held_engine: threading.Event
+) -> None:
+    """The engine answers after 30 seconds, or when the test is over: none of it is waited for."""
+    code, out, err = await run_lab(app, ann, "ask", QUESTION, "--timeout-s", "1")
+    (task,) = await lab.research.list()
+
+    assert code == 0, err
+    assert not held_engine.is_set()
+    assert task.finished_at is not None
+    assert 1 <= (task.finished_at - task.created_at).total_seconds() < 20
+    assert "Nothing that was read answers the question" in out
+    limits = out.split("## Limits")[1].replace("\\", "")
+    assert f"The search for “{QUESTION}”: time was up" in limits
+    assert "0 of 0 citations verified" in err
+
+
+@pytest.fixture
+def held_page(world: World) -> Iterator[threading.Event]:
+    """Let one page be answered when the event is set."""
+    kept, go_on = dict(world.chronicle.answers), threading.Event()
+
+    def held(_asked: Asked, _handler: Handler) -> Page:
+        go_on.wait(15)
+        return Page(article("Its keepers", lighthouse.KEEPER))
+
+    world.chronicle.answers["/keepers"] = held
+    yield go_on
+    go_on.set()
+    world.chronicle.answers.clear()
+    world.chronicle.answers.update(kept)
+
+
+async def test_when_time_is_up_while_reading_the_report_is_of_what_there_is(
+    lab: Lab, world: World, held_page: threading.Event
+) -> None:
+    details = await lab.research.ask(QUESTION, max_questions=1, timeout_s=5)
+
+    report = details.task.report or ""
+    limits = report.split("## Limits")[1].replace("\\", "")
+    assert not held_page.is_set()
+    assert details.task.status is RunStatus.completed
+    assert f"{world.chronicle.url('/keepers')} was not read: time was up." in limits
+    read = {urlsplit(page.url).path for page in await lab.web.pages()}
+    assert "/lighthouse" in read
+    assert "/keepers" not in read
+    # No sentence is compared, and no model asked, any more.
+    assert f"{world.chronicle.url('/lighthouse')} was not looked through to its end." in limits
+    assert details.citations == []
+
+
 async def test_ctrl_c_cancels_and_says_how_to_go_on(
     lab: Lab, app: Api, ann: str, held_engine: threading.Event
 ) -> None:
@@ -673,6 +771,35 @@ async def app_with_another_model(
     }
     async with running_api(database_url, **variables) as api:
         yield api
+
+
+async def test_a_summary_in_another_language_is_not_verified_by_chance(
+    app_with_another_model: Api, world: World, there: Peer, ann: str
+) -> None:
+    """In English, what follows `in` may be left out; here it is what the sentence turns on."""
+    asked = "Wann ist der Leuchtturm von Norderhaven offen?"
+    never = "Der Leuchtturm von Norderhaven ist offen in keinem Winter."
+    twisted = never.replace(" in keinem Winter", "")
+    kept, pages = dict(world.engine.answers), dict(world.chronicle.answers)
+    found = {"url": world.chronicle.url("/turm"), "title": "Der Leuchtturm", "content": never}
+    said_by_engine = {"query": "", "results": [found], "unresponsive_engines": []}
+    world.chronicle.answers["/turm"] = Page(article("Der Leuchtturm", never))
+    world.engine.answers["/search"] = Page(json.dumps(said_by_engine), "application/json")
+    there.answers["/v1/chat/completions"] = [said(twisted)]
+    try:
+        async with connect(app_with_another_model.url, ann) as lab:
+            details = await lab.research.ask(asked, max_questions=1)
+            await check_citations(lab, details)
+    finally:
+        world.engine.answers.update(kept)
+        world.chronicle.answers.clear()
+        world.chronicle.answers.update(pages)
+
+    report = details.task.report or ""
+    assert never in report
+    assert twisted not in report
+    assert "No claim proves what the model wrote as a summary" in report
+    assert {one.claim for one in details.citations} == {never}
 
 
 async def test_a_model_that_lies_and_obeys_pages_is_not_believed(

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,14 +14,16 @@ from uuid import UUID
 import pytest
 
 from lab.client import Lab, connect
-from lab.db import EmbeddedPostgres, upgrade
-from lab.errors import ConflictError, RateLimitError
+from lab.db import Database, EmbeddedPostgres, upgrade
+from lab.errors import ConflictError, RateLimitError, UnknownModelError
+from lab.pipelines.catalog import MINILM
 from lab.schemas.event_type import EventType
 from lab.schemas.research_details import ResearchDetails
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.run_status import RunStatus
 from lab.workflows.research import service
-from tests.api_server import Api, ann, bob, running_api
+from tests.api_server import Api, ann, bob, key_of, running_api
+from tests.commands import command
 from tests.database import OS_USER
 from tests.integration.conftest import execute
 from tests.integration.test_api_database_gone import new_key
@@ -96,9 +98,12 @@ async def in_the_middle(lab: Lab, **limits: Any) -> UUID:
 
 
 @asynccontextmanager
-async def other_lab(world: World, url: str, folder: Path, key: str) -> AsyncIterator[Lab]:
+async def other_lab(
+    world: World, url: str, folder: Path, key: str, **variables: str
+) -> AsyncIterator[Lab]:
     """Run a second lab on the database."""
-    async with running_api(url, **world.settings(folder)) as api, connect(api.url, key) as lab:
+    settings = {**world.settings(folder), **variables}
+    async with running_api(url, **settings) as api, connect(api.url, key) as lab:
         yield lab
 
 
@@ -168,12 +173,65 @@ async def test_a_left_task_that_cannot_begin_fails_with_the_reason(
     await execute(
         database_url,
         AT_WORK_NO_MORE,
-        "UPDATE research_tasks SET status = 'running', profile = 'gone'",
+        f"UPDATE research_tasks SET status = 'running', profile = '{MINILM}'",
     )
     details = await ended(lab, task_id)
 
     assert details.task.status is RunStatus.failed
-    assert "gone" in (details.task.error or "")
+    assert "cannot chat" in (details.task.error or "")
+
+
+@pytest.mark.usefixtures("silent_world")
+async def test_a_task_waits_for_a_lab_that_has_its_profile(
+    lab: Lab, app: Api, world: World, ann: str, database_url: str, tmp_path: Path
+) -> None:
+    scholar = {"LAB_CHAT_PROFILES": json.dumps([{"id": "scholar", "model": "lab-tiny"}])}
+    async with other_lab(world, database_url, tmp_path, ann, **scholar) as other:
+        with pytest.raises(UnknownModelError, match="scholar"):
+            await lab.research.start(QUESTION, model="scholar")
+        task_id = (await other.research.start(QUESTION, model="scholar")).id
+        await until(other, task_id, Kind.gather, RunStatus.running)
+    waiting = await told_why(lab, task_id)
+    await asyncio.sleep(1)
+    still = await lab.research.get(task_id)
+    _, shown = await command(app, ann, "research", "show", str(task_id))
+    with pytest.raises(UnknownModelError, match="scholar"):
+        await lab.research.resume(task_id)
+    after_refusal = await lab.research.get(task_id)
+    async with other_lab(world, database_url, tmp_path, ann, **scholar) as other:
+        details = await ended(other, task_id)
+
+    assert waiting.task.status is RunStatus.queued
+    assert waiting.task.error == "It waits for a lab that has the profile `scholar`."
+    assert RunStatus.running not in {step.status for step in waiting.steps}
+    assert still == waiting == after_refusal
+    assert "waits for a lab that has the profile `scholar`" in shown
+    assert details.task.status is RunStatus.completed, details.task.error
+    assert details.task.error is None
+    done = {step.id: step for step in waiting.steps if step.status is RunStatus.completed}
+    assert done
+    assert {step.id: step for step in details.steps if step.id in done} == done
+
+
+async def test_a_task_that_waits_for_its_lab_can_be_cancelled(lab: Lab, database_url: str) -> None:
+    details = await lab.research.ask(QUESTION, max_questions=1, max_pages=1)
+    await execute(
+        database_url,
+        "UPDATE research_tasks SET status = 'queued', profile = 'gone', run_id = NULL",
+    )
+    await told_why(lab, details.task.id)
+
+    cancelled = await lab.research.cancel(details.task.id)
+
+    assert (cancelled.status, cancelled.error) == (RunStatus.cancelled, None)
+
+
+async def told_why(lab: Lab, task_id: UUID) -> ResearchDetails:
+    """Wait until a task says why it waits."""
+    async with asyncio.timeout(30):
+        while not (details := await lab.research.get(task_id)).task.error:
+            await asyncio.sleep(0.05)
+        return details
 
 
 @pytest.mark.usefixtures("silent_world")
@@ -231,11 +289,40 @@ async def test_a_stale_run_changes_nothing_of_the_one_that_goes_on(
                 await asyncio.sleep(0.02)
         assert task.run_id is not None
         first = await lab.runs.get(task.run_id)
+        told = [event async for event in lab.runs.follow(task.run_id)]
+        told_elsewhere = [event async for event in other.runs.follow(task.run_id)]
         await check_citations(other, details)
 
     assert first.status is RunStatus.cancelled
+    assert told[-1].type is EventType.run_cancelled
+    assert told_elsewhere == told
     assert seen <= {RunStatus.queued, RunStatus.running, RunStatus.completed}
     assert (details.task.status, details.task.run_id) == (RunStatus.completed, gone_on.run_id)
+
+
+@pytest.mark.usefixtures("silent_world")
+@pytest.mark.parametrize("status", [RunStatus.cancelled, RunStatus.interrupted])
+async def test_the_stream_of_a_run_ends_as_its_row_does(
+    lab: Lab, database_url: str, status: RunStatus
+) -> None:
+    """The lab's own work ends first: it finds the task stopped before it hears of its run."""
+    task = await lab.research.start(QUESTION, max_questions=1)
+    await until(lab, task.id, Kind.gather, RunStatus.running)
+    assert task.run_id is not None
+    async with aclosing(lab.runs.follow(task.run_id)) as live:
+        await anext(live)
+        ended_at = "finished_at = clock_timestamp()"
+        await execute(
+            database_url,
+            f"UPDATE runs SET status = '{status}', {ended_at};"
+            f"UPDATE research_tasks SET status = '{status}', {ended_at}, version = version + 1",
+        )
+        told = [event async for event in live]
+    again = [event async for event in lab.runs.follow(task.run_id)]
+
+    assert told[-1].type.value == f"run_{status}"
+    assert again[1:] == told
+    assert (await lab.runs.get(task.run_id)).status is status
 
 
 @pytest.mark.usefixtures("silent_world")
@@ -344,6 +431,43 @@ async def test_a_search_that_took_too_long_is_told_and_not_replayed(lab: Lab) ->
     assert again.task.report == good.task.report
 
 
+async def test_a_search_for_fewer_pages_is_not_replayed_for_one_for_more(lab: Lab) -> None:
+    good = await lab.research.ask(QUESTION, max_questions=1)
+    few = await lab.research.ask(QUESTION, max_questions=1, results_per_question=2)
+
+    again = await lab.research.ask(QUESTION, max_questions=1, offline=True)
+    few_again = await lab.research.ask(
+        QUESTION, max_questions=1, results_per_question=2, offline=True
+    )
+
+    assert len(few.results) == len(few_again.results) == 2
+    assert again.task.report == good.task.report
+    assert few_again.task.report == few.task.report
+
+
+@pytest.mark.usefixtures("silent_world")
+@pytest.mark.parametrize("status", ["cancelled", "failed", "interrupted"])
+async def test_a_finished_search_is_never_made_again_however_little_it_found(
+    lab: Lab, world: World, database_url: str, status: str
+) -> None:
+    found = {"url": world.chronicle.url("/keepers"), "title": "Its keepers", "content": LIT}
+    said = {"query": "", "results": [found], "unresponsive_engines": []}
+    with answering(world, lambda _: Page(json.dumps(said), "application/json")):
+        task_id = await in_the_middle(lab, results_per_question=10)
+    await execute(database_url, f"UPDATE research_tasks SET status = '{status}'")
+    before = await lab.research.get(task_id)
+    n_searched = len(world.engine.asked)
+
+    await lab.research.resume(task_id)
+    details = await ended(lab, task_id)
+
+    assert details.task.status is RunStatus.completed
+    assert len(world.engine.asked) == n_searched
+    searches = [step for step in before.steps if step.kind is Kind.search]
+    assert [step for step in details.steps if step.kind is Kind.search] == searches
+    assert [one.url for one in details.results] == [found["url"]] * len(searches)
+
+
 async def test_two_addresses_of_one_page_are_both_replayed(
     lab: Lab, world: World, database_url: str
 ) -> None:
@@ -375,13 +499,8 @@ async def test_no_sentence_is_compared_after_the_time_is_up(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("slow_engine")
-async def test_nobody_takes_all_places_and_who_waits_says_so(
-    lab: Lab, app: Api, bob: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "MOST_OPEN", 3)
+async def test_nobody_takes_all_places_and_who_waits_says_so(lab: Lab, app: Api, bob: str) -> None:
     tasks = [await lab.research.start(QUESTION, max_questions=1) for _ in range(3)]
-    with pytest.raises(RateLimitError, match="3 of your research tasks are not done"):
-        await lab.research.start(QUESTION)
     async with connect(app.url, bob) as his:
         theirs = await his.research.start(QUESTION, max_questions=1)
         await until(his, theirs.id, Kind.search, RunStatus.running)
@@ -399,6 +518,43 @@ async def test_nobody_takes_all_places_and_who_waits_says_so(
         ("waiting", 1),
         ("plan", 1),
     ]
+
+
+@pytest.mark.usefixtures("silent_world")
+async def test_an_operator_sets_how_many_tasks_are_worked_on_and_wait(
+    world: World, database: Database, ann: str, bob: str, database_url: str, tmp_path: Path
+) -> None:
+    async with database.accounts() as accounts:
+        carol = await accounts.get_or_create("carol")
+    variables = {
+        **world.settings(tmp_path),
+        "LAB_LIMITS_MAX_RESEARCH_AT_ONCE": "2",
+        "LAB_LIMITS_MAX_RESEARCH_OF_ONE": "1",
+        "LAB_LIMITS_MAX_OPEN_RESEARCH": "3",
+    }
+    async with (
+        running_api(database_url, **variables) as api,
+        connect(api.url, ann) as hers,
+        connect(api.url, bob) as his,
+        connect(api.url, await key_of(database, carol)) as carols,
+    ):
+        at_work = await hers.research.start(QUESTION)
+        await until(hers, at_work.id, Kind.gather, RunStatus.running)
+        second = await hers.research.start(QUESTION)  # a place is free, but not for her
+        his_task = await his.research.start(QUESTION)
+        await until(his, his_task.id, Kind.search, RunStatus.running)
+        beyond_all = await carols.research.start(QUESTION)
+        third = await hers.research.start(QUESTION)
+        with pytest.raises(RateLimitError, match=r"3 .*limits\.max_open_research") as refused:
+            await hers.research.start(QUESTION)
+        began = [task.status for task in (at_work, second, his_task, beyond_all, third)]
+        for lab in (hers, his, carols):
+            for task in await lab.research.list():
+                await lab.research.cancel(task.id)
+
+    assert refused.value.status == 429
+    running, queued = RunStatus.running, RunStatus.queued
+    assert began == [running, queued, running, queued, queued]
 
 
 @pytest.mark.usefixtures("silent_world")

@@ -24,11 +24,11 @@ from lab.workflows.research.analyse import best_groups, look_through
 from lab.workflows.research.contradictions import differences_of, find_contradictions
 from lab.workflows.research.draft import Against, Analysis, Draft, Passage, Said, Section
 from lab.workflows.research.plan import distinct, proposed_in
-from lab.workflows.research.proof import Place, Stored, unproven, wrong_place
+from lab.workflows.research.proof import NOT_READ, Place, Stored, unproven, wrong_place
 from lab.workflows.research.report import escaped, render
 from lab.workflows.research.sentences import is_statement, sentences_of, speaks_to_reader
 from lab.workflows.research.synthesise import agreed
-from lab.workflows.research.wording import is_negated, names_in, numbers_in
+from lab.workflows.research.wording import is_english, is_negated, names_in, numbers_in
 from tests.web import lighthouse
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -158,7 +158,12 @@ def test_a_page_that_is_gone_or_another_is_refused() -> None:
     altered = replace(page, text="It is so, they say.")
     assert wrong_place(place, altered) == "the text is not what the snapshot says"
     old = replace(page, text_digest=None)
-    assert wrong_place(place, old) == "the snapshot was kept without a hash of its text"
+    none = "the snapshot names no hash of its text, and the quote was not found in its body"
+    assert wrong_place(place, old) == none
+    assert wrong_place(place, replace(old, body_text="It is not so.")) == none
+    assert wrong_place(place, replace(old, body_text=f"So: {place.quote} And more.")) is None
+    moved = replace(old, text=f" {old.text}", body_text=place.quote)
+    assert wrong_place(place, moved) == "other words stand there"
 
 
 @pytest.mark.parametrize(
@@ -213,11 +218,55 @@ def test_a_quote_in_the_same_words_does_not_prove_what_it_does_not_say(
     [
         ("The lighthouse was lit in 1887.", lighthouse.LIT),
         ("The tower has 31 steps.", "The tower has thirty-one steps."),
-        ("A million people came.", "1,000,000 people came in 1950."),
+        ("A million people came.", "1,000,000 people came to the fair in 1950."),
     ],
 )
 def test_a_quote_proves_what_says_less_in_its_words(claim: str, quote: str) -> None:
     assert unproven(claim, quote, 0.96, 0.75) is None
+
+
+@pytest.mark.parametrize(
+    ("claim", "quote"),
+    [
+        ("Der Turm schließt.", "Der Turm schließt in keinem Jahr."),
+        ("Türme schließen.", "Türme schließen in keinem Jahr."),
+        ("De toren is open.", "De toren is open in geen enkel jaar."),
+        ("Tårnet er åbent.", "Tårnet er åbent for ingen."),
+        ("El faro abre nadie.", "El faro abre a nadie."),
+        ("The Beatles spielten.", "The Beatles spielten in keinem Jahr in Norderhaven."),
+        ("灯台は1887年に点灯した。", "灯台は1887年に点灯しなかった。"),
+        ("मीनार खुली है।", "मीनार खुला है।"),
+        ("Маяк открыт.", "Маяк открыт in зима."),
+    ],
+)
+def test_what_is_no_english_is_proven_by_its_own_words_alone(claim: str, quote: str) -> None:
+    assert unproven(claim, quote, 0.99, 0.75) == NOT_READ
+    for text in (claim, quote):
+        assert unproven(text, f"„{text.upper()}“", 0.99, 0.75) is None
+
+
+def test_a_number_is_missed_in_every_language() -> None:
+    wrong = unproven("Der Turm wurde 1999 gebaut.", "Der Turm wurde 1887 gebaut.", 0.99, 0.75)
+
+    assert wrong == "the quote has no number 1999"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_it"),
+    [
+        (lighthouse.LIT, True),
+        (lighthouse.TALL, True),
+        ("It is open.", True),
+        ("The keeper was Jan van der Berg.", True),
+        ("La Rochelle is a town of France, and its port is old.", True),
+        ("Der Leuchtturm wurde 1887 gebaut.", False),
+        ("Le phare est ouvert en hiver.", False),
+        ("", False),
+        ("1887", False),
+    ],
+)
+def test_english_is_recognised_by_its_common_words(text: str, is_it: bool) -> None:
+    assert is_english(text) == is_it
 
 
 def test_what_is_far_in_meaning_is_not_proven() -> None:
@@ -263,6 +312,11 @@ def test_a_number_has_one_form(number: int, form: str) -> None:
         ("The keeper was Ann Berg.", "The keeper was Mrs Berg.", []),
         ("The keeper was Ann Berg.", "The keeper was Dr Carl Holm.", ["names"]),
         ("Seven boats lie in the harbour.", "The museum opened in 1950.", []),
+        # Numbers are read in every language, names and negations in English alone.
+        ("Der Turm wurde 1887 gebaut.", "Der Turm wurde 1897 gebaut.", ["dates"]),
+        ("Der Turm hat 31 Stufen.", "Der Turm hat 35 Stufen.", ["numbers"]),
+        ("Der alte Turm was Museum.", "Der alte Turm was Hafen.", []),
+        ("Der Turm hat no Museum.", "Der Turm hat Museum.", []),
     ],
 )
 def test_contradictions_are_told_from_what_merely_differs(
@@ -462,13 +516,25 @@ def test_many_pages_of_one_host_outvote_nobody() -> None:
     assert best_groups(on_hosts("a", "b", "c"), [[0], [1, 2]]) == [[1, 2], [0]]
 
 
+def test_names_under_one_domain_are_one_source() -> None:
+    early, late, _ = (Said(text, numbers) for text, numbers in _CLAIMS)
+    section = Section("Why?", [early, late])
+    bought = on_hosts("honest.org", "a.paid.co.uk", "b.c.paid.co.uk")
+    apart = on_hosts("honest.org", "paid.co.uk", "other.co.uk")
+
+    assert agreed([section], [Against(1, 2, ["dates"])], bought) == [early]
+    assert agreed([section], [Against(1, 2, ["dates"])], apart) == [late]
+    assert best_groups(bought, [[0], [1, 2]]) == [[0], [1, 2]]
+    assert best_groups(apart, [[0], [1, 2]]) == [[1, 2], [0]]
+
+
 def test_sources_on_other_hosts_are_named_before_more_of_the_same() -> None:
-    found = Analysis(on_hosts("a", "a", "a", "b"), [[0, 1, 2, 3]])
+    found = Analysis(on_hosts("x.a.org", "y.a.org", "a.org", "b.org"), [[0, 1, 2, 3]])
     sources = synthesise._Sources()
 
     synthesise.sections_of([("Why?", found)], sources, 0.75)
 
-    assert [one.host for one in sources.passages] == ["a", "b", "a"]
+    assert [one.site for one in sources.passages] == ["a.org", "b.org", "a.org"]
 
 
 def on_hosts(*hosts: str) -> list[Passage]:

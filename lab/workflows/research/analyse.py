@@ -39,10 +39,10 @@ LONGEST_TITLE: Final = 200
 """Characters."""
 RELATIVE: Final = 0.8
 """Part of the best sentence's score that a claim has at least."""
-PER_HOST: Final = 0.03
-"""What each further host that says the same is worth, as a cosine."""
-MOST_HOSTS: Final = 4
-"""Hosts beyond which more say nothing more."""
+PER_SITE: Final = 0.03
+"""What each further site that says the same is worth, as a cosine."""
+MOST_SITES: Final = 4
+"""Sites beyond which more say nothing more."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,12 @@ def best_groups(passages: Sequence[Passage], groups: Sequence[list[int]]) -> lis
     """
     Return the groups that come near enough to the best, the best first.
 
-    What several hosts say goes before what is about as near and stands on one.
+    What several sites say goes before what is about as near and stands on one.
     """
 
     def worth(group: list[int]) -> float:
-        n_hosts = len({passages[place].host for place in group})
-        return passages[group[0]].score + PER_HOST * (min(n_hosts, MOST_HOSTS) - 1)
+        n_sites = len({passages[place].site for place in group})
+        return passages[group[0]].score + PER_SITE * (min(n_sites, MOST_SITES) - 1)
 
     near = [group for group in groups if passages[group[0]].score >= RELATIVE * passages[0].score]
     return sorted(near, key=worth, reverse=True)

@@ -20,6 +20,7 @@ from lab.workflows.research.wording import (
     VERBS,
     Word,
     dates_in,
+    is_english,
     is_negated,
     names_in,
     numbers_in,
@@ -117,6 +118,8 @@ def differences_of(first: str, second: str) -> list[Difference]:
     if not _speak_of_the_same(first, second):
         return []
     found = [difference for difference in _exact(first, second) if difference is not None]
+    if not (is_english(first) and is_english(second)):
+        return [difference for difference in found if difference.kind != "names"]
     if (
         not found
         and is_negated(first) != is_negated(second)

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import TypeAdapter
+
+from lab.web.sites import site_of
 
 T = TypeVar("T")
 
@@ -25,9 +26,9 @@ class Passage:
     """Cosine to the question."""
 
     @property
-    def host(self) -> str:
-        """Who says it, as far as one can tell: pages of one host do not confirm each other."""
-        return urlsplit(self.url).hostname or ""
+    def site(self) -> str:
+        """Who says it, as far as one can tell: pages of one site do not confirm each other."""
+        return site_of(self.url)
 
 
 @dataclass(frozen=True)

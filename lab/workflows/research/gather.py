@@ -105,15 +105,18 @@ async def _recorded(context: ResearchContext, step: ResearchStep) -> Done | None
 
     With each page as it was read for that, or why it was not: so that a replay is of the same.
     """
+    limit = context.research.results_per_question
     async with context.stores() as stores:
-        earlier = await stores.research_steps.searched(step.question, besides=step.task_id)
+        earlier = await stores.research_steps.searched(
+            step.question, besides=step.task_id, limit=limit
+        )
         if earlier is None:
             return None
         before = await stores.research_steps.get(earlier)
         found = await stores.search_results.of_step(earlier)
 
     async def store(stores: Stores) -> None:
-        for one in found:
+        for one in found[:limit]:
             about = one.model_dump(include=REPLAYED)
             await stores.search_results.add(step_id=step.id, **about)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256 as sha256_of
 from typing import Final
 
+from lab.web.bodies import says
 from lab.web.warc import digest_of
 from lab.workflows.research.wording import (
     DETOURS,
@@ -18,13 +19,17 @@ from lab.workflows.research.wording import (
     dates_in,
     exact_forms,
     forms_in,
+    is_english,
     is_negated,
     names_in,
     numbers_in,
+    own_words,
 )
 
 SAME: Final = 1.0
 """Score of a claim in the words of its quote."""
+NOT_READ: Final = "the quote is not recognised as English, and proves its own words alone"
+"""Why a claim in other words is not proven: what may be left out is known of one language."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,15 @@ class Stored:
         What the snapshot holds.
     text_digest : str, optional
         Hash that the snapshot names of the text that was made out of its body.
+    body_text : str, optional
+        All that stands in the body, where the snapshot names no hash; None for a PDF.
     """
 
     text: str
     sha256: str
     body: bytes
     text_digest: str | None
+    body_text: str | None = None
 
 
 def wrong_place(place: Place, page: Stored | None) -> str | None:
@@ -88,14 +96,23 @@ def wrong_place(place: Place, page: Stored | None) -> str | None:
         return "the page has another snapshot"
     if sha256_of(page.body).hexdigest() != place.sha256:
         return "the snapshot is damaged"
-    if page.text_digest is None:
-        return "the snapshot was kept without a hash of its text"
-    if digest_of(page.text) != page.text_digest:
-        return "the text is not what the snapshot says"
+    if (forged := _not_of_snapshot(place, page)) is not None:
+        return forged
     if not 0 <= place.start < place.end <= len(page.text):
         return "the page has no such place"
     if page.text[place.start : place.end] != place.quote:
         return "other words stand there"
+    return None
+
+
+def _not_of_snapshot(place: Place, page: Stored) -> str | None:
+    """Return why what the text says is not the snapshot's; None where it is."""
+    if page.text_digest is None:
+        if says(page.body_text, place.quote):
+            return None
+        return "the snapshot names no hash of its text, and the quote was not found in its body"
+    if digest_of(page.text) != page.text_digest:
+        return "the text is not what the snapshot says"
     return None
 
 
@@ -121,6 +138,8 @@ def unproven(claim: str, quote: str, score: float, least: float) -> str | None:
         return None
     if missing := numbers_in(claim) - numbers_in(quote):
         return f"the quote has no number {', '.join(sorted(missing))}"
+    if not is_english(quote):
+        return None if own_words(claim) == own_words(quote) else NOT_READ
     if missing := dates_in(claim) - dates_in(quote):
         return f"the quote has no date {', '.join(sorted(missing))}"
     if missing := names_in(claim) - forms_in(quote):

@@ -34,6 +34,11 @@ WAITING: Final = "waiting"
 """Stage of a task that waits for its turn."""
 RETRY_S: Final = 1.0
 """How often it is tried to store an end while the database is away."""
+STOPPED: Final = {
+    RunStatus.cancelled: EventType.run_cancelled,
+    RunStatus.interrupted: EventType.run_interrupted,
+}
+"""What is told of a run that somebody stopped."""
 
 log = structlog.get_logger(__name__)
 
@@ -239,21 +244,25 @@ class ResearchRun:
         """Close a run that is stopped from outside; one that has ended stays as it is."""
         if self._log.has_ended:
             return
-        interrupted = self._log.if_stopped is RunStatus.interrupted
-        type_ = EventType.run_interrupted if interrupted else EventType.run_cancelled
-        error = INTERRUPTED if interrupted else None
-        await self._end(self._log.tell(type_, {}), self._log.if_stopped, error)
+        status = self._log.if_stopped
+        error = INTERRUPTED if status is RunStatus.interrupted else None
+        await self._end(self._log.tell(STOPPED[status], {}), status, error)
 
     async def _end(self, event: Event, status: RunStatus, error: str | None = None) -> Event:
         """
         Close the run; an end that is not stored, and was not heard of, is none.
 
         While the database is away it is tried again, until it is back or somebody stops the run.
+        Where somebody stopped it already, that is what its stream ends with.
         """
-        waits = not _is_stopped(status)
+        waits = status not in STOPPED
         try:
-            while not await self._closed(status, error, waits=waits):
-                await asyncio.sleep(RETRY_S)
+            while (ended := await self._closed(status, error, waits=waits)) is not status:
+                if ended is None:
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                self._log.take_back(event)
+                event, status, error = self._log.tell(STOPPED[ended], {}), ended, None
         except NotFoundError:  # deleted under us, with its conversation
             log.info("research is gone", task_id=str(self._task.id))
         except BaseException:
@@ -261,16 +270,20 @@ class ResearchRun:
             raise
         return event
 
-    async def _closed(self, status: RunStatus, error: str | None, *, waits: bool) -> bool:
-        """Close the run and return True; False where it waits for the database, which is away."""
+    async def _closed(
+        self, status: RunStatus, error: str | None, *, waits: bool
+    ) -> RunStatus | None:
+        """Close the run and return how it ended; None where it waits for the lost database."""
         try:
             await self._close(status, error)
+        except _StoppedError as stopped:
+            return stopped.status
         except DatabaseError as lost:
             if not waits:
                 raise
             log.warning("the end of research waits", run_id=str(self._log.run_id), error=str(lost))
-            return False
-        return True
+            return None
+        return status
 
     async def _close(self, status: RunStatus, error: str | None) -> None:
         """
@@ -278,19 +291,29 @@ class ResearchRun:
 
         A task whose run is interrupted stays as it is: it is gone on with at the next start, unless
         somebody paused it.
+
+        Raises
+        ------
+        _StoppedError
+            If somebody stopped the run meanwhile, in another way; nothing is stored.
         """
         run_id, task_id = self._log.run_id, self._task.id
         async with self._log.storing(end=True) as events, self._stores() as stores:
             if status is not RunStatus.interrupted:
                 await stores.research_tasks.finish(task_id, run_id, status, error)
             await stores.research_steps.leave(task_id, status, run_id)
-            await stores.runs.end(run_id, status, error, _sum(self._spent))
+            ended = await stores.runs.end(run_id, status, error, _sum(self._spent))
+            if ended is not status and ended in STOPPED:
+                raise _StoppedError(ended)
             await stores.events.extend({run_id: events})
 
 
-def _is_stopped(status: RunStatus) -> bool:
-    """Return whether somebody stopped a run, who does not wait for the database."""
-    return status in (RunStatus.cancelled, RunStatus.interrupted)
+class _StoppedError(Exception):
+    """Somebody stopped the run before it could say how it ended."""
+
+    def __init__(self, status: RunStatus) -> None:
+        super().__init__(status.value)
+        self.status = status
 
 
 def _sum(spent: list[Usage]) -> Usage | None:

@@ -12,7 +12,14 @@ import structlog
 
 from lab.db import Database, Stores
 from lab.db.runs import OPEN
-from lab.errors import ConflictError, DatabaseError, LabError, NotFoundError, RateLimitError
+from lab.errors import (
+    ConflictError,
+    DatabaseError,
+    LabError,
+    NotFoundError,
+    RateLimitError,
+    UnknownModelError,
+)
 from lab.protocols import Pipelines
 from lab.schemas.config import Config
 from lab.schemas.research_config import ResearchConfig
@@ -32,13 +39,6 @@ from lab.workflows.research.report import without_pages
 from lab.workflows.research.run import ResearchRun, Workplace
 from lab.workflows.running import Running
 from lab.workflows.web import Web
-
-AT_ONCE: Final = 4
-"""Tasks that one process works on at once; others wait for their turn."""
-EACH_AT_ONCE: Final = 2
-"""Of one person."""
-MOST_OPEN: Final = 20
-"""Tasks of one person that are not done."""
 
 LOOK_S: Final = 5.0
 """How often it is looked whether another lab left research."""
@@ -83,12 +83,14 @@ class Research:
         self._composer = composer
         self._preferences = preferences
         self._looking: asyncio.Task[None] | None = None
+        limits = config.limits
+        self._most_open = limits.max_open_research
         self._workplace = Workplace(
             database=database,
             pipelines=pipelines,
             web=web,
             composer=composer,
-            places=Places(AT_ONCE, EACH_AT_ONCE),
+            places=Places(limits.max_research_at_once, limits.max_research_of_one),
             most_pages_at_once=config.pages.max_pages,
         )
 
@@ -111,7 +113,7 @@ class Research:
         seed = _seed_of(request.question) if request.seed is None else request.seed
         limits = self._within(settings.config.research)
         async with self._database.stores(owner.id) as stores:
-            await _check_open(stores)
+            await self._check_open(stores)
             task = await stores.research_tasks.create(
                 request.question,
                 request.conversation_id,
@@ -159,7 +161,8 @@ class Research:
         """
         Go on with the tasks of processes that ended without having stopped them.
 
-        One that cannot begin ends as failed, with the reason.
+        One that cannot begin ends as failed, with the reason; one whose profile this lab does not
+        know waits, and says so, for one that does.
         """
         await self._running.close_lost()
         async with self._database.accounts() as accounts:
@@ -233,6 +236,14 @@ class Research:
         lost = {one.number for one in citations if one.page_id is None and one.verified}
         return without_pages(task.report, sorted(lost))
 
+    async def _check_open(self, stores: Stores) -> None:
+        n_open = await stores.research_tasks.n_open()
+        if n_open >= self._most_open:
+            raise RateLimitError(
+                f"{n_open} of your research tasks are not done, and {self._most_open} is the most "
+                "(`limits.max_open_research`); wait for one, or cancel one (`lab research cancel`)."
+            )
+
     def _within(self, limits: ResearchConfig) -> ResearchConfig:
         """Return limits that ask for no more than one request may read; the task keeps them."""
         most = min(limits.pages_per_question, self._workplace.most_pages_at_once)
@@ -282,6 +293,10 @@ class Research:
             log.info("another lab goes on with research", task_id=str(task.id))
         except DatabaseError as error:  # it is looked at again
             log.warning("research waits", task_id=str(task.id), error=str(error))
+        except UnknownModelError as error:  # another lab on the database may know it
+            log.debug("research waits", task_id=str(task.id), error=str(error))
+            async with self._database.stores(owner.id) as stores:
+                await stores.research_tasks.wait(task, _waits_for(task))
         except LabError as error:
             await self._refuse(owner, task, error)
 
@@ -314,13 +329,10 @@ class Research:
             return await stores.research_tasks.get(task_id)
 
 
-async def _check_open(stores: Stores) -> None:
-    n_open = await stores.research_tasks.n_open()
-    if n_open >= MOST_OPEN:
-        raise RateLimitError(
-            f"{n_open} of your research tasks are not done, and {MOST_OPEN} is the most; wait for "
-            "one, or cancel one (`lab research cancel`)."
-        )
+def _waits_for(task: ResearchTask) -> str:
+    """Return what a task waits for that this lab cannot take up."""
+    profile = f"the profile `{task.profile}`" if task.profile else "what `roles.primary` names"
+    return storable(f"It waits for a lab that has {profile}.")
 
 
 async def _run_of(get: Callable[[UUID], Awaitable[Run]], task: ResearchTask) -> Run | None:

@@ -121,22 +121,22 @@ def sections_of(
             text = passages[0].quote
             proofs = [one for one in passages if unproven(text, one.quote, ALIKE, least) is None]
             pages = {one.sha256: one for one in reversed(proofs)}
-            firsts = _other_hosts_first([one for one in proofs if pages[one.sha256] is one])
+            firsts = _other_sites_first([one for one in proofs if pages[one.sha256] is one])
             claims.append(Said(text, [sources.number_of(one) for one in firsts[:MOST_SOURCES]]))
         sections.append(Section(question, claims))
     return sections
 
 
-def _other_hosts_first(passages: Sequence[Passage]) -> list[Passage]:
-    """Return passages with those first that stand on a host on which none before them does."""
-    firsts = {one.host: one for one in reversed(passages)}
-    return sorted(passages, key=lambda one: firsts[one.host] is not one)
+def _other_sites_first(passages: Sequence[Passage]) -> list[Passage]:
+    """Return passages with those first that stand on a site on which none before them does."""
+    firsts = {one.site: one for one in reversed(passages)}
+    return sorted(passages, key=lambda one: firsts[one.site] is not one)
 
 
 def agreed(
     sections: Sequence[Section], contradictions: Sequence[Against], passages: Sequence[Passage]
 ) -> list[Said]:
-    """Return the claims, each once, but for those that more hosts, or a better one, contradict."""
+    """Return the claims, each once, but for those that more sites, or a better one, contradict."""
     claims = list({one.text: one for section in sections for one in section.claims}.values())
     place_of = {number: i for i, one in reversed([*enumerate(claims)]) for number in one.sources}
     lost: set[int] = set()
@@ -146,7 +146,7 @@ def agreed(
             lost.add(
                 min(
                     places[::-1],
-                    key=lambda place: len({passages[n - 1].host for n in claims[place].sources}),
+                    key=lambda place: len({passages[n - 1].site for n in claims[place].sources}),
                 )
             )
     return [one for place, one in enumerate(claims) if place not in lost]

@@ -2,9 +2,9 @@
 Verify every citation of a report against the pages as they are stored, and store the report.
 
 Of each, the snapshot has the hash that is named, the page's text has the hash that the snapshot
-names, the quote stands in it at that place, character by character, and it proves the claim: in its
-words and their order, no number, date or name that it has not, no other negation, and near enough
-in meaning.
+names (or the quote stands in the body of one that names none), the quote stands in it at that
+place, character by character, and it proves the claim: in its words and their order, no number,
+date or name that it has not, no other negation, and near enough in meaning.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from lab.errors import NotFoundError
 from lab.schemas.research_step import ResearchStep
 from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.web_page import WebPage
+from lab.web.bodies import text_in
 from lab.web.warc import body_of, text_digest_of
 from lab.workflows.research.context import ResearchContext
 from lab.workflows.research.draft import DRAFT, Passage
@@ -103,7 +104,11 @@ async def _stored(
 def _unpacked(page: WebPage, warc: bytes) -> Stored:
     """Return a page with what its snapshot holds: nothing where that is damaged."""
     try:
-        return Stored(page.text, page.sha256, body_of(warc)[0], text_digest_of(warc))
+        body, headers = body_of(warc)
+        digest = text_digest_of(warc)
+        declared = {name.lower(): value for name, value in headers}.get("content-type", "")
+        said = text_in(body, declared) if digest is None else None
+        return Stored(page.text, page.sha256, body, digest, said)
     except ValueError:
         return Stored(page.text, page.sha256, b"", None)
 

@@ -1,4 +1,8 @@
-"""What of a sentence has to be exact: its numbers, names and negations. It reads English."""
+"""
+What of a sentence has to be exact: its numbers, names and negations.
+
+Numbers in digits are read in every language, all else as English writes it: see `is_english`.
+"""
 
 import re
 import unicodedata
@@ -131,6 +135,30 @@ FUNCTION_WORDS: Final = frozenset(
     )
 )
 """Words that say how others belong together."""
+_ENGLISH: Final = frozenset(
+    re.findall(
+        r"\w+",
+        "the and it its with from that this these those which who whose when where are were been"
+        " being have had they their them there his she he not first after before between about"
+        " most many each other into than because during while would could should today one two"
+        " three four five six seven eight nine ten",
+    )
+)
+"""Words of which most English sentences have one, and those of other languages hardly any."""
+_FOREIGN: Final = frozenset(
+    re.findall(
+        r"\w+",
+        "das den dem des und ist sind nicht kein keine keinem keinen ein eine einer eines einem"
+        " einen im zum zur mit auf für wurde wird werden auch sich nach bei aus"
+        " les et est une dans pas pour qui que sur avec ne ni au aux ce cette"
+        " las y es una por con su se lo más il gli che non è della nel"
+        " os um uma não em na het een niet geen en zijn met voor naar"
+        " og ikke er af til på det inte är att som ett jest nie się w z ve bir",
+    )
+)
+"""The like of its neighbours, without what stands in names, as `van der` does."""
+_ROUND: Final = " \t\"'’‘”“„«»‹›()[].!…。！"
+"""What may stand around a sentence that is the same without."""
 VERBS: Final = frozenset(
     re.findall(
         r"\w+",
@@ -225,6 +253,33 @@ def is_negated(text: str) -> bool:
     (True, False, False)
     """
     return sum(word.is_negation for word in words_in(text)) % 2 == 1
+
+
+@lru_cache(maxsize=1024)
+def is_english(text: str) -> bool:
+    """
+    Return whether a text shows by its common words that it is English.
+
+    >>> is_english("The tower is open."), is_english("Der Turm ist offen."), is_english("Open!")
+    (True, False, False)
+    """
+    forms = [word.form for word in words_in(text)]
+    n_foreign = sum(form in _FOREIGN or not _is_latin(form) for form in forms)
+    return sum(form in _ENGLISH for form in forms) > n_foreign
+
+
+def _is_latin(form: str) -> bool:
+    return all("LATIN" in unicodedata.name(c, "") for c in form if c.isalpha())
+
+
+def own_words(text: str) -> str:
+    """
+    Return a text without what makes no other text of it in any language: case, spaces, quotes.
+
+    >>> own_words("„Der  Turm ist offen.“")
+    'der turm ist offen'
+    """
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split()).strip(_ROUND)
 
 
 def names_in(text: str) -> frozenset[str]:
