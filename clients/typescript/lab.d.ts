@@ -2468,6 +2468,10 @@ export interface WorkflowConfig {
    */
   max_steps?: number;
   /**
+   * Open todos of a conversation that plans are made with; one with more is not planned until some are done or dropped.
+   */
+  max_todos?: number;
+  /**
    * Aspects of a question that an analysis looks at, all at once.
    */
   max_aspects?: number;

@@ -182,6 +182,29 @@ async def test_a_plan_becomes_todos_that_later_messages_tick_off(lab: Lab, there
     assert planned.usage.total_tokens == 7
 
 
+async def test_a_plan_knows_every_open_todo_of_a_long_list(
+    lab: Lab, there: Peer, database: Database, owner: User
+) -> None:
+    chat = await new_chat(lab)
+    async with database.stores(owner.id) as stores:
+        for place in range(130):
+            await stores.todos.create(f"Step {place}", chat)
+    options: dict[str, Any] = {"model": BIG, "conversation": chat, "workflow": "planning"}
+    says(there, {"steps": ["step 0", "Pack"], "done": [2]})
+
+    planned = await lab.chat("The second step is done.", **options)
+    with pytest.raises(InputError, match=r"more than 100 open todos.*workflow\.max_todos"):
+        await lab.chat("And now?", settings={"workflow": {"max_todos": 100}}, **options)
+
+    (shown,) = prompts(there)
+    assert "1. Step 0\\n2. Step 1\\n" in shown
+    assert "130. Step 129" in shown
+    lines = planned.text.splitlines()
+    assert lines[:3] == ["- [ ] Step 0", "- [x] Step 1", "- [ ] Step 2"]
+    assert lines[-2:] == ["- [ ] Step 129", "- [ ] Pack"]
+    assert len(lines) == len(planned.todos) == 131
+
+
 async def test_a_plan_outside_of_a_conversation_is_listed_alone(
     lab: Lab, there: Peer, database: Database, owner: User
 ) -> None:
