@@ -150,7 +150,8 @@ class Translation:
         found = [("metadata", self._about())] if event.position == 0 else []
         if StreamMode.custom in self._modes:
             found.append(("custom", event.model_dump(mode="json")))
-        if event.data.get("index"):  # the first of several answers is the thread's
+        # The first of several answers is the thread's, and members of a team answer beside it.
+        if event.data.get("index") or "member" in event.data:
             return found
         if event.type is EventType.message_stored:
             self._last = UUID(event.data["message_id"])

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from lab.db.ids import new_id
 from lab.db.owned import OwnedStore
 from lab.db.tables import RunRow
+from lab.db.usage import without
 from lab.errors import ConflictError, NotFoundError
 from lab.schemas.disconnect import Disconnect
 from lab.schemas.receipt import Receipt
@@ -146,14 +147,21 @@ class RunStore(OwnedStore[Run]):
         return None if found is None else Receipt.model_validate(found)
 
     async def usage_of(self, run_id: UUID) -> Usage | None:
-        """Return what a turn is known to have cost so far, by the run that began it."""
-        found = await self._session.scalar(
-            select(RunRow.usage)
-            .where(*self._of_turn(run_id), RunRow.usage.is_not(None))
+        """
+        Return what the model of a turn is known to have cost so far, by the run that began it.
+
+        Without what members of a team used; before the window is chosen, it was not asked.
+        """
+        found = await self._session.execute(
+            select(RunRow.usage, RunRow.receipt)
+            .where(*self._of_turn(run_id), RunRow.usage.is_not(None), RunRow.receipt.is_not(None))
             .order_by(RunRow.id.desc())
             .limit(1)
         )
-        return None if found is None else Usage.model_validate(found)
+        if (row := found.one_or_none()) is None:
+            return None
+        members = Receipt.model_validate(row.receipt).members
+        return without(Usage.model_validate(row.usage), [one.usage for one in members if one.usage])
 
     async def end(
         self, id: UUID, status: RunStatus, error: str | None, usage: Usage | None

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from lab.cli import main
 from lab.client import Lab, connect
+from lab.client.answer import Answer
 from lab.db import Database
 from lab.errors import ConflictError, InputError, LabError
 from lab.schemas.event import Event
@@ -644,6 +645,65 @@ async def test_a_team_answers_at_once_and_is_joined(lab: Lab, there: Peer) -> No
     assert models == ["small", "small", "big"]
     used = {row.model: row.prompt_tokens for row in await lab.usage()}
     assert used == {"there/small": 2 * 5, BIG: 5}
+
+
+async def test_the_receipt_of_a_team_says_what_each_member_saw_and_used(
+    lab: Lab, there: Peer
+) -> None:
+    await with_team(lab, "series", "anton", "berta")
+    chat = await new_chat(lab)
+    says(there, "Blue.", Reply(500, pieces=["{}"]), "Blue it is.")
+
+    answer = await lab.chat("Which colour?", model="all", conversation=chat)
+    receipt, run = await lab.receipt(answer.run_id), await lab.runs.get(answer.run_id)
+
+    anton, berta = receipt.members
+    assert [(one.profile, one.model) for one in receipt.members] == [
+        ("anton", "there/small"),
+        ("berta", "there/small"),
+    ]
+    assert [i.text for i in anton.items if i.included] == ["You are anton.", "Which colour?"]
+    assert 0 < anton.n_tokens < anton.context_length
+    assert (anton.error, anton.usage and anton.usage.total_tokens) == (None, 7)
+    assert "500" in (berta.error or "")
+    assert (berta.items[0].text, berta.usage) == ("You are berta.", None)
+    assert answer.receipt == receipt
+    assert answer.receipt.items[0].text != "You are berta."
+    assert run.usage == answer.usage
+    assert answer.usage.total_tokens == 2 * 7
+    used = {row.model: row.prompt_tokens for row in await lab.usage()}
+    assert used == {"there/small": 5, BIG: 5}
+
+
+@pytest.mark.parametrize("step", [1, 2])
+async def test_what_a_member_used_is_booked_once_however_its_turn_goes_on(
+    lab: Lab, there: Peer, step: int
+) -> None:
+    await with_team(lab, "series", "anton", "berta")
+    chat, is_asked, stuck = await new_chat(lab), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        is_asked.set()
+        await stuck.wait()
+
+    answers = ["Blue.", "Green.", "Grey it is."]
+    says(there, *answers[:step], Reply(pieces=["{}"], before=wait))
+    run_id = await begin(lab, chat, {"model": "all"})
+    await asyncio.wait_for(is_asked.wait(), 10)
+    paused = await lab.runs.pause(run_id)
+    stuck.set()
+    says(there, *answers[step:])
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+    run, receipt = await lab.runs.get(resumed.id), await lab.receipt(resumed.id)
+
+    assert events[-1].type is EventType.run_completed, events[-1].data
+    assert [one.profile for one in receipt.members] == ["anton", "berta"]
+    assert Answer.of(events).receipt == receipt
+    assert (paused.usage and paused.usage.total_tokens) == step * 7
+    assert (run.usage and run.usage.total_tokens) == 3 * 7
+    used = {row.model: (row.n_generations, row.prompt_tokens) for row in await lab.usage()}
+    assert used == {"there/small": (2, 2 * 5), BIG: (1, 5)}
 
 
 async def test_a_team_in_series_hears_what_was_said_before(lab: Lab, there: Peer) -> None:
