@@ -27,6 +27,8 @@ from lab.schemas.intent import Intent
 from lab.schemas.message import Message
 from lab.schemas.route_source import RouteSource
 from lab.schemas.run_status import RunStatus
+from lab.schemas.text_part import TextPart
+from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.todo_status import TodoStatus
 from lab.schemas.user import User
 from lab.workflows import compose_workflow, drawing
@@ -556,6 +558,51 @@ async def test_an_answer_is_refined_until_nothing_is_wrong_with_it(lab: Lab, the
     assert [part.type for part in stored.parts] == ["thinking", "text"]
     assert answer.usage.total_tokens == 4 * 7
     assert "A word is misspelt." in prompts(there)[2]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [
+            "<think>Hm.</think>\nIt is bleu.\n<|im_end|>",
+            {"score": 2, "wrong": "Misspelt."},
+            "It is blue.</s>",
+            {"score": 5, "wrong": ""},
+        ],
+        ["It is bleu.</s>", {"score": 2, "wrong": "Misspelt."}, Reply(500, pieces=["{}"])],
+        ["It is bleu.</s>", "Well done!"],
+        [
+            stream_of(
+                chunk({"reasoning_content": "So?"}),
+                chunk({"content": "\n\nIt is blue."}),
+                chunk(finish_reason="stop"),
+            ),
+            {"score": 5, "wrong": ""},
+        ],
+    ],
+)
+async def test_the_drafts_that_are_told_are_those_that_are_stored(
+    lab: Lab, there: Peer, answers: list[str | dict[str, Any] | Reply]
+) -> None:
+    chat = await new_chat(lab)
+    says(there, *answers)
+
+    answer = await lab.chat(
+        "Which?", model=BIG, conversation=chat, settings={"workflow": {"refine": 1}}
+    )
+    (_, stored) = await lab.conversations.messages(chat)
+    (run,) = await lab.runs.list()
+    told = "".join(
+        [
+            event.data["text"]
+            async for event in lab.runs.follow(run.id)
+            if event.type is EventType.thinking
+        ]
+    )
+
+    assert answer.thinking == told
+    assert [part.text for part in stored.parts if isinstance(part, ThinkingPart)] == [told]
+    assert [part.text for part in stored.parts if isinstance(part, TextPart)] == [answer.text]
 
 
 async def test_a_draft_that_is_not_better_is_dropped(lab: Lab, there: Peer) -> None:
