@@ -50,6 +50,9 @@ class State(chat.State, total=False):
     answers: Annotated[list[dict[str, Any]], collected]
     """Of the members, `{"name": ..., "text": ...}`."""
 
+    mode: str
+    """Of the team, as the turn began: it goes on so, whatever the profile says meanwhile."""
+
 
 class Spoken(TypedDict, total=False):
     """What a member leaves behind."""
@@ -147,8 +150,7 @@ async def gather(state: State, runtime: Runtime[ChatContext]) -> State:
 
 def seats(state: State, runtime: Runtime[ChatContext]) -> list[Send] | Literal["assemble"]:
     """Return who speaks next: all, one after the other, or nobody any more."""
-    context = runtime.context
-    team, answers = context.profile.team, state["answers"]
+    context, answers = runtime.context, state["answers"]
     spoken = {answer["name"] for answer in answers}
     left = [
         (place, member.profile.id)
@@ -157,7 +159,7 @@ def seats(state: State, runtime: Runtime[ChatContext]) -> list[Send] | Literal["
     ]
     if not left:
         return "assemble"
-    if team is not None and team.mode is TeamMode.series:
+    if state["mode"] == TeamMode.series:
         left = left[:1]
     return [
         Send("member", Seat(place=place, name=name, turn_ids=state["turn_ids"], before=answers))
@@ -167,8 +169,10 @@ def seats(state: State, runtime: Runtime[ChatContext]) -> list[Send] | Literal["
 
 async def begin(state: State, runtime: Runtime[ChatContext]) -> State:
     """Forget what the team said in the turn before."""
-    told = tell_stage(runtime.context, "team", 0, len(runtime.context.members))
-    return {"answers": [ANEW], "told": told}
+    context = runtime.context
+    told = tell_stage(context, "team", 0, len(context.members))
+    assert context.profile.team is not None, "who has no team has no members"
+    return {"answers": [ANEW], "mode": context.profile.team.mode.value, "told": told}
 
 
 def build_graph() -> StateGraph[State, ChatContext]:

@@ -805,6 +805,35 @@ async def test_a_team_that_changed_while_its_turn_was_paused_repeats_nobody(
     assert sorted(names) == ["anton", "berta", "carl"]
 
 
+async def test_a_team_whose_mode_is_changed_while_its_turn_is_paused_goes_on_as_it_began(
+    lab: Lab, there: Peer
+) -> None:
+    await with_team(lab, "series", "anton", "berta")
+    await lab.profiles.add("carl", "there/small", system_prompt="You are carl.")
+    members = ["anton", "berta", "carl"]
+    await lab.profiles.set("all", team={"mode": "series", "members": members})
+    chat, is_asked, stuck = await new_chat(lab), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        is_asked.set()
+        await stuck.wait()
+
+    says(there, Reply(pieces=["{}"], before=wait))
+    run_id = await begin(lab, chat, {"model": "all"})
+    await asyncio.wait_for(is_asked.wait(), 10)
+    await lab.runs.pause(run_id)
+    stuck.set()
+    await lab.profiles.set("all", team={"mode": "parallel", "members": members})
+    says(there, "Green.", "Red.", "Blue.", "Grey it is.")
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+
+    assert events[-1].type is EventType.run_completed, events[-1].data
+    *_, last, _ = prompts(there)
+    assert "anton: Green." in last
+    assert "berta: Red." in last
+
+
 async def test_teams_have_limits(lab: Lab) -> None:
     await with_team(lab, "parallel", "anton", "berta")
     many = {"workflow": {"max_members": 1}}
