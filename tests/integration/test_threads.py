@@ -5,11 +5,14 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from langgraph.graph import StateGraph
+from langgraph.runtime import Runtime as GraphRuntime
+from langgraph.types import interrupt
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import BadRequestError, ConflictError, NotFoundError
 from langgraph_sdk.schema import StreamPart
@@ -20,6 +23,9 @@ from lab.schemas.event_type import EventType
 from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
+from lab.workflows import chat, composer
+from lab.workflows.asking import collected, tell_text
+from lab.workflows.context import ChatContext
 from tests.api_server import Api, key_of
 from tests.integration.conftest import execute
 
@@ -379,6 +385,64 @@ async def test_a_client_that_leaves_ends_its_run_unless_it_goes_on(
     assert status == ("interrupted" if ends else "pending")
     assert headers["Content-Location"] == f"/threads/{thread}/runs/{run['run_id']}"
     assert ("Location" in headers) is not ends
+
+
+class Two(chat.State, total=False):
+    """What flows in a graph of two steps that ask at once."""
+
+    replies: Annotated[list[dict[str, Any]], collected]
+
+
+def asks_two() -> StateGraph[Two, ChatContext]:
+    async def first(state: Two, runtime: GraphRuntime[ChatContext]) -> Two:
+        return {"replies": [{"first": interrupt("The first?")}]}
+
+    async def second(state: Two, runtime: GraphRuntime[ChatContext]) -> Two:
+        return {"replies": [{"second": interrupt("The second?")}]}
+
+    async def say(state: Two, runtime: GraphRuntime[ChatContext]) -> Two:
+        text = json.dumps(state["replies"])
+        return {"answer": tell_text(runtime.context, text).model_dump(mode="json")}
+
+    graph = chat.begin_graph(Two)
+    graph.add_node("first", first)
+    graph.add_node("second", second)
+    graph.add_node("say", say)
+    graph.add_edge("remember", "first")
+    graph.add_edge("remember", "second")
+    graph.add_edge(["first", "second"], "say")
+    graph.add_edge("say", "record")
+    return graph
+
+
+async def test_a_plain_reply_answers_the_one_question_that_is_open(
+    client: Client, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(composer)["GRAPHS"], "chat", asks_two)
+    monkeypatch.setattr(api.app.state.runtime.composer, "_graphs", {})
+    thread = (await client.threads.create())["thread_id"]
+    asked = await client.runs.wait(thread, MODEL, input=said(DOG))
+    first, second = asked["values"]["__interrupt__"]
+
+    async def reply(value: Any) -> Any:
+        return await client.runs.wait(thread, MODEL, command={"resume": value})
+
+    with pytest.raises(httpx.HTTPStatusError, match="422") as both:
+        await reply("Yes.")
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        await reply({"0" * 32: "Yes."})
+    waits = (await client.threads.get(thread))["status"]
+    named = await reply({second["id"]: "Two."})
+    plain = await reply("One.")
+
+    message = both.value.response.json()["error"]["message"]
+    assert first["id"] in message
+    assert second["id"] in message
+    assert waits == "interrupted"
+    assert named["values"]["__interrupt__"] == [first]
+    assert contents(plain["messages"])[-1][1] == '[{"first": "One."}, {"second": "Two."}]'
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        await reply("Yes.")
 
 
 async def test_the_history_of_a_thread_holds_its_states(client: Client) -> None:
