@@ -73,9 +73,9 @@ async def told(parts: AsyncIterator[StreamPart]) -> list[tuple[str, Any]]:
 
 
 def read_piece(text: str) -> tuple[str, str, Any]:
-    """Return the id, name and data of a Server-Sent Event."""
-    id_, name, data = (line.partition(": ")[2] for line in text.split("\n"))
-    return id_, name, json.loads(data)
+    """Return the id, if it has one, the name and the data of a Server-Sent Event."""
+    fields = dict(line.split(": ", 1) for line in text.split("\n"))
+    return fields.get("id", ""), fields["event"], json.loads(fields["data"])
 
 
 async def test_a_thread_is_a_conversation(client: Client, api: Api, ann: str) -> None:
@@ -175,17 +175,17 @@ async def test_a_stream_goes_on_after_any_of_its_events(client: Client, api: Api
     thread = await client.threads.create()
     run = await client.runs.create(thread["thread_id"], MODEL, input=said(DOG), config=SHORT)
     path = f"/v1/threads/{thread['thread_id']}/runs/{run['run_id']}/stream"
-    query = {"stream_mode": ["values", "messages", "updates"]}
 
-    async def read(after: str = "") -> list[tuple[str, str, Any]]:
+    async def read(*modes: str, after: str = "") -> list[tuple[str, str, Any]]:
         async with api.client(ann) as http:
             headers = {"Last-Event-ID": after} if after else {}
-            answer = await http.get(path, params=query, headers=headers)
+            answer = await http.get(path, params={"stream_mode": modes}, headers=headers)
             return [read_piece(piece) for piece in answer.text.split("\n\n")[:-1]]
 
-    whole = await read()
-    ids = [id_ for id_, _, _ in whole]
-    rests = [await read(id_) for id_ in ids]
+    modes = ["values", "messages", "updates"]
+    whole = await read(*modes)
+    ids = [id_ for id_, _, _ in whole if id_]
+    rests = [await read(*modes, after=id_) for id_ in ids]
     joined = await told(
         client.runs.join_stream(thread["thread_id"], run["run_id"], stream_mode="values")
     )
@@ -193,9 +193,43 @@ async def test_a_stream_goes_on_after_any_of_its_events(client: Client, api: Api
         strange = await http.get(path, headers={"Last-Event-ID": "x"})
 
     assert len(set(ids)) == len(ids) > 8
-    assert rests == [whole[i + 1 :] for i in range(len(whole))]
+    places = [i for i, (id_, _, _) in enumerate(whole) if id_]
+    assert rests == [whole[i + 1 :] for i in places]
+    assert await read(*modes, after="-1") == whole
+    assert whole[-1][:2] == (ids[-1], "end")
     assert [name for name, _ in joined] == ["metadata", "values", "values", "end"]
     assert strange.status_code == 400
+
+
+async def test_a_stream_goes_on_in_other_modes_where_it_was(
+    client: Client, api: Api, ann: str
+) -> None:
+    thread = await client.threads.create()
+    run = await client.runs.create(thread["thread_id"], MODEL, input=said(DOG), config=SHORT)
+    path = f"/v1/threads/{thread['thread_id']}/runs/{run['run_id']}/stream"
+    modes = ["values", "messages", "messages-tuple", "updates", "custom"]
+
+    async def read(mode: str, after: int = -1) -> list[tuple[int, str, Any]]:
+        """Return what is told in a mode: of each piece the event, its name and data."""
+        async with api.client(ann) as http:
+            headers = {"Last-Event-ID": str(after)}
+            answer = await http.get(path, params={"stream_mode": mode}, headers=headers)
+        found, position = [], -1
+        for piece in reversed(answer.text.split("\n\n")[:-1]):
+            id_, name, data = read_piece(piece)
+            position = int(id_) if id_ else position  # the last of an event has its id
+            found.append((position, name, data))
+        return found[::-1]
+
+    alone = {mode: await read(mode) for mode in modes}
+    for place in sorted({place for mode in modes for place, _, _ in alone[mode]}):
+        for mode in modes:
+            assert await read(mode, place) == [one for one in alone[mode] if one[0] > place]
+    async with connect(api.url, ann) as lab:
+        events = [event async for event in lab.runs.follow(UUID(run["run_id"]))]
+    told = [data for _, name, data in alone["custom"] if name == "custom"]
+    assert told == [event.model_dump(mode="json") for event in events]
+    assert {place for place, _, _ in alone["custom"]} == {event.position for event in events}
 
 
 async def test_runs_of_a_thread_are_listed_found_and_deleted(client: Client) -> None:
