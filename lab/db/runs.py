@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from psycopg.errors import UniqueViolation
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, Integer, cast, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lab.db.ids import new_id
@@ -104,9 +104,9 @@ class RunStore(OwnedStore[Run]):
         return await self._page(limit, before, RunRow.conversation_id == conversation_id)
 
     async def hold(self, ids: Sequence[UUID]) -> dict[UUID, RunStatus]:
-        """Return where runs stand; nobody deletes them until the transaction ends."""
+        """Return how runs stand or shall end; nobody deletes them until the transaction ends."""
         found = await self._session.execute(
-            select(RunRow.id, RunRow.status)
+            select(RunRow.id, func.coalesce(RunRow.stopping, RunRow.status))
             .where(RunRow.id.in_(ids), RunRow.owner_id == self._owner_id)
             .with_for_update(read=True, key_share=True)
         )
@@ -177,6 +177,20 @@ class RunStore(OwnedStore[Run]):
         values = {"status": status, "error": error, "finished_at": datetime.now(UTC)}
         await self._changed(values, *self._is(id), RunRow.status.in_(OPEN))
         await self.update(id, usage=usage)
+
+    async def ask_to_stop(self, id: UUID, status: RunStatus) -> None:
+        """
+        Let the lab that works on a run end it so; until then it is open, and others wait.
+
+        One of this lab, which works on it no more, ends at once.
+        """
+        mine = cast(func.nullif(func.current_setting("lab.number", True), ""), Integer)
+        await self._session.execute(
+            update(RunRow)
+            .where(*self._open([id]), RunRow.lab_number == mine)
+            .values(status=status, finished_at=datetime.now(UTC))
+        )
+        await self._session.execute(update(RunRow).where(*self._open([id])).values(stopping=status))
 
     async def close(self, ids: Sequence[UUID], status: RunStatus) -> None:
         """End those of the runs that have not ended, for their processes to see."""

@@ -190,6 +190,8 @@ class RunRow(WorkRow):
     receipt: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[str | None]
     finished_at: Mapped[datetime | None]
+    stopping: Mapped[str | None]
+    """What it shall end as, for the lab that works on it to see."""
 
 
 class EventRow(Base):

@@ -627,6 +627,64 @@ async def test_of_runs_of_several_labs_one_begins(
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
 
 
+async def test_of_two_labs_that_begin_at_the_same_moment_one_does_each_time(
+    endless_api: Api, ann: str, client: Client, endless: Client
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    counts = []
+    for _ in range(50):
+        both = await asyncio.gather(
+            *(
+                lab.runs.create(thread, "default", input=said(CAT), config=LONG)
+                for lab in (client, endless)
+            ),
+            return_exceptions=True,
+        )
+        refused = [type(one) for one in both if isinstance(one, BaseException)]
+        counts.append((len(both) - len(refused), refused))
+        for lab, one in zip((client, endless), both, strict=True):
+            if not isinstance(one, BaseException):
+                await lab.runs.cancel(thread, one["run_id"], wait=True)
+
+    assert counts == [(1, [ConflictError])] * 50
+
+
+async def test_a_run_of_another_lab_has_ended_before_the_next_begins(
+    endless_api: Api, ann: str, client: Client, endless: Client, database_url: str
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    for strategy in ("interrupt", "reject", "interrupt"):
+        run = await endless.runs.create(
+            thread,
+            "default",
+            input=said(DOG),
+            config=LONG,
+        )
+        await until_it_writes(endless_api, ann, run)
+        if strategy == "reject":
+            await client.runs.cancel(thread, run["run_id"], wait=True)
+        await client.runs.wait(
+            thread, MODEL, input=said(CAT), config=SHORT, multitask_strategy=strategy
+        )
+    ends = await execute(
+        database_url,
+        "SELECT r.created_at, (SELECT max(e.created_at) FROM events e WHERE e.run_id = r.id), "
+        "status FROM runs r ORDER BY r.id",
+    )
+    stored = (await client.threads.get(thread))["values"]["messages"]
+
+    assert [status for _, _, status in ends] == ["cancelled", "completed"] * 3
+    assert all(ended <= begun for (_, ended, _), (begun, _, _) in pairwise(ends))
+    assert [kind for kind, _ in contents(stored)] == ["human", "ai"] * 6
+
+
+async def until_it_writes(api: Api, key: str, run: Any) -> None:
+    async with connect(api.url, key) as lab, aclosing(lab.runs.follow(UUID(run["run_id"]))) as es:
+        async for event in es:
+            if event.type is EventType.content:
+                return
+
+
 async def test_metadata_is_kept_with_the_run_from_its_beginning(
     endless: Client, database_url: str
 ) -> None:
