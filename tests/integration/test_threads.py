@@ -138,6 +138,44 @@ async def test_threads_are_found_by_metadata_and_status(client: Client) -> None:
     assert "`values`" in refused.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("table", "columns", "path"),
+    [
+        ("conversations", {"title": "''", "n_messages": "0", "next_position": "0"}, "/threads"),
+        ("runs", {"kind": "'chat'", "status": "'completed'", "parameters": "'{}'"}, "/runs"),
+    ],
+)
+async def test_a_search_by_metadata_goes_by_an_index_and_ends_at_its_owner(
+    client: Client,
+    owner: User,
+    other_owner: User,
+    database_url: str,
+    table: str,
+    columns: dict[str, str],
+    path: str,
+) -> None:
+    for user, name in ((owner, "mine"), (other_owner, "his")):
+        await execute(
+            database_url,
+            f"INSERT INTO {table} (id, owner_id, details, {', '.join(columns)}) "
+            f"SELECT gen_random_uuid(), '{user.id}', jsonb_build_object('{name}', n), "
+            f"{', '.join(columns.values())} FROM generate_series(1, 3000) n",
+        )
+    await execute(database_url, f"ANALYZE {table}")
+    reads = f"SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'ix_{table}_details'"
+    (before,) = (await execute(database_url, reads))[0]
+
+    found = [
+        await client.http.post(f"{path}/search", json={"metadata": {name: 77}})
+        for name in ("mine", "his")
+    ]
+    async with asyncio.timeout(20):
+        while (await execute(database_url, reads))[0][0] == before:  # told some time later
+            await asyncio.sleep(0.1)
+
+    assert [[one["metadata"] for one in some] for some in found] == [[{"mine": 77}], []]
+
+
 async def test_a_run_is_streamed_in_each_mode(client: Client) -> None:
     thread = await client.threads.create()
     modes = ["values", "messages", "messages-tuple", "updates", "custom"]
