@@ -19,6 +19,7 @@ from langgraph_sdk.schema import StreamPart
 
 from lab.client import connect
 from lab.db import Database
+from lab.db.messages import MessageStore
 from lab.schemas.event_type import EventType
 from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
@@ -339,13 +340,14 @@ async def test_messages_come_in_the_words_of_langchain_too(client: Client) -> No
         with pytest.raises(BadRequestError):
             await client.http.post(f"/threads/{thread}/runs/wait", json={"agent_id": MODEL} | body)
 
-    assert contents(added["messages"]) == [
+    assert contents((await client.threads.get(thread))["messages"]) == [
         ("human", DOG),
         ("ai", ""),
         ("tool", "1"),
         ("ai", "It "),
     ]
-    assert added["messages"][1]["tool_calls"] == [call]
+    assert (await client.threads.get(thread))["messages"][1]["tool_calls"] == [call]
+    assert "messages" not in added
     assert len(await client.runs.list(thread)) == 0
 
 
@@ -546,15 +548,39 @@ async def test_the_history_of_a_thread_holds_its_states(client: Client) -> None:
         await client.threads.get_state(fresh)
 
 
+async def test_who_changes_a_thread_is_answered_without_reading_its_messages(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
+    reading = MessageStore.list
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the messages are not asked for")
+
+    monkeypatch.setattr(MessageStore, "list", refuse)
+    changed = await client.threads.update(thread, metadata={"app": "a"})
+    await client.http.patch(f"/threads/{thread}", json={"messages": said(CAT)["messages"]})
+    again = await client.threads.create(thread_id=thread, if_exists="do_nothing")
+    copy = await client.http.post(f"/threads/{thread}/copy", json=None)
+    monkeypatch.setattr(MessageStore, "list", reading)
+    seen = await client.threads.get(thread)
+
+    assert changed == {**again, "updated_at": changed["updated_at"]}
+    assert copy["metadata"] == changed["metadata"] == {"app": "a"}
+    assert contents(seen["messages"])[-1] == ("human", CAT)
+
+
 async def test_a_copy_goes_on_by_itself(client: Client) -> None:
     thread = (await client.threads.create(metadata={"app": "a"}))["thread_id"]
     await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
     copy = await client.http.post(f"/threads/{thread}/copy", json=None)
+    copied = await client.threads.get(copy["thread_id"])
     await client.runs.wait(copy["thread_id"], MODEL, input=said(CAT), config=SHORT)
     source = await client.threads.get(thread)
     went_on = await client.threads.get(copy["thread_id"])
 
-    assert contents(copy["messages"]) == contents(source["values"]["messages"])
+    assert contents(copied["messages"]) == contents(source["values"]["messages"])
     assert copy["metadata"] == {"app": "a"}
     assert len(went_on["values"]["messages"]) == 4
     assert (await client.threads.copy(thread)) is not None
