@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -13,6 +13,9 @@ from api.disconnect import unless_gone
 from api.errors import error_body
 from lab.errors import LabError
 from lab.schemas.event import Event
+
+LAST_POSITION: Final = 2**31 - 1
+"""Of an event, the largest that PostgreSQL compares."""
 
 PieceT = TypeVar("PieceT", bound=BaseModel)
 

@@ -11,6 +11,7 @@ LabError
 │   │   └── DocumentTooLargeError              it is larger than the operator allows
 │   ├── FetchError                             an address of the web gives nothing to use
 │   │   └── BlockedAddressError                the lab does not go there
+│   ├── UnclearReplyError                      a run asks several things; a reply names none
 │   └── ConfigError                            a setting is wrong
 │       ├── UnknownKeyError                    no setting has that name
 │       └── LockedKeyError                     the operator locked that setting
@@ -77,6 +78,20 @@ class DimensionError(InputError):
         super().__init__(f"{name} has shape {tuple(shape)}, expected {expected}.")
         self.shape = tuple(shape)
         self.expected = expected
+
+
+class UnclearReplyError(InputError):
+    """A reply to a run that asks several things at once does not say to which."""
+
+    code = "unclear_reply"
+    status = 422
+
+    def __init__(self, questions: Sequence[str]) -> None:
+        named = ", ".join(f"`{id}`" for id in questions)
+        super().__init__(
+            f"The run asks {len(questions)} questions at once: {named}. Name the one that you "
+            "reply to by its id: {ID: REPLY}."
+        )
 
 
 class CodeError(InputError):

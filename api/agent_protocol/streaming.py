@@ -1,16 +1,14 @@
 """The events of a run, as the streams of the Agent Protocol and of LangGraph tell them."""
 
 import json
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from api.agent_protocol.messages import TYPES, call_of, dumped
 from api.agent_protocol.runs import asking
 from api.agent_protocol.threads import values_of
-from lab.errors import InputError
 from lab.protocols import ENDS
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
@@ -24,47 +22,18 @@ from lab.workflows.history import after
 Load = Callable[[UUID, bool], Awaitable[list[ThreadMessage]]]
 """Returns the messages of a thread up to one of them, and with all of the run where that ended."""
 
-PLACE: Final = re.compile(r"(\d{1,10})-(\d{1,4})")
+Piece = tuple[str, Any]
+"""Name and data of an event of a stream."""
 
 
-class Place(NamedTuple):
-    """Where a piece of a stream stands: the position of its event, and its number in it."""
-
-    position: int
-    number: int
-
-
-class Piece(NamedTuple):
-    """One event of a stream."""
-
-    place: Place
-    name: str
-    data: Any
-
-    def line(self) -> str:
-        """Return it as a Server-Sent Event."""
-        data = json.dumps(self.data, ensure_ascii=False)
-        id_ = f"{self.place.position}-{self.place.number}"
-        return f"id: {id_}\nevent: {self.name}\ndata: {data}\n\n"
-
-
-BEGINNING: Final = Place(-1, 0)
-
-
-def place_of(text: str | None) -> Place:
-    """Return the place that a client read last, or raise `InputError`."""
-    if not text:
-        return BEGINNING
-    if not (found := PLACE.fullmatch(text)):
-        raise InputError(f"`Last-Event-ID`: expected the id of an event, got {text[:40]!r}.")
-    return Place(int(found[1]), int(found[2]))
-
-
-async def pieces(
-    translation: "Translation", events: AsyncGenerator[Event, None], read: Place
-) -> AsyncGenerator[Piece, None]:
+async def stream_of(
+    translation: "Translation", events: AsyncGenerator[Event, None], read: int
+) -> AsyncGenerator[str, None]:
     """
-    Yield what a stream tells of a run after a place.
+    Yield what a stream tells of a run: of each stored event all that it is told as, at once.
+
+    The id is the position of the event, whatever is told of it. The last piece has it: whose
+    connection breaks before is told the event again.
 
     Parameters
     ----------
@@ -72,20 +41,25 @@ async def pieces(
         Tells it.
     events : AsyncGenerator of Event
         The events of the run, from its first on.
-    read : Place
-        What the client has read already.
+    read : int
+        The position of the event that the client has read last; -1 for none.
     """
     has_events = False
     async with aclosing(events):
         async for event in events:
             has_events = True
-            for number, (name, data) in enumerate(await translation.take(event)):
-                place = Place(event.position, number)
-                if place > read:
-                    yield Piece(place, name, data)
-    if not has_events and read == BEGINNING:
-        for number, (name, data) in enumerate(await translation.without_events()):
-            yield Piece(Place(0, number), name, data)
+            if (pieces := await translation.take(event)) and event.position > read:
+                yield _joined(event.position, pieces)
+    if not has_events and read < 0:
+        yield _joined(0, await translation.without_events())
+
+
+def _joined(position: int, pieces: Sequence[Piece]) -> str:
+    """Return pieces as Server-Sent Events, the last with an id."""
+    texts = [
+        f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n" for name, data in pieces
+    ]
+    return "".join([*texts[:-1], f"id: {position}\n{texts[-1]}"])
 
 
 class Translation:
@@ -140,17 +114,18 @@ class Translation:
         self._has_ended = True
         return await self.messages()
 
-    async def without_events(self) -> list[tuple[str, Any]]:
+    async def without_events(self) -> list[Piece]:
         """Return what is told of a run that has ended and of which no event is kept."""
         self._has_ended = True
         return [("metadata", self._about()), *await self._values(), ("end", None)]
 
-    async def take(self, event: Event) -> list[tuple[str, Any]]:
+    async def take(self, event: Event) -> list[Piece]:
         """Return what the next event is told as: names with data."""
         found = [("metadata", self._about())] if event.position == 0 else []
         if StreamMode.custom in self._modes:
             found.append(("custom", event.model_dump(mode="json")))
-        if event.data.get("index"):  # the first of several answers is the thread's
+        # The first of several answers is the thread's, and members of a team answer beside it.
+        if event.data.get("index") or "member" in event.data:
             return found
         if event.type is EventType.message_stored:
             self._last = UUID(event.data["message_id"])
@@ -162,7 +137,7 @@ class Translation:
             found += self._tell_answer(event)
         return found
 
-    def _tell_answer(self, event: Event) -> list[tuple[str, Any]]:
+    def _tell_answer(self, event: Event) -> list[Piece]:
         """Tell an event that brings a part of an answer, or what came of its calls."""
         match event.type:
             case EventType.content | EventType.thinking:
@@ -176,9 +151,9 @@ class Translation:
             case _:
                 return []
 
-    async def _tell_window(self, event: Event) -> list[tuple[str, Any]]:
+    async def _tell_window(self, event: Event) -> list[Piece]:
         """Tell that the question is stored, and what is about to be put before the model."""
-        found: list[tuple[str, Any]] = []
+        found: list[Piece] = []
         if self._n_rounds == 0:
             found += self._updates("remember", await self._new_messages())
             found += await self._values()
@@ -186,7 +161,7 @@ class Translation:
             found.append(("updates", {"assemble": {"receipt": event.data["receipt"]}}))
         return found
 
-    def _tell_text(self, event: Event) -> list[tuple[str, Any]]:
+    def _tell_text(self, event: Event) -> list[Piece]:
         text = event.data["text"]
         if event.type is EventType.thinking:
             thought = self._answer.metadata.get("thinking", "") + text
@@ -195,12 +170,12 @@ class Translation:
         self._grow(content=f"{self._answer.content}{text}")
         return list(self._tell_piece({"content": text}))
 
-    def _tell_call(self, event: Event) -> list[tuple[str, Any]]:
+    def _tell_call(self, event: Event) -> list[Piece]:
         call = call_of(ToolCall.model_validate(event.data["tool_call"]))
         self._grow(tool_calls=[*self._answer.tool_calls, call])
         return list(self._tell_piece({"content": "", "tool_calls": [call]}))
 
-    def _tell_result(self, event: Event) -> list[tuple[str, Any]]:
+    def _tell_result(self, event: Event) -> list[Piece]:
         found = self._tell_whole()  # of the answer that called it
         message = ThreadMessage(
             role=Role.tool.value,
@@ -215,7 +190,7 @@ class Translation:
         found += self._updates("call_tools", [message])
         return [*found, *self._complete(message)]
 
-    def _tell_whole(self) -> list[tuple[str, Any]]:
+    def _tell_whole(self) -> list[Piece]:
         """Tell that an answer is whole, once; the next one begins."""
         answer = self._answer
         if not answer.content and not answer.tool_calls and not answer.metadata.get("thinking"):
@@ -228,7 +203,7 @@ class Translation:
             found.append(("messages/complete", [dumped(answer)]))
         return found
 
-    async def _tell_end(self, event: Event) -> list[tuple[str, Any]]:
+    async def _tell_end(self, event: Event) -> list[Piece]:
         self._has_ended = True
         if event.type is EventType.run_failed:
             return [("error", {"error": event.data["code"], "message": event.data["message"]})]
@@ -247,12 +222,12 @@ class Translation:
         new, self._n_told = mine[self._n_told :], len(mine)
         return new
 
-    async def _values(self) -> list[tuple[str, Any]]:
+    async def _values(self) -> list[Piece]:
         if StreamMode.values not in self._modes:
             return []
         return [("values", asking(values_of(await self.messages()), self.asks))]
 
-    def _tell_piece(self, piece: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    def _tell_piece(self, piece: dict[str, Any]) -> Iterator[Piece]:
         """Tell a piece of an answer: whole as it is so far, or what is new."""
         if StreamMode.messages in self._modes:
             if not self._is_named:
@@ -263,8 +238,8 @@ class Translation:
             who = {"role": Role.assistant.value, "type": "AIMessageChunk", "id": self._answer.id}
             yield "messages", [{**who, **piece}, {**self._about(), "langgraph_node": "generate"}]
 
-    def _complete(self, message: ThreadMessage) -> list[tuple[str, Any]]:
-        found: list[tuple[str, Any]] = []
+    def _complete(self, message: ThreadMessage) -> list[Piece]:
+        found: list[Piece] = []
         whole = dumped(message)
         if StreamMode.messages in self._modes:
             found.append(("messages/complete", [whole]))
@@ -272,7 +247,7 @@ class Translation:
             found.append(("messages", [whole, {**self._about(), "langgraph_node": "call_tools"}]))
         return found
 
-    def _updates(self, step: str, messages: Sequence[ThreadMessage]) -> list[tuple[str, Any]]:
+    def _updates(self, step: str, messages: Sequence[ThreadMessage]) -> list[Piece]:
         if StreamMode.updates not in self._modes or not messages:
             return []
         return [("updates", {step: values_of(messages)})]

@@ -28,7 +28,7 @@ def thread_of(
     last: RunStatus | None,
     messages: Sequence[Message] | None = None,
 ) -> Thread:
-    """Return a conversation as a thread; without its messages in lists."""
+    """Return a conversation as a thread; without its messages where they were not asked for."""
     said = None if messages is None else [thread_message(message) for message in messages]
     return Thread(
         thread_id=conversation.id,

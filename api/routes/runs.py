@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from api.deps import CallerDep, MemoryDep, RuntimeDep, require
-from api.streams import event_stream
+from api.streams import LAST_POSITION, event_stream
 from lab.errors import NotFoundError
 from lab.schemas.event import Event
 from lab.schemas.receipt import Receipt
@@ -16,9 +16,6 @@ from lab.schemas.run import Run
 from lab.schemas.scope import Scope
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
-
-LAST_POSITION = 2**31 - 1
-"""The largest that PostgreSQL compares."""
 
 
 @router.get("")

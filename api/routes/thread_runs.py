@@ -14,10 +14,11 @@ from fastapi.responses import StreamingResponse
 
 from api.agent_protocol.messages import input_of, said_message, thread_message
 from api.agent_protocol.runs import STATUSES, result_of, thread_run
-from api.agent_protocol.streaming import BEGINNING, Piece, Place, Translation, pieces, place_of
+from api.agent_protocol.streaming import Translation, stream_of
 from api.deps import CallerDep, MemoryDep, RuntimeDep, require
 from api.disconnect import unless_gone
 from api.opening import raise_failure
+from api.streams import LAST_POSITION
 from lab.errors import InputError
 from lab.runtime import Runtime
 from lab.schemas.caller import Caller
@@ -41,7 +42,7 @@ Modes = Annotated[
     list[StreamMode | Literal[""]],
     Query(description="What to tell; `values` where nothing is named."),
 ]
-LastEvent = Annotated[str | None, Header(alias="Last-Event-ID")]
+LastEvent = Annotated[int, Header(alias="Last-Event-ID", ge=-1, le=LAST_POSITION)]
 
 
 @router.post("/runs", response_model_exclude_none=True)
@@ -197,12 +198,12 @@ async def stream_run(
     owner: MemoryDep,
     stream_mode: Modes = [],  # noqa: B006
     cancel_on_disconnect: bool = False,
-    last_event_id: LastEvent = None,
+    last_event_id: LastEvent = -1,
 ) -> StreamingResponse:
     """Tell a run from its beginning, or after `Last-Event-ID`, while it goes on and afterwards."""
     run = await runtime.threads.run(owner, run_id, thread_id)
     modes = [mode for mode in stream_mode if mode] or [StreamMode.values]
-    told = _told(runtime, owner, run, modes, read=place_of(last_event_id))
+    told = _told(runtime, owner, run, modes, read=last_event_id)
     return _streamed(runtime, owner, run, modes, told, is_cancelled=cancel_on_disconnect)
 
 
@@ -297,10 +298,10 @@ def _told(
     modes: Sequence[StreamMode],
     *,
     said: Sequence[ThreadMessage] = (),
-    read: Place = BEGINNING,
-) -> AsyncGenerator[Piece, None]:
+    read: int = -1,
+) -> AsyncGenerator[str, None]:
     translation = _translation(runtime, owner, run, modes, said)
-    return pieces(translation, runtime.running.follow(owner.id, run.id), read)
+    return stream_of(translation, runtime.running.follow(owner.id, run.id), read)
 
 
 def _streamed(
@@ -308,7 +309,7 @@ def _streamed(
     owner: User,
     run: Run,
     modes: Sequence[StreamMode],
-    told: AsyncGenerator[Piece, None],
+    told: AsyncGenerator[str, None],
     *,
     is_cancelled: bool,
 ) -> StreamingResponse:
@@ -323,8 +324,8 @@ def _streamed(
         has_ended = False
         try:
             async with aclosing(told):
-                async for piece in told:
-                    yield piece.line()
+                async for text in told:
+                    yield text
             has_ended = True
         finally:
             if is_cancelled and not has_ended:

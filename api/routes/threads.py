@@ -60,14 +60,17 @@ async def search_threads(
 @router.get("/{thread_id}", response_model_exclude_none=True)
 async def get_thread(thread_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Thread:
     """Return a thread with its messages."""
-    return await _thread(runtime, owner, thread_id)
+    async with runtime.database.stores(owner.id) as stores:
+        conversation = await stores.conversations.get(thread_id)
+        last = await stores.threads.status(thread_id)
+        return thread_of(conversation, last, await stores.messages.list(thread_id))
 
 
 @router.patch("/{thread_id}", response_model_exclude_none=True)
 async def change_thread(
     thread_id: UUID, patch: ThreadPatch, runtime: RuntimeDep, owner: MemoryDep
 ) -> Thread:
-    """Set keys of its metadata, and add messages without an answer."""
+    """Set keys of its metadata, and add messages without an answer; GET returns all messages."""
     if others := patch.values.keys() - {"messages"}:
         raise InputError(f"`values`: a thread has `messages` alone, got `{min(others)}`.")
     added = patch.values.get("messages", [])
@@ -137,10 +140,10 @@ async def get_state_at(
 
 
 async def _thread(runtime: Runtime, owner: User, thread_id: UUID) -> Thread:
+    """Return a thread without its messages, however many these are."""
     async with runtime.database.stores(owner.id) as stores:
         conversation = await stores.conversations.get(thread_id)
-        last = await stores.threads.status(thread_id)
-        return thread_of(conversation, last, await stores.messages.list(thread_id))
+        return thread_of(conversation, await stores.threads.status(thread_id))
 
 
 async def _states(

@@ -134,6 +134,10 @@ export type ImageEventType = "progress" | "image_generation.completed" | "image_
 export type Intent =
   "chat" | "research" | "analysis" | "creative" | "engineering" | "planning" | "image_generation" | "image_editing";
 /**
+ * Where a piece of the window comes from.
+ */
+export type SourceKind = "system" | "document" | "summary" | "memory" | "fact" | "recent" | "question";
+/**
  * One part of a message.
  */
 export type MessagePart = TextPart | ThinkingPart | ImagePart | AudioPart | FilePart | ToolCallPart | ToolResultPart;
@@ -162,10 +166,6 @@ export type OnCompletion = "delete" | "keep";
  * Who chose the workflow of a turn: its request, its profile, the intent of its message, or nobody.
  */
 export type RouteSource = "request" | "profile" | "intent" | "default";
-/**
- * Where a piece of the window comes from.
- */
-export type SourceKind = "system" | "document" | "summary" | "memory" | "fact" | "recent" | "question";
 /**
  * What a step of research does.
  */
@@ -2537,6 +2537,10 @@ export interface WorkflowConfig {
    */
   max_steps?: number;
   /**
+   * Open todos of a conversation that plans are made with; one with more is not planned until some are done or dropped.
+   */
+  max_todos?: number;
+  /**
    * Aspects of a question that an analysis looks at, all at once.
    */
   max_aspects?: number;
@@ -3721,6 +3725,97 @@ export interface MadeImages {
   output_format?: "png";
 }
 /**
+ * What was put before one of a team for its answer, and what that used.
+ */
+export interface MemberReceipt {
+  /**
+   * Its name.
+   */
+  profile: string;
+  /**
+   * Id of its model.
+   */
+  model: string;
+  /**
+   * Tokens of its model's window; 0 where there was none.
+   */
+  context_length?: number;
+  /**
+   * Tokens kept free for its answer.
+   */
+  answer_tokens?: number;
+  /**
+   * Tokens of its prompt, chat template included.
+   */
+  n_tokens?: number;
+  /**
+   * Every piece considered, in the order of the window.
+   */
+  items?: ReceiptItem[];
+  /**
+   * What its answer used, which the usage of the turn counts, too; null where there is none.
+   */
+  usage?: Usage | null;
+  /**
+   * Why it could not answer; null where it did.
+   */
+  error?: string | null;
+}
+/**
+ * One piece that was considered for the window.
+ */
+export interface ReceiptItem {
+  kind: SourceKind;
+  /**
+   * Message, document, summary or fact it comes from; null for the system prompt.
+   */
+  source_id?: string | null;
+  /**
+   * Name of the document it stands in, with the page where there is one.
+   */
+  source?: string | null;
+  /**
+   * Where it begins in the document's text, in Unicode characters.
+   */
+  start?: number | null;
+  /**
+   * Where it ends there.
+   */
+  end?: number | null;
+  /**
+   * Who said it; null for a passage of a document, a summary and a fact.
+   */
+  role?: Role | null;
+  /**
+   * Login name of who said it in a conversation that they share; null for what is one's own.
+   */
+  shared_by?: string | null;
+  /**
+   * What it says.
+   */
+  text: string;
+  /**
+   * When it was said, or the document added.
+   */
+  said_at?: string | null;
+  /**
+   * Tokens it takes in the window.
+   */
+  n_tokens: number;
+  /**
+   * Relevance to the question; null where none was computed.
+   */
+  score?: number | null;
+  /**
+   * True when it is in the window.
+   */
+  included: boolean;
+  /**
+   * Why it is in or out, in words.
+   */
+  reason: string;
+}
+/**
  * A turn that can be found again.
  */
 export interface Memory {
@@ -4196,6 +4291,10 @@ export interface Receipt {
    * Every piece considered, in the order of the window.
    */
   items: ReceiptItem[];
+  /**
+   * Of a team: what was put before each member, in the order of the team.
+   */
+  members?: MemberReceipt[];
 }
 /**
  * By which workflow a turn is answered, and why.
@@ -4218,60 +4317,6 @@ export interface Route {
    * Why the intent could not be told, or is not followed; empty where it is.
    */
   reason?: string;
-}
-/**
- * One piece that was considered for the window.
- */
-export interface ReceiptItem {
-  kind: SourceKind;
-  /**
-   * Message, document, summary or fact it comes from; null for the system prompt.
-   */
-  source_id?: string | null;
-  /**
-   * Name of the document it stands in, with the page where there is one.
-   */
-  source?: string | null;
-  /**
-   * Where it begins in the document's text, in Unicode characters.
-   */
-  start?: number | null;
-  /**
-   * Where it ends there.
-   */
-  end?: number | null;
-  /**
-   * Who said it; null for a passage of a document, a summary and a fact.
-   */
-  role?: Role | null;
-  /**
-   * Login name of who said it in a conversation that they share; null for what is one's own.
-   */
-  shared_by?: string | null;
-  /**
-   * What it says.
-   */
-  text: string;
-  /**
-   * When it was said, or the document added.
-   */
-  said_at?: string | null;
-  /**
-   * Tokens it takes in the window.
-   */
-  n_tokens: number;
-  /**
-   * Relevance to the question; null where none was computed.
-   */
-  score?: number | null;
-  /**
-   * True when it is in the window.
-   */
-  included: boolean;
-  /**
-   * Why it is in or out, in words.
-   */
-  reason: string;
 }
 /**
  * A document to rank.

@@ -129,6 +129,7 @@ class Answer:
     ) -> "Answer":
         """Return one answer of a run: its own events, those of the run, and how it ended."""
         started = _last(events, EventType.run_started)
+        mine = [event for event in events if "member" not in event.data]
         return cls(
             text=_joined(written, EventType.content),
             run_id=events[0].run_id,
@@ -136,7 +137,7 @@ class Answer:
             usage=Usage.model_validate(_last(events, EventType.usage)["usage"]),
             finish_reason=FinishReason(end["finish_reason"]),
             guard=Guard(end["guard"]) if "guard" in end else None,
-            receipt=Receipt.model_validate(_last(events, EventType.receipt)["receipt"]),
+            receipt=Receipt.model_validate(_last(mine, EventType.receipt)["receipt"]),
             thinking=_joined(written, EventType.thinking),
             tool_calls=tuple(
                 ToolCall.model_validate(event.data["tool_call"])

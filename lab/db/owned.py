@@ -90,7 +90,7 @@ class OwnedStore(Store, Generic[EntityT]):
             raise InputError(f"A {self.kind} cannot be stored so: {wrong}.") from error
 
     async def _page(
-        self, limit: int, before: UUID | None, *conditions: ColumnElement[bool]
+        self, limit: int | None, before: UUID | None, *conditions: ColumnElement[bool]
     ) -> builtins.list[EntityT]:
         order = tuple_(self._time, self.row.id)
         query = select(self.row).where(self.row.owner_id == self._owner_id, *conditions)

@@ -8,12 +8,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from psycopg.errors import UniqueViolation
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, Integer, cast, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lab.db.ids import new_id
 from lab.db.owned import OwnedStore
 from lab.db.tables import RunRow
+from lab.db.usage import without
 from lab.errors import ConflictError, NotFoundError
 from lab.schemas.disconnect import Disconnect
 from lab.schemas.receipt import Receipt
@@ -103,9 +104,9 @@ class RunStore(OwnedStore[Run]):
         return await self._page(limit, before, RunRow.conversation_id == conversation_id)
 
     async def hold(self, ids: Sequence[UUID]) -> dict[UUID, RunStatus]:
-        """Return where runs stand; nobody deletes them until the transaction ends."""
+        """Return how runs stand or shall end; nobody deletes them until the transaction ends."""
         found = await self._session.execute(
-            select(RunRow.id, RunRow.status)
+            select(RunRow.id, func.coalesce(RunRow.stopping, RunRow.status))
             .where(RunRow.id.in_(ids), RunRow.owner_id == self._owner_id)
             .with_for_update(read=True, key_share=True)
         )
@@ -146,14 +147,21 @@ class RunStore(OwnedStore[Run]):
         return None if found is None else Receipt.model_validate(found)
 
     async def usage_of(self, run_id: UUID) -> Usage | None:
-        """Return what a turn is known to have cost so far, by the run that began it."""
-        found = await self._session.scalar(
-            select(RunRow.usage)
-            .where(*self._of_turn(run_id), RunRow.usage.is_not(None))
+        """
+        Return what the model of a turn is known to have cost so far, by the run that began it.
+
+        Without what members of a team used; before the window is chosen, it was not asked.
+        """
+        found = await self._session.execute(
+            select(RunRow.usage, RunRow.receipt)
+            .where(*self._of_turn(run_id), RunRow.usage.is_not(None), RunRow.receipt.is_not(None))
             .order_by(RunRow.id.desc())
             .limit(1)
         )
-        return None if found is None else Usage.model_validate(found)
+        if (row := found.one_or_none()) is None:
+            return None
+        members = Receipt.model_validate(row.receipt).members
+        return without(Usage.model_validate(row.usage), [one.usage for one in members if one.usage])
 
     async def end(
         self, id: UUID, status: RunStatus, error: str | None, usage: Usage | None
@@ -170,6 +178,20 @@ class RunStore(OwnedStore[Run]):
         await self._changed(values, *self._is(id), RunRow.status.in_(OPEN))
         await self.update(id, usage=usage)
         return (await self.get(id)).status
+
+    async def ask_to_stop(self, id: UUID, status: RunStatus) -> None:
+        """
+        Let the lab that works on a run end it so; until then it is open, and others wait.
+
+        One of this lab, which works on it no more, ends at once.
+        """
+        mine = cast(func.nullif(func.current_setting("lab.number", True), ""), Integer)
+        await self._session.execute(
+            update(RunRow)
+            .where(*self._open([id]), RunRow.lab_number == mine)
+            .values(status=status, finished_at=datetime.now(UTC))
+        )
+        await self._session.execute(update(RunRow).where(*self._open([id])).values(stopping=status))
 
     async def close(self, ids: Sequence[UUID], status: RunStatus) -> None:
         """End those of the runs that have not ended, for their processes to see."""

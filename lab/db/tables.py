@@ -137,6 +137,12 @@ class ApiKeyRow(OwnedRow):
     last_used_at: Mapped[datetime | None]
 
 
+def _details_index(name: str) -> Index:
+    """Return the index of what programs keep with rows."""
+    operators = {"details": "jsonb_path_ops"}
+    return Index(name, "details", postgresql_using="gin", postgresql_ops=operators)
+
+
 class ConversationRow(OwnedRow):
     """A chat."""
 
@@ -144,6 +150,7 @@ class ConversationRow(OwnedRow):
     __table_args__ = (
         Index(None, "owner_id", "updated_at"),
         Index("ix_conversations_shared", "updated_at", postgresql_where=text("shared")),
+        _details_index("ix_conversations_details"),
     )
 
     title: Mapped[str]
@@ -171,6 +178,7 @@ class RunRow(WorkRow):
             unique=True,
             postgresql_where=text("status IN ('queued', 'running')"),
         ),
+        _details_index("ix_runs_details"),
     )
 
     kind: Mapped[str]
@@ -190,6 +198,8 @@ class RunRow(WorkRow):
     receipt: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[str | None]
     finished_at: Mapped[datetime | None]
+    stopping: Mapped[str | None]
+    """What it shall end as, for the lab that works on it to see."""
 
 
 class EventRow(Base):

@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Select, cast, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from lab.db.conversations import NEW_CHAT
 from lab.db.owned import Store
 from lab.db.runs import OPEN
 from lab.db.summaries import lock
-from lab.db.tables import ConversationRow, RunRow
+from lab.db.tables import ConversationRow, OwnedRow, RunRow
 from lab.errors import ConflictError
 from lab.schemas.conversation import Conversation
 from lab.schemas.run import Run
@@ -126,7 +126,7 @@ class ThreadStore(Store):
         """
         query = select(ConversationRow, LAST).where(ConversationRow.owner_id == self._owner_id)
         if details:
-            query = query.where(ConversationRow.details.contains(dict(details)))
+            query = query.where(ConversationRow.id.in_(_with(ConversationRow, details)))
         if ids is not None:
             query = query.where(ConversationRow.id.in_(ids))
         if statuses is not None:
@@ -158,7 +158,7 @@ class ThreadStore(Store):
         if conversation_id is not None:
             query = query.where(RunRow.conversation_id == conversation_id)
         if details:
-            query = query.where(RunRow.details.contains(dict(details)))
+            query = query.where(RunRow.id.in_(_with(RunRow, details)))
         if statuses is not None:
             query = query.where(RunRow.status.in_(statuses))
         if profile is not None:
@@ -179,6 +179,12 @@ class ThreadStore(Store):
 
     def _is(self, id: UUID) -> tuple[ColumnElement[bool], ...]:
         return ConversationRow.id == id, ConversationRow.owner_id == self._owner_id
+
+
+def _with(row: type[OwnedRow], details: Mapping[str, Any]) -> Select[Any]:
+    """Return the ids of a user's rows with such details, by an index (`0019_threads.py`)."""
+    asked = cast(dict(details), JSONB)
+    return select(getattr(func, f"{row.__tablename__}_with")(asked))
 
 
 def _is_one_of(statuses: Collection[RunStatus | None]) -> ColumnElement[bool]:

@@ -3,6 +3,8 @@
 import builtins
 from uuid import UUID
 
+from sqlalchemy import ColumnElement
+
 from lab.db.tables import TodoRow
 from lab.db.versioned import VersionedStore
 from lab.schemas.todo import Todo
@@ -25,8 +27,18 @@ class TodoStore(VersionedStore[Todo]):
         )
 
     async def list(
-        self, limit: int = 100, before: UUID | None = None, conversation_id: UUID | None = None
+        self,
+        limit: int | None = 100,
+        before: UUID | None = None,
+        conversation_id: UUID | None = None,
+        *,
+        is_done: bool | None = None,
     ) -> builtins.list[Todo]:
-        """Return the newest todos first, of one chat or of all."""
-        scope = [] if conversation_id is None else [TodoRow.conversation_id == conversation_id]
+        """Return the newest todos first, of one chat or of all: those done, those not, or both."""
+        scope: builtins.list[ColumnElement[bool]] = []
+        if conversation_id is not None:
+            scope.append(TodoRow.conversation_id == conversation_id)
+        if is_done is not None:
+            completed = TodoRow.status == TodoStatus.completed
+            scope.append(completed if is_done else ~completed)
         return await self._page(limit, before, *scope)

@@ -1,5 +1,6 @@
 """What models were used for, one row a generation, and its sums by day."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from uuid import UUID
 
@@ -49,6 +50,20 @@ async def days_of_all(session: AsyncSession, since: datetime) -> list[UsageDay]:
         .order_by(UserRow.name)
     )
     return [UsageDay(**row._mapping) for row in await session.execute(named)]
+
+
+def beyond(usage: Usage, booked: Usage) -> Usage:
+    """Return what was used beyond what was used before."""
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens", "queue_ms", "total_ms")
+    left = {name: max(0, getattr(usage, name) - getattr(booked, name)) for name in counts}
+    return usage.model_copy(update=left)
+
+
+def without(usage: Usage, parts: Iterable[Usage]) -> Usage:
+    """Return what was used beside these parts of it."""
+    for part in parts:
+        usage = beyond(usage, part)
+    return usage
 
 
 def _sums(since: datetime) -> Select[date, str, int, int, int, float]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import receipt_item
+from . import member_receipt, receipt_item
 from . import route as route_1
 
 
@@ -47,3 +47,10 @@ class Receipt(BaseModel):
         list[receipt_item.ReceiptItem],
         Field(description='Every piece considered, in the order of the window.'),
     ]
+    members: Annotated[
+        list[member_receipt.MemberReceipt],
+        Field(
+            description='Of a team: what was put before each member, in the order of the team.',
+            validate_default=True,
+        ),
+    ] = []

@@ -40,6 +40,14 @@ class WorkflowConfig(BaseModel):
         ),
     ] = 0
     max_steps: Annotated[int, Field(description='Steps of a plan, each a todo.', ge=1, le=50)] = 8
+    max_todos: Annotated[
+        int,
+        Field(
+            description='Open todos of a conversation that plans are made with; one with more is not planned until some are done or dropped.',
+            ge=1,
+            le=10000,
+        ),
+    ] = 1000
     max_aspects: Annotated[
         int,
         Field(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from html import escape
 
+from lab.schemas.member_receipt import MemberReceipt
 from lab.schemas.receipt import Receipt
 from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.route import Route
@@ -27,7 +28,23 @@ def receipt_html(run: Run) -> str:
     """Return the receipt of a run as HTML."""
     if run.receipt is None:
         return "<p>This run ended before anything was put before the model.</p>"
-    return _account(run.receipt) + _pieces(run.receipt.items) + _footer(run)
+    receipt = run.receipt
+    members = "".join(map(_member, receipt.members))
+    return _account(receipt) + _pieces(receipt.items) + members + _footer(run)
+
+
+def _member(seen: MemberReceipt) -> str:
+    """Return what one of a team saw and used, folded."""
+    used = seen.usage
+    facts = [
+        f"{seen.n_tokens:,} of {seen.context_length:,} tokens of {escape(seen.model)}’s window",
+        f"{used.prompt_tokens:,} + {used.completion_tokens:,} tokens" if used else "",
+        f"could not answer: {escape(seen.error)}" if seen.error else "",
+    ]
+    return (
+        f'<details class="lab-member"><summary>Member <b>{escape(seen.profile)}</b>: '
+        f"{' · '.join(filter(None, facts))}</summary>{_pieces(seen.items)}</details>"
+    )
 
 
 def _account(receipt: Receipt) -> str:

@@ -25,6 +25,7 @@ from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.event_type import EventType
 from lab.schemas.generation_parameters import GenerationParameters
+from lab.schemas.member_receipt import MemberReceipt
 from lab.schemas.message import Message
 from lab.schemas.source_kind import SourceKind
 from lab.schemas.tool import Tool
@@ -86,6 +87,9 @@ class State(TypedDict, total=False):
     spent: Annotated[list[dict[str, Any]], collected]
     """`Usage` dumps of what was asked beside the answer."""
 
+    members: Annotated[list[dict[str, Any]], collected]
+    """`MemberReceipt` dumps of a team."""
+
 
 async def remember(state: State, runtime: Runtime[ChatContext]) -> State:
     """Store the caller's messages with their embeddings."""
@@ -117,6 +121,8 @@ def _begun(state: State, turn_ids: Sequence[UUID]) -> State:
         begun |= {"said": [], "drafts": []}
     if state.get("told") or state.get("spent"):
         begun |= {"told": [ANEW], "spent": [ANEW]}
+    if state.get("members"):
+        begun |= {"members": [ANEW]}
     return begun
 
 
@@ -131,7 +137,9 @@ async def assembled(state: State, context: ChatContext, room: int = 0) -> State:
     tools, _ = _asked(context, rounds)
     said = [ChatMessage.model_validate(message) for message in state.get("said", [])]
     window = await build_window(context, current(state), [*said, *messages_of(rounds)], tools, room)
-    about = {"run_id": context.run_id, "route": context.route}
+    members = [MemberReceipt.model_validate(one) for one in state.get("members", [])]
+    members.sort(key=lambda one: _place(context, one))
+    about = {"run_id": context.run_id, "route": context.route, "members": members}
     receipt = window.receipt.model_copy(update=about)
     await context.recorder.keep_receipt(receipt)
     context.tell(EventType.receipt, receipt=receipt.model_dump(mode="json"))
@@ -277,6 +285,12 @@ def _asked(
     # A call that had to be made was made in the first round.
     parameters = context.parameters.model_copy(update={"tool_choice": None})
     return context.turn.tools if rounds[-1].is_last else context.offered, parameters
+
+
+def _place(context: ChatContext, seen: MemberReceipt) -> int:
+    """Return which of the team a member is; one that left it meanwhile comes first."""
+    names = [member.profile.id for member in context.members]
+    return names.index(seen.profile) if seen.profile in names else -1
 
 
 def _tell_stored(context: ChatContext, messages: Sequence[Message]) -> None:

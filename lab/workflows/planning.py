@@ -17,6 +17,7 @@ from langgraph.graph import StateGraph
 from langgraph.runtime import Runtime
 
 from lab.db import Stores
+from lab.errors import InputError
 from lab.prompts import LIST_HEADING, PLAN_INSTRUCTION
 from lab.schemas.event_type import EventType
 from lab.schemas.finish_reason import FinishReason
@@ -36,8 +37,8 @@ from lab.workflows.asking import (
 from lab.workflows.context import ChatContext
 from lab.workflows.window import context_length_of
 
-MOST_TODOS: Final = 100
-"""Of a conversation that are shown, the newest."""
+MOST_DONE: Final = 100
+"""Todos of a conversation that are done and listed still, the newest."""
 MOST_PLAN_TOKENS: Final = 1024
 MOST_STEP_CHARACTERS: Final = 120
 N_STAGES: Final = 2
@@ -138,39 +139,57 @@ async def _open_todos(context: ChatContext) -> list[Todo]:
     Return the todos of the conversation that are not done, the first written down first.
 
     Where the window is small, the newest that take no more than a quarter of it.
+
+    Raises
+    ------
+    InputError
+        If there are more than a plan is made with.
     """
     if not context.is_kept:
         return []
     async with context.stores() as stores:
-        found = await _listed(stores, context)
+        found = await _all_open(stores, context)
     room = (context.context_length or context_length_of(context.chat)) // 4
     shown: list[Todo] = []
-    for todo in reversed([todo for todo in found if not _is_done(todo)]):
-        room -= context.chat.count_text(f"{MOST_TODOS}. {todo.text}\n")
+    for todo in found:
+        room -= context.chat.count_text(f"{len(found)}. {todo.text}\n")
         if room < 0:
             break
         shown.insert(0, todo)
     return shown
 
 
-async def _listed(stores: Stores, context: ChatContext) -> list[Todo]:
-    """Return the todos of the conversation, the first written down first."""
-    chat_id = context.turn.conversation_id
-    return (await stores.todos.list(MOST_TODOS, conversation_id=chat_id))[::-1]
+async def _all_open(stores: Stores, context: ChatContext) -> list[Todo]:
+    """Return all todos of the conversation that are not done, the newest first."""
+    chat_id, most = context.turn.conversation_id, context.settings.config.workflow.max_todos
+    found = await stores.todos.list(most + 1, conversation_id=chat_id, is_done=False)
+    if len(found) > most:
+        raise InputError(
+            f"This conversation has more than {most} open todos; finish or drop some, plan in "
+            "another one, or raise `workflow.max_todos`."
+        )
+    return found
 
 
 async def _changed(context: ChatContext, steps: Sequence[str], done: Sequence[UUID]) -> list[Todo]:
-    """Store a plan and return all todos; one that is stored already stays the only one."""
+    """Store a plan and return what is listed; one that is stored already stays the only one."""
     chat_id = context.turn.conversation_id
     async with context.stores() as stores:
-        before = await stores.todos.list(MOST_TODOS, conversation_id=chat_id)
+        before = await _all_open(stores, context)
         for todo in before:
-            if todo.id in done and not _is_done(todo):
+            if todo.id in done:
                 changes: dict[str, Any] = {"status": TodoStatus.completed}
                 await stores.todos.update(todo.id, todo.version, **changes)
-        known = {todo.text.casefold() for todo in before if not _is_done(todo)}
+        known = {todo.text.casefold() for todo in before}
         for step in steps:
             if step.casefold() not in known:
                 known.add(step.casefold())
                 await stores.todos.create(step, chat_id)
-        return (await stores.todos.list(MOST_TODOS, conversation_id=chat_id))[::-1]
+        return await _listed(stores, chat_id)
+
+
+async def _listed(stores: Stores, chat_id: UUID | None) -> list[Todo]:
+    """Return all open todos of the conversation and the last done, as they were written down."""
+    open_ = await stores.todos.list(None, conversation_id=chat_id, is_done=False)
+    done = await stores.todos.list(MOST_DONE, conversation_id=chat_id, is_done=True)
+    return sorted([*open_, *done], key=lambda todo: (todo.created_at, todo.id))

@@ -8,6 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from lab.db import Database, Stores
+from lab.db.usage import beyond, without
 from lab.errors import ConflictError
 from lab.messages import Part, answer_parts
 from lab.schemas.chat_result import ChatResult
@@ -67,6 +68,8 @@ class Recorder:
     ----------
     usage : Usage or None
         What the answers cost that were noted; None where none was.
+    members : list of Usage
+        The part of it that members of a team used, who book it on their own models.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Recorder:
         entry: Entry = ENTRY,
     ) -> None:
         self.usage: Usage | None = None
+        self.members: list[Usage] = []
         self._database = database
         self._log = log
         self._owner_id = log.owner_id
@@ -208,16 +212,10 @@ class Recorder:
             )
 
     async def _book(self, stores: Stores, usage: Usage) -> None:
-        """Book what a turn cost beyond what is booked of it."""
+        """Book what a turn cost beyond what is booked of it, or is a member's."""
         is_first = self._began == self._run_id
         booked = None if is_first else await stores.runs.usage_of(self._began)
-        left = usage if booked is None else beyond(usage, booked)
-        if booked is None or left.total_tokens:
+        own = without(usage, self.members)
+        left = own if booked is None else beyond(own, booked)
+        if left.total_tokens or (booked is None and not self.members):
             await stores.usage.add(self._profile.model, self._profile.id, left, run_id=self._run_id)
-
-
-def beyond(usage: Usage, booked: Usage) -> Usage:
-    """Return what was used beyond what was used before."""
-    counts = ("prompt_tokens", "completion_tokens", "total_tokens", "queue_ms", "total_ms")
-    left = {name: max(0, getattr(usage, name) - getattr(booked, name)) for name in counts}
-    return usage.model_copy(update=left)

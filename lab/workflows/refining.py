@@ -73,6 +73,8 @@ class Draft(BaseModel):
     """An answer, and what its writer found wrong with it."""
 
     answer: ChatResult
+    """As it was written, and told."""
+
     score: int = 0
     """From 1 to `BEST`; 0 where nobody judged it."""
 
@@ -81,7 +83,12 @@ class Draft(BaseModel):
     @property
     def thought(self) -> str:
         """The draft as it is told, with what is wrong with it."""
-        return self.answer.thinking + self.answer.content + (_aside(self.wrong))
+        return self.answer.thinking + self.answer.content + _aside(self.wrong)
+
+    @property
+    def clean(self) -> str:
+        """What would be given."""
+        return filtered(self.answer.content)
 
 
 def n_refinements(context: ChatContext) -> int:
@@ -100,7 +107,7 @@ def n_refinements(context: ChatContext) -> int:
 
 
 def thoughts_of(state: Mapping[str, Any]) -> str:
-    """Return what finished steps told as thinking, and the drafts."""
+    """Return what finished steps told as thinking, and the drafts, word for word."""
     kind = EventType.thinking.value
     told = [one["data"]["text"] for one in state.get("told", []) if one["type"] == kind]
     drafts = [Draft.model_validate(draft).thought for draft in state.get("drafts", [])]
@@ -123,19 +130,17 @@ async def critique(state: Drafting, runtime: Runtime[ChatContext]) -> Drafting:
     """Let the model say what is wrong with the newest draft."""
     context, drafts = runtime.context, _drafts(state)
     draft, n_rounds = drafts[-1], n_refinements(context)
-    clean = draft.answer.model_copy(update={"content": filtered(draft.answer.content)})
     told = tell_stage(context, "critique", len(drafts) - 1, n_rounds)
     found: dict[str, Any] = {}
     spent: list[dict[str, Any]] = []
-    if clean.content and not clean.tool_calls:
+    if draft.clean and not draft.answer.tool_calls:
         try:
-            prompt = _after(state, clean.content, CRITIQUE_INSTRUCTION)
+            prompt = _after(state, draft.clean, CRITIQUE_INSTRUCTION)
             found, answer = await ask_form(context, prompt, MOST_CRITIQUE_TOKENS, CRITIQUE)
             spent = spend(context, answer)
         except LabError as error:
             found = {"wrong": f"(not judged: {error})"}
-    judged = {"answer": clean, **found}
-    drafts[-1] = draft.model_copy(update=judged)
+    drafts[-1] = draft.model_copy(update=found)
     if wrong := drafts[-1].wrong:
         context.tell(EventType.thinking, text=_aside(wrong))
     return {"drafts": _dumps(drafts), "told": told, "spent": spent}
@@ -147,13 +152,13 @@ async def improve(state: Drafting, runtime: Runtime[ChatContext]) -> Drafting:
     best = _best(drafts)
     told = tell_stage(context, "improve", len(drafts), n_refinements(context))
     instruction = IMPROVE_INSTRUCTION.format(wrong=best.wrong or "It could be clearer.")
-    prompt = _after(state, best.answer.content, instruction)
+    prompt = _after(state, best.clean, instruction)
     try:
         most = context.parameters.max_new_tokens or MOST_ANSWER_TOKENS
         answer = await ask(context, prompt, most)
     except LabError as error:
-        text = f"(not written again: {error})"
-        context.tell(EventType.thinking, text=_aside(text))
+        text = _aside(f"(not written again: {error})")
+        context.tell(EventType.thinking, text=text)
         failed = best.answer.model_copy(update={"content": "", "thinking": text, "usage": NOTHING})
         tried = Draft(answer=failed)
         return {"drafts": _dumps([*drafts, tried]), "told": told}
@@ -170,7 +175,8 @@ async def present(state: Drafting, runtime: Runtime[ChatContext]) -> Drafting:
     place = drafts.index(best)
     told = tell_stage(context, "refined", place, max(1, len(drafts) - 1))
     # What was thought, and what it cost, stands with the drafts.
-    answer = best.answer.model_copy(update={"usage": NOTHING, "thinking": ""})
+    given = {"content": best.clean, "usage": NOTHING, "thinking": ""}
+    answer = best.answer.model_copy(update=given)
     context.tell(EventType.content, text=answer.content)
     tell_end(context, answer, usage_of(rounds_of(state), answer, context.spent))
     return {"answer": answer.model_dump(mode="json"), "told": told}

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import StateSnapshot
+from langgraph.types import Interrupt, StateSnapshot
 
 from lab.db import Stores
-from lab.errors import ConflictError, InputError
+from lab.errors import ConflictError, InputError, UnclearReplyError
 from lab.messages import to_chat_message
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.generation_parameters import GenerationParameters
@@ -222,7 +222,7 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
     ConflictError
         If its conversation went on meanwhile, or it asks something and there is no reply.
     InputError
-        If there is a reply and it asks nothing, or something else.
+        If there is a reply and it asks nothing, something else, or several things at once.
     """
     run = left.run
     config: RunnableConfig = {"configurable": {"thread_id": str(run.conversation_id)}}
@@ -243,8 +243,8 @@ async def resumed_turn(graph: CompiledStateGraph[Any, Any], left: LeftTurn, repl
         raise ConflictError(f"The run {run.id} asks {values}; go on with a `reply`.")
     if reply is not None and not asks:
         raise InputError(f"The run {run.id} asks nothing; go on without a `reply`.")
-    for ask in found.interrupts if asks else ():
-        check_reply([ask.value], reply_to(ask.id, reply))
+    if asks:
+        _check_replies(found.interrupts, reply)
     return Resumed(
         run_id=began,
         parameters=GenerationParameters.model_validate(run.parameters),
@@ -267,22 +267,32 @@ def _is_forgotten(graph: CompiledStateGraph[Any, Any], state: StateSnapshot) -> 
     return has_begun and "turn_ids" in graph.channels and "turn_ids" not in state.values
 
 
-def reply_to(ask: str, reply: Any) -> Any:
+def _check_replies(questions: Sequence[Interrupt], reply: Any) -> None:
     """
-    Return what a reply says to one question; it may name the questions, as LangGraph takes it.
+    Refuse a reply that answers no open question, as LangGraph does.
+
+    It may name the questions by their ids, also some of several; without, it answers the only one.
 
     Raises
     ------
     ConflictError
-        If it names others, which were answered before.
+        If it names another, which was answered before.
+    UnclearReplyError
+        If several are open and it names none.
+    InputError
+        If it is no answer to its question.
     """
-    if not isinstance(reply, Mapping) or not reply or not all(map(ASK.fullmatch, reply)):
-        return reply
-    if ask not in reply:
+    asked = {question.id: question.value for question in questions}
+    if not (isinstance(reply, Mapping) and reply and all(map(ASK.fullmatch, reply))):
+        if len(asked) > 1:
+            raise UnclearReplyError(sorted(asked))
+        reply = dict.fromkeys(asked, reply)
+    if unknown := reply.keys() - asked:
         raise ConflictError(
-            f"No question `{min(reply)}` waits for a reply any more; look what the run asks."
+            f"No question `{min(unknown)}` waits for a reply any more; look what the run asks."
         )
-    return reply[ask]
+    for id, value in reply.items():
+        check_reply([asked[id]], value)
 
 
 async def check_turn(

@@ -6,6 +6,7 @@ from typing import Any
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_result import ChatResult
 from lab.schemas.event_type import EventType
+from lab.schemas.member_receipt import MemberReceipt
 from lab.schemas.usage import Usage
 from lab.workflows.asking import tell_route
 from lab.workflows.context import ChatContext
@@ -53,6 +54,8 @@ def _tell_steps(context: ChatContext, state: Mapping[str, Any]) -> None:
     """Tell what the turn is answered by, and what the steps before its answer told."""
     tell_route(context)
     context.spent.extend(Usage.model_validate(one) for one in state.get("spent", []))
+    seen = [MemberReceipt.model_validate(one) for one in state.get("members", [])]
+    context.recorder.members += [one.usage for one in seen if one.usage is not None]
     for told in state.get("told", []):
         context.tell(EventType(told["type"]), **told["data"])
 

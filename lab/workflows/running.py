@@ -9,7 +9,7 @@ in the database. A run of another process on the same database is followed there
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -33,6 +33,8 @@ LOOK_S: Final = 0.5
 """How often the stream of another process is read."""
 SETTLED: Final = timedelta(seconds=5)
 """After its end nothing of a run is on its way any more."""
+STOP_S: Final = 30.0
+"""How long another process, which looks every `STORE_S`, may take to end a run."""
 
 log = structlog.get_logger(__name__)
 
@@ -212,19 +214,36 @@ class Running:
             If the run is not the owner's.
         ConflictError
             If the run ends with its connection.
+        UnavailableError
+            If another process works on it, and does not end it.
         """
         if (live := self._of(owner_id, run_id)) is not None:
             await live.stop(status)
         await self._database.close_left_runs()
         async with self._database.stores(owner_id) as stores:
-            # Its process sees that when it stores next.
             run = await stores.runs.get(run_id)
             if run.finished_at is None and run.on_disconnect is Disconnect.cancel:
                 raise ConflictError(
                     f"The run {run_id} ends with the connection that asked for it; close that."
                 )
-            await stores.runs.close([run_id], status)
-            return await stores.runs.get(run_id)
+            await stores.runs.ask_to_stop(run_id, status)
+        return await self._ended(owner_id, run_id)
+
+    async def _ended(self, owner_id: UUID, run_id: UUID) -> Run:
+        """Return a run once its process has ended it, or is gone."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                while True:
+                    async with self._database.stores(owner_id) as stores:
+                        run = await stores.runs.get(run_id)
+                    if run.status not in OPEN:
+                        return run
+                    await asyncio.sleep(LOOK_S / 5)
+                    await self._database.close_left_runs()
+        raise UnavailableError(
+            f"The process that works on the run {run_id} does not end it; try again, or end that "
+            "process."
+        )
 
     async def close_lost(self) -> None:
         """Close the runs of labs that are gone, and research here whose end nobody could store."""

@@ -11,7 +11,7 @@ that fails says so in its place. From `assemble` on the team's own profile answe
 with their answers after the question. No tools are called.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from time import perf_counter
@@ -26,16 +26,20 @@ from lab.errors import ConflictError, LabError
 from lab.prompts import SERIES_INSTRUCTION, TEAM_INSTRUCTION
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.event_type import EventType
+from lab.schemas.member_receipt import MemberReceipt
 from lab.schemas.role import Role
 from lab.schemas.team_mode import TeamMode
+from lab.schemas.usage import Usage
 from lab.workflows import chat
-from lab.workflows.asking import ANEW, ask, collected, tell, tell_stage
+from lab.workflows.asking import ANEW, ask, collected, spend, tell, tell_stage
 from lab.workflows.context import ChatContext, Member
 from lab.workflows.rounds import shortened
 from lab.workflows.window import build_window, room_beside
 
 MOST_ANSWER_TOKENS: Final = 1024
 """Of a member, where nobody asked for another length."""
+WINDOW: Final = ("context_length", "answer_tokens", "n_tokens", "items")
+"""What the receipt of a team keeps of that of a member."""
 LEAST_ANSWER_TOKENS: Final = 16
 """What an answer is cut to where the window is full."""
 
@@ -46,12 +50,17 @@ class State(chat.State, total=False):
     answers: Annotated[list[dict[str, Any]], collected]
     """Of the members, `{"name": ..., "text": ...}`."""
 
+    mode: str
+    """Of the team, as the turn began: it goes on so, whatever the profile says meanwhile."""
+
 
 class Spoken(TypedDict, total=False):
     """What a member leaves behind."""
 
     answers: Annotated[list[dict[str, Any]], collected]
     told: Annotated[list[dict[str, Any]], collected]
+    spent: Annotated[list[dict[str, Any]], collected]
+    members: Annotated[list[dict[str, Any]], collected]
 
 
 class Seat(Spoken, total=False):
@@ -66,6 +75,9 @@ class Seat(Spoken, total=False):
     """What others said."""
 
     window: list[dict[str, Any]]
+    receipt: dict[str, Any]
+    """Of that window."""
+
     failed: str
     """Why it has no window."""
 
@@ -79,11 +91,13 @@ async def assemble(state: Seat, runtime: Runtime[ChatContext]) -> Seat:
             said = _after(seat, state["before"], SERIES_INSTRUCTION) if state["before"] else []
             window = await build_window(seat, [UUID(id) for id in state["turn_ids"]], said, [])
     except LabError as error:
-        return {"failed": str(error), "window": []}
+        return {"failed": str(error), "window": [], "receipt": {}}
     receipt = window.receipt.model_copy(update={"run_id": context.run_id})
-    dump = receipt.model_dump(mode="json")
-    context.tell(EventType.receipt, receipt=dump, member=member.profile.id)
-    return {"failed": "", "window": [one.model_dump(mode="json") for one in window.messages]}
+    return {
+        "failed": "",
+        "window": [one.model_dump(mode="json") for one in window.messages],
+        "receipt": receipt.model_dump(mode="json"),
+    }
 
 
 async def speak(state: Seat, runtime: Runtime[ChatContext]) -> Spoken:
@@ -92,20 +106,24 @@ async def speak(state: Seat, runtime: Runtime[ChatContext]) -> Spoken:
     member = _member_of(context, state["name"])
     name, started, problem, text = member.profile.id, perf_counter(), state["failed"], ""
     messages = [ChatMessage.model_validate(message) for message in state["window"]]
+    receipt = state["receipt"]
+    told = tell(context, EventType.receipt, receipt=receipt, member=name) if receipt else []
+    usage: Usage | None = None
+    spent: list[dict[str, Any]] = []
     if not problem:
         try:
             async with _seated(context, member) as seat:
                 most = member.parameters.max_new_tokens or MOST_ANSWER_TOKENS
                 answer = await ask(seat, messages, most)
-            text = answer.content.strip()
+            text, usage = answer.content.strip(), answer.usage
             async with context.stores() as stores:
-                await stores.usage.add(
-                    member.profile.model, name, answer.usage, run_id=context.run_id
-                )
+                await stores.usage.add(member.profile.model, name, usage, run_id=context.run_id)
+            context.recorder.members.append(usage)
+            spent = spend(context, answer)
         except LabError as error:
             problem = str(error)
     said = text if not problem else f"(could not answer: {problem})"
-    told = tell(
+    told += tell(
         context,
         EventType.member,
         name=name,
@@ -115,7 +133,13 @@ async def speak(state: Seat, runtime: Runtime[ChatContext]) -> Spoken:
     )
     told += tell(context, EventType.thinking, text=f"{name}: {said}\n\n")
     told += tell_stage(context, name, state["place"] + 1, len(context.members))
-    return {"answers": [{"name": name, "text": said}], "told": told}
+    seen = _receipt_of(member, receipt, usage, problem)
+    return {
+        "answers": [{"name": name, "text": said}],
+        "told": told,
+        "spent": spent,
+        "members": [seen.model_dump(mode="json")],
+    }
 
 
 async def gather(state: State, runtime: Runtime[ChatContext]) -> State:
@@ -126,8 +150,7 @@ async def gather(state: State, runtime: Runtime[ChatContext]) -> State:
 
 def seats(state: State, runtime: Runtime[ChatContext]) -> list[Send] | Literal["assemble"]:
     """Return who speaks next: all, one after the other, or nobody any more."""
-    context = runtime.context
-    team, answers = context.profile.team, state["answers"]
+    context, answers = runtime.context, state["answers"]
     spoken = {answer["name"] for answer in answers}
     left = [
         (place, member.profile.id)
@@ -136,7 +159,7 @@ def seats(state: State, runtime: Runtime[ChatContext]) -> list[Send] | Literal["
     ]
     if not left:
         return "assemble"
-    if team is not None and team.mode is TeamMode.series:
+    if state["mode"] == TeamMode.series:
         left = left[:1]
     return [
         Send("member", Seat(place=place, name=name, turn_ids=state["turn_ids"], before=answers))
@@ -146,8 +169,10 @@ def seats(state: State, runtime: Runtime[ChatContext]) -> list[Send] | Literal["
 
 async def begin(state: State, runtime: Runtime[ChatContext]) -> State:
     """Forget what the team said in the turn before."""
-    told = tell_stage(runtime.context, "team", 0, len(runtime.context.members))
-    return {"answers": [ANEW], "told": told}
+    context = runtime.context
+    told = tell_stage(context, "team", 0, len(context.members))
+    assert context.profile.team is not None, "who has no team has no members"
+    return {"answers": [ANEW], "mode": context.profile.team.mode.value, "told": told}
 
 
 def build_graph() -> StateGraph[State, ChatContext]:
@@ -204,6 +229,15 @@ async def _seated(context: ChatContext, member: Member) -> AsyncIterator[ChatCon
                 tools={},
                 context_length=member.profile.context_length,
             )
+
+
+def _receipt_of(
+    member: Member, receipt: Mapping[str, Any], usage: Usage | None, problem: str
+) -> MemberReceipt:
+    """Return what a member saw, as far as it came, and what that used."""
+    window = {key: receipt[key] for key in WINDOW if receipt}
+    who = {"profile": member.profile.id, "model": member.profile.model}
+    return MemberReceipt.model_validate({**who, **window, "usage": usage, "error": problem or None})
 
 
 def _after(

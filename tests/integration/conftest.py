@@ -22,7 +22,7 @@ from tests.redis_server import redis_server
 
 __all__ = ["redis_server"]
 
-HEAD = "0018"
+HEAD = "0019"
 """The newest step of the schema."""
 
 

@@ -5,21 +5,28 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from langgraph.graph import StateGraph
+from langgraph.runtime import Runtime as GraphRuntime
+from langgraph.types import interrupt
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import BadRequestError, ConflictError, NotFoundError
 from langgraph_sdk.schema import StreamPart
 
 from lab.client import connect
 from lab.db import Database
+from lab.db.messages import MessageStore
 from lab.schemas.event_type import EventType
 from lab.schemas.run_kind import RunKind
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
+from lab.workflows import chat, composer
+from lab.workflows.asking import collected, tell_text
+from lab.workflows.context import ChatContext
 from tests.api_server import Api, key_of
 from tests.integration.conftest import execute
 
@@ -67,9 +74,9 @@ async def told(parts: AsyncIterator[StreamPart]) -> list[tuple[str, Any]]:
 
 
 def read_piece(text: str) -> tuple[str, str, Any]:
-    """Return the id, name and data of a Server-Sent Event."""
-    id_, name, data = (line.partition(": ")[2] for line in text.split("\n"))
-    return id_, name, json.loads(data)
+    """Return the id, if it has one, the name and the data of a Server-Sent Event."""
+    fields = dict(line.split(": ", 1) for line in text.split("\n"))
+    return fields.get("id", ""), fields["event"], json.loads(fields["data"])
 
 
 async def test_a_thread_is_a_conversation(client: Client, api: Api, ann: str) -> None:
@@ -132,6 +139,44 @@ async def test_threads_are_found_by_metadata_and_status(client: Client) -> None:
     assert "`values`" in refused.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("table", "columns", "path"),
+    [
+        ("conversations", {"title": "''", "n_messages": "0", "next_position": "0"}, "/threads"),
+        ("runs", {"kind": "'chat'", "status": "'completed'", "parameters": "'{}'"}, "/runs"),
+    ],
+)
+async def test_a_search_by_metadata_goes_by_an_index_and_ends_at_its_owner(
+    client: Client,
+    owner: User,
+    other_owner: User,
+    database_url: str,
+    table: str,
+    columns: dict[str, str],
+    path: str,
+) -> None:
+    for user, name in ((owner, "mine"), (other_owner, "his")):
+        await execute(
+            database_url,
+            f"INSERT INTO {table} (id, owner_id, details, {', '.join(columns)}) "
+            f"SELECT gen_random_uuid(), '{user.id}', jsonb_build_object('{name}', n), "
+            f"{', '.join(columns.values())} FROM generate_series(1, 3000) n",
+        )
+    await execute(database_url, f"ANALYZE {table}")
+    reads = f"SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'ix_{table}_details'"
+    (before,) = (await execute(database_url, reads))[0]
+
+    found = [
+        await client.http.post(f"{path}/search", json={"metadata": {name: 77}})
+        for name in ("mine", "his")
+    ]
+    async with asyncio.timeout(20):
+        while (await execute(database_url, reads))[0][0] == before:  # told some time later
+            await asyncio.sleep(0.1)
+
+    assert [[one["metadata"] for one in some] for some in found] == [[{"mine": 77}], []]
+
+
 async def test_a_run_is_streamed_in_each_mode(client: Client) -> None:
     thread = await client.threads.create()
     modes = ["values", "messages", "messages-tuple", "updates", "custom"]
@@ -169,17 +214,17 @@ async def test_a_stream_goes_on_after_any_of_its_events(client: Client, api: Api
     thread = await client.threads.create()
     run = await client.runs.create(thread["thread_id"], MODEL, input=said(DOG), config=SHORT)
     path = f"/v1/threads/{thread['thread_id']}/runs/{run['run_id']}/stream"
-    query = {"stream_mode": ["values", "messages", "updates"]}
 
-    async def read(after: str = "") -> list[tuple[str, str, Any]]:
+    async def read(*modes: str, after: str = "") -> list[tuple[str, str, Any]]:
         async with api.client(ann) as http:
             headers = {"Last-Event-ID": after} if after else {}
-            answer = await http.get(path, params=query, headers=headers)
+            answer = await http.get(path, params={"stream_mode": modes}, headers=headers)
             return [read_piece(piece) for piece in answer.text.split("\n\n")[:-1]]
 
-    whole = await read()
-    ids = [id_ for id_, _, _ in whole]
-    rests = [await read(id_) for id_ in ids]
+    modes = ["values", "messages", "updates"]
+    whole = await read(*modes)
+    ids = [id_ for id_, _, _ in whole if id_]
+    rests = [await read(*modes, after=id_) for id_ in ids]
     joined = await told(
         client.runs.join_stream(thread["thread_id"], run["run_id"], stream_mode="values")
     )
@@ -187,9 +232,43 @@ async def test_a_stream_goes_on_after_any_of_its_events(client: Client, api: Api
         strange = await http.get(path, headers={"Last-Event-ID": "x"})
 
     assert len(set(ids)) == len(ids) > 8
-    assert rests == [whole[i + 1 :] for i in range(len(whole))]
+    places = [i for i, (id_, _, _) in enumerate(whole) if id_]
+    assert rests == [whole[i + 1 :] for i in places]
+    assert await read(*modes, after="-1") == whole
+    assert whole[-1][:2] == (ids[-1], "end")
     assert [name for name, _ in joined] == ["metadata", "values", "values", "end"]
     assert strange.status_code == 400
+
+
+async def test_a_stream_goes_on_in_other_modes_where_it_was(
+    client: Client, api: Api, ann: str
+) -> None:
+    thread = await client.threads.create()
+    run = await client.runs.create(thread["thread_id"], MODEL, input=said(DOG), config=SHORT)
+    path = f"/v1/threads/{thread['thread_id']}/runs/{run['run_id']}/stream"
+    modes = ["values", "messages", "messages-tuple", "updates", "custom"]
+
+    async def read(mode: str, after: int = -1) -> list[tuple[int, str, Any]]:
+        """Return what is told in a mode: of each piece the event, its name and data."""
+        async with api.client(ann) as http:
+            headers = {"Last-Event-ID": str(after)}
+            answer = await http.get(path, params={"stream_mode": mode}, headers=headers)
+        found, position = [], -1
+        for piece in reversed(answer.text.split("\n\n")[:-1]):
+            id_, name, data = read_piece(piece)
+            position = int(id_) if id_ else position  # the last of an event has its id
+            found.append((position, name, data))
+        return found[::-1]
+
+    alone = {mode: await read(mode) for mode in modes}
+    for place in sorted({place for mode in modes for place, _, _ in alone[mode]}):
+        for mode in modes:
+            assert await read(mode, place) == [one for one in alone[mode] if one[0] > place]
+    async with connect(api.url, ann) as lab:
+        events = [event async for event in lab.runs.follow(UUID(run["run_id"]))]
+    told = [data for _, name, data in alone["custom"] if name == "custom"]
+    assert told == [event.model_dump(mode="json") for event in events]
+    assert {place for place, _, _ in alone["custom"]} == {event.position for event in events}
 
 
 async def test_runs_of_a_thread_are_listed_found_and_deleted(client: Client) -> None:
@@ -261,13 +340,14 @@ async def test_messages_come_in_the_words_of_langchain_too(client: Client) -> No
         with pytest.raises(BadRequestError):
             await client.http.post(f"/threads/{thread}/runs/wait", json={"agent_id": MODEL} | body)
 
-    assert contents(added["messages"]) == [
+    assert contents((await client.threads.get(thread))["messages"]) == [
         ("human", DOG),
         ("ai", ""),
         ("tool", "1"),
         ("ai", "It "),
     ]
-    assert added["messages"][1]["tool_calls"] == [call]
+    assert (await client.threads.get(thread))["messages"][1]["tool_calls"] == [call]
+    assert "messages" not in added
     assert len(await client.runs.list(thread)) == 0
 
 
@@ -381,6 +461,64 @@ async def test_a_client_that_leaves_ends_its_run_unless_it_goes_on(
     assert ("Location" in headers) is not ends
 
 
+class Two(chat.State, total=False):
+    """What flows in a graph of two steps that ask at once."""
+
+    replies: Annotated[list[dict[str, Any]], collected]
+
+
+def asks_two() -> StateGraph[Two, ChatContext]:
+    async def first(state: Two, runtime: GraphRuntime[ChatContext]) -> Two:
+        return {"replies": [{"first": interrupt("The first?")}]}
+
+    async def second(state: Two, runtime: GraphRuntime[ChatContext]) -> Two:
+        return {"replies": [{"second": interrupt("The second?")}]}
+
+    async def say(state: Two, runtime: GraphRuntime[ChatContext]) -> Two:
+        text = json.dumps(state["replies"])
+        return {"answer": tell_text(runtime.context, text).model_dump(mode="json")}
+
+    graph = chat.begin_graph(Two)
+    graph.add_node("first", first)
+    graph.add_node("second", second)
+    graph.add_node("say", say)
+    graph.add_edge("remember", "first")
+    graph.add_edge("remember", "second")
+    graph.add_edge(["first", "second"], "say")
+    graph.add_edge("say", "record")
+    return graph
+
+
+async def test_a_plain_reply_answers_the_one_question_that_is_open(
+    client: Client, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(composer)["GRAPHS"], "chat", asks_two)
+    monkeypatch.setattr(api.app.state.runtime.composer, "_graphs", {})
+    thread = (await client.threads.create())["thread_id"]
+    asked = await client.runs.wait(thread, MODEL, input=said(DOG))
+    first, second = asked["values"]["__interrupt__"]
+
+    async def reply(value: Any) -> Any:
+        return await client.runs.wait(thread, MODEL, command={"resume": value})
+
+    with pytest.raises(httpx.HTTPStatusError, match="422") as both:
+        await reply("Yes.")
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        await reply({"0" * 32: "Yes."})
+    waits = (await client.threads.get(thread))["status"]
+    named = await reply({second["id"]: "Two."})
+    plain = await reply("One.")
+
+    message = both.value.response.json()["error"]["message"]
+    assert first["id"] in message
+    assert second["id"] in message
+    assert waits == "interrupted"
+    assert named["values"]["__interrupt__"] == [first]
+    assert contents(plain["messages"])[-1][1] == '[{"first": "One."}, {"second": "Two."}]'
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        await reply("Yes.")
+
+
 async def test_the_history_of_a_thread_holds_its_states(client: Client) -> None:
     thread = (await client.threads.create())["thread_id"]
     first = await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
@@ -410,15 +548,39 @@ async def test_the_history_of_a_thread_holds_its_states(client: Client) -> None:
         await client.threads.get_state(fresh)
 
 
+async def test_who_changes_a_thread_is_answered_without_reading_its_messages(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
+    reading = MessageStore.list
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the messages are not asked for")
+
+    monkeypatch.setattr(MessageStore, "list", refuse)
+    changed = await client.threads.update(thread, metadata={"app": "a"})
+    await client.http.patch(f"/threads/{thread}", json={"messages": said(CAT)["messages"]})
+    again = await client.threads.create(thread_id=thread, if_exists="do_nothing")
+    copy = await client.http.post(f"/threads/{thread}/copy", json=None)
+    monkeypatch.setattr(MessageStore, "list", reading)
+    seen = await client.threads.get(thread)
+
+    assert changed == {**again, "updated_at": changed["updated_at"]}
+    assert copy["metadata"] == changed["metadata"] == {"app": "a"}
+    assert contents(seen["messages"])[-1] == ("human", CAT)
+
+
 async def test_a_copy_goes_on_by_itself(client: Client) -> None:
     thread = (await client.threads.create(metadata={"app": "a"}))["thread_id"]
     await client.runs.wait(thread, MODEL, input=said(DOG), config=SHORT)
     copy = await client.http.post(f"/threads/{thread}/copy", json=None)
+    copied = await client.threads.get(copy["thread_id"])
     await client.runs.wait(copy["thread_id"], MODEL, input=said(CAT), config=SHORT)
     source = await client.threads.get(thread)
     went_on = await client.threads.get(copy["thread_id"])
 
-    assert contents(copy["messages"]) == contents(source["values"]["messages"])
+    assert contents(copied["messages"]) == contents(source["values"]["messages"])
     assert copy["metadata"] == {"app": "a"}
     assert len(went_on["values"]["messages"]) == 4
     assert (await client.threads.copy(thread)) is not None
@@ -527,6 +689,64 @@ async def test_of_runs_of_several_labs_one_begins(
         await client.runs.cancel(thread, run["run_id"], wait=True)
 
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+
+
+async def test_of_two_labs_that_begin_at_the_same_moment_one_does_each_time(
+    endless_api: Api, ann: str, client: Client, endless: Client
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    counts = []
+    for _ in range(50):
+        both = await asyncio.gather(
+            *(
+                lab.runs.create(thread, "default", input=said(CAT), config=LONG)
+                for lab in (client, endless)
+            ),
+            return_exceptions=True,
+        )
+        refused = [type(one) for one in both if isinstance(one, BaseException)]
+        counts.append((len(both) - len(refused), refused))
+        for lab, one in zip((client, endless), both, strict=True):
+            if not isinstance(one, BaseException):
+                await lab.runs.cancel(thread, one["run_id"], wait=True)
+
+    assert counts == [(1, [ConflictError])] * 50
+
+
+async def test_a_run_of_another_lab_has_ended_before_the_next_begins(
+    endless_api: Api, ann: str, client: Client, endless: Client, database_url: str
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    for strategy in ("interrupt", "reject", "interrupt"):
+        run = await endless.runs.create(
+            thread,
+            "default",
+            input=said(DOG),
+            config=LONG,
+        )
+        await until_it_writes(endless_api, ann, run)
+        if strategy == "reject":
+            await client.runs.cancel(thread, run["run_id"], wait=True)
+        await client.runs.wait(
+            thread, MODEL, input=said(CAT), config=SHORT, multitask_strategy=strategy
+        )
+    ends = await execute(
+        database_url,
+        "SELECT r.created_at, (SELECT max(e.created_at) FROM events e WHERE e.run_id = r.id), "
+        "status FROM runs r ORDER BY r.id",
+    )
+    stored = (await client.threads.get(thread))["values"]["messages"]
+
+    assert [status for _, _, status in ends] == ["cancelled", "completed"] * 3
+    assert all(ended <= begun for (_, ended, _), (begun, _, _) in pairwise(ends))
+    assert [kind for kind, _ in contents(stored)] == ["human", "ai"] * 6
+
+
+async def until_it_writes(api: Api, key: str, run: Any) -> None:
+    async with connect(api.url, key) as lab, aclosing(lab.runs.follow(UUID(run["run_id"]))) as es:
+        async for event in es:
+            if event.type is EventType.content:
+                return
 
 
 async def test_metadata_is_kept_with_the_run_from_its_beginning(

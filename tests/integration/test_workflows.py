@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from lab.cli import main
 from lab.client import Lab, connect
+from lab.client.answer import Answer
 from lab.db import Database
 from lab.errors import ConflictError, InputError, LabError
 from lab.schemas.event import Event
@@ -26,6 +27,8 @@ from lab.schemas.intent import Intent
 from lab.schemas.message import Message
 from lab.schemas.route_source import RouteSource
 from lab.schemas.run_status import RunStatus
+from lab.schemas.text_part import TextPart
+from lab.schemas.thinking_part import ThinkingPart
 from lab.schemas.todo_status import TodoStatus
 from lab.schemas.user import User
 from lab.workflows import compose_workflow, drawing
@@ -180,6 +183,29 @@ async def test_a_plan_becomes_todos_that_later_messages_tick_off(lab: Lab, there
     assert all(todo.conversation_id == chat for todo in later.todos)
     assert "1. Book a flight" in prompts(there)[0]
     assert planned.usage.total_tokens == 7
+
+
+async def test_a_plan_knows_every_open_todo_of_a_long_list(
+    lab: Lab, there: Peer, database: Database, owner: User
+) -> None:
+    chat = await new_chat(lab)
+    async with database.stores(owner.id) as stores:
+        for place in range(130):
+            await stores.todos.create(f"Step {place}", chat)
+    options: dict[str, Any] = {"model": BIG, "conversation": chat, "workflow": "planning"}
+    says(there, {"steps": ["step 0", "Pack"], "done": [2]})
+
+    planned = await lab.chat("The second step is done.", **options)
+    with pytest.raises(InputError, match=r"more than 100 open todos.*workflow\.max_todos"):
+        await lab.chat("And now?", settings={"workflow": {"max_todos": 100}}, **options)
+
+    (shown,) = prompts(there)
+    assert "1. Step 0\\n2. Step 1\\n" in shown
+    assert "130. Step 129" in shown
+    lines = planned.text.splitlines()
+    assert lines[:3] == ["- [ ] Step 0", "- [x] Step 1", "- [ ] Step 2"]
+    assert lines[-2:] == ["- [ ] Step 129", "- [ ] Pack"]
+    assert len(lines) == len(planned.todos) == 131
 
 
 async def test_a_plan_outside_of_a_conversation_is_listed_alone(
@@ -564,6 +590,51 @@ async def test_an_answer_is_refined_until_nothing_is_wrong_with_it(lab: Lab, the
     assert "A word is misspelt." in prompts(there)[2]
 
 
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [
+            "<think>Hm.</think>\nIt is bleu.\n<|im_end|>",
+            {"score": 2, "wrong": "Misspelt."},
+            "It is blue.</s>",
+            {"score": 5, "wrong": ""},
+        ],
+        ["It is bleu.</s>", {"score": 2, "wrong": "Misspelt."}, Reply(500, pieces=["{}"])],
+        ["It is bleu.</s>", "Well done!"],
+        [
+            stream_of(
+                chunk({"reasoning_content": "So?"}),
+                chunk({"content": "\n\nIt is blue."}),
+                chunk(finish_reason="stop"),
+            ),
+            {"score": 5, "wrong": ""},
+        ],
+    ],
+)
+async def test_the_drafts_that_are_told_are_those_that_are_stored(
+    lab: Lab, there: Peer, answers: list[str | dict[str, Any] | Reply]
+) -> None:
+    chat = await new_chat(lab)
+    says(there, *answers)
+
+    answer = await lab.chat(
+        "Which?", model=BIG, conversation=chat, settings={"workflow": {"refine": 1}}
+    )
+    (_, stored) = await lab.conversations.messages(chat)
+    (run,) = await lab.runs.list()
+    told = "".join(
+        [
+            event.data["text"]
+            async for event in lab.runs.follow(run.id)
+            if event.type is EventType.thinking
+        ]
+    )
+
+    assert answer.thinking == told
+    assert [part.text for part in stored.parts if isinstance(part, ThinkingPart)] == [told]
+    assert [part.text for part in stored.parts if isinstance(part, TextPart)] == [answer.text]
+
+
 async def test_a_draft_that_is_not_better_is_dropped(lab: Lab, there: Peer) -> None:
     says(
         there,
@@ -653,6 +724,65 @@ async def test_a_team_answers_at_once_and_is_joined(lab: Lab, there: Peer) -> No
     assert used == {"there/small": 2 * 5, BIG: 5}
 
 
+async def test_the_receipt_of_a_team_says_what_each_member_saw_and_used(
+    lab: Lab, there: Peer
+) -> None:
+    await with_team(lab, "series", "anton", "berta")
+    chat = await new_chat(lab)
+    says(there, "Blue.", Reply(500, pieces=["{}"]), "Blue it is.")
+
+    answer = await lab.chat("Which colour?", model="all", conversation=chat)
+    receipt, run = await lab.receipt(answer.run_id), await lab.runs.get(answer.run_id)
+
+    anton, berta = receipt.members
+    assert [(one.profile, one.model) for one in receipt.members] == [
+        ("anton", "there/small"),
+        ("berta", "there/small"),
+    ]
+    assert [i.text for i in anton.items if i.included] == ["You are anton.", "Which colour?"]
+    assert 0 < anton.n_tokens < anton.context_length
+    assert (anton.error, anton.usage and anton.usage.total_tokens) == (None, 7)
+    assert "500" in (berta.error or "")
+    assert (berta.items[0].text, berta.usage) == ("You are berta.", None)
+    assert answer.receipt == receipt
+    assert answer.receipt.items[0].text != "You are berta."
+    assert run.usage == answer.usage
+    assert answer.usage.total_tokens == 2 * 7
+    used = {row.model: row.prompt_tokens for row in await lab.usage()}
+    assert used == {"there/small": 5, BIG: 5}
+
+
+@pytest.mark.parametrize("step", [1, 2])
+async def test_what_a_member_used_is_booked_once_however_its_turn_goes_on(
+    lab: Lab, there: Peer, step: int
+) -> None:
+    await with_team(lab, "series", "anton", "berta")
+    chat, is_asked, stuck = await new_chat(lab), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        is_asked.set()
+        await stuck.wait()
+
+    answers = ["Blue.", "Green.", "Grey it is."]
+    says(there, *answers[:step], Reply(pieces=["{}"], before=wait))
+    run_id = await begin(lab, chat, {"model": "all"})
+    await asyncio.wait_for(is_asked.wait(), 10)
+    paused = await lab.runs.pause(run_id)
+    stuck.set()
+    says(there, *answers[step:])
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+    run, receipt = await lab.runs.get(resumed.id), await lab.receipt(resumed.id)
+
+    assert events[-1].type is EventType.run_completed, events[-1].data
+    assert [one.profile for one in receipt.members] == ["anton", "berta"]
+    assert Answer.of(events).receipt == receipt
+    assert (paused.usage and paused.usage.total_tokens) == step * 7
+    assert (run.usage and run.usage.total_tokens) == 3 * 7
+    used = {row.model: (row.n_generations, row.prompt_tokens) for row in await lab.usage()}
+    assert used == {"there/small": (2, 2 * 5), BIG: (1, 5)}
+
+
 async def test_a_team_in_series_hears_what_was_said_before(lab: Lab, there: Peer) -> None:
     await with_team(lab, "series", "anton", "berta")
     says(there, "Blue.", "Rather green.", "Green it is.")
@@ -703,6 +833,35 @@ async def test_a_team_that_changed_while_its_turn_was_paused_repeats_nobody(
     assert events[-1].type is EventType.run_completed, events[-1].data
     names = [data["name"] for data in of_type(events, EventType.member)]
     assert sorted(names) == ["anton", "berta", "carl"]
+
+
+async def test_a_team_whose_mode_is_changed_while_its_turn_is_paused_goes_on_as_it_began(
+    lab: Lab, there: Peer
+) -> None:
+    await with_team(lab, "series", "anton", "berta")
+    await lab.profiles.add("carl", "there/small", system_prompt="You are carl.")
+    members = ["anton", "berta", "carl"]
+    await lab.profiles.set("all", team={"mode": "series", "members": members})
+    chat, is_asked, stuck = await new_chat(lab), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        is_asked.set()
+        await stuck.wait()
+
+    says(there, Reply(pieces=["{}"], before=wait))
+    run_id = await begin(lab, chat, {"model": "all"})
+    await asyncio.wait_for(is_asked.wait(), 10)
+    await lab.runs.pause(run_id)
+    stuck.set()
+    await lab.profiles.set("all", team={"mode": "parallel", "members": members})
+    says(there, "Green.", "Red.", "Blue.", "Grey it is.")
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+
+    assert events[-1].type is EventType.run_completed, events[-1].data
+    *_, last, _ = prompts(there)
+    assert "anton: Green." in last
+    assert "berta: Red." in last
 
 
 async def test_teams_have_limits(lab: Lab) -> None:

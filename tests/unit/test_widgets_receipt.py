@@ -4,6 +4,7 @@ from uuid import UUID
 
 import pytest
 
+from lab.schemas.member_receipt import MemberReceipt
 from lab.schemas.receipt import Receipt
 from lab.schemas.receipt_item import ReceiptItem
 from lab.schemas.role import Role
@@ -92,6 +93,24 @@ def test_memories_that_could_not_be_compared_are_counted() -> None:
 
     assert "1,200 memories were made by another embedding model" in html
     assert "reembed" not in receipt_html(plain)
+
+
+def test_each_of_a_team_shows_what_it_saw_and_used() -> None:
+    plain = run(item(SourceKind.question, "Which?", 10))
+    assert plain.receipt is not None
+    saw = [item(SourceKind.system, "You are <anton>.", 9)]
+    window = {"context_length": 8192, "answer_tokens": 256, "n_tokens": 1020}
+    members = [
+        MemberReceipt(profile="anton", model="small", items=saw, usage=plain.usage, **window),
+        MemberReceipt(profile="berta", model="small", error="It is <away>."),
+    ]
+    receipt = plain.receipt.model_copy(update={"members": members})
+
+    html = receipt_html(plain.model_copy(update={"receipt": receipt}))
+
+    assert "<b>anton</b>: 1,020 of 8,192 tokens of small’s window · 90 + 8 tokens" in html
+    assert "You are &lt;anton&gt;." in html
+    assert "could not answer: It is &lt;away&gt;." in html
 
 
 def test_the_account_adds_up_to_the_window() -> None:
