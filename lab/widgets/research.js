@@ -4,17 +4,6 @@
 const SHOWN = { search: "search", gather: "read", analyse: "analyse", plan: "plan",
   synthesise: "write", verify: "verify" };
 
-function make(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (key in node) node[key] = value;
-    else node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 function render({ model, el }) {
   const field = make("textarea", {
     rows: 2, placeholder: "What is to be found out?", "aria-label": "Question",

@@ -20,6 +20,7 @@ from lab.schemas.research_step_kind import ResearchStepKind as Kind
 from lab.schemas.research_task import ResearchTask
 from lab.schemas.run_status import RunStatus
 from lab.widgets.markdown import to_html
+from lab.widgets.scripts import script
 
 FOLDER = Path(__file__).parent
 
@@ -47,7 +48,7 @@ class ResearchDashboard(AnyWidget):
         From `lab.connect()`.
     """
 
-    _esm = FOLDER / "research.js"
+    _esm = script("research.js")
     _css = FOLDER / "research.css"
 
     tasks: List[dict[str, str]] = List(

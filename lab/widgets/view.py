@@ -7,6 +7,7 @@ from anywidget import AnyWidget
 from traitlets import Bool, Dict, Int, List, Unicode
 
 from lab.widgets.pictures import MOST_BYTES
+from lab.widgets.scripts import script
 
 FOLDER = Path(__file__).parent
 
@@ -19,7 +20,7 @@ class ChatView(AnyWidget):
     `html` is put into the page as text, so only `html` has to be safe.
     """
 
-    _esm = FOLDER / "chat.js"
+    _esm = script("chat.js")
     _css = FOLDER / "chat.css"
 
     ready = Bool(False, help="True when the first load is done.").tag(sync=True)
