@@ -233,39 +233,33 @@ class Runtime:
             self._summariser.wake(Job(owner, conversation_id))
         await self.research.open()
 
-    async def pause_run(self, owner: User, run_id: UUID) -> Run:
+    async def stop_run(self, owner: User, run_id: UUID, status: RunStatus) -> Run:
         """
-        Interrupt a run that goes on by itself, to go on with it later.
+        End a run that goes on by itself; one that has ended stays as it is.
+
+        Parameters
+        ----------
+        owner : User
+            Whose it is.
+        run_id : UUID
+            The run.
+        status : RunStatus
+            `cancelled`, or `interrupted` to go on with it later.
 
         Raises
         ------
         NotFoundError
             If the run is not the owner's.
         ConflictError
-            If nobody could: of a turn, its question is not stored.
+            If it ends with its connection, or is a turn that nobody could go on with.
         """
         async with self.database.stores(owner.id) as stores:
             run = await stores.runs.get(run_id)
         if run.kind is RunKind.research:
-            return await self.research.stop_run(owner, run_id, RunStatus.interrupted)
-        return await self.answering.pause(owner, run_id)
-
-    async def cancel_run(self, owner: User, run_id: UUID) -> Run:
-        """
-        Cancel a run that goes on by itself; one that has ended stays as it is.
-
-        Raises
-        ------
-        NotFoundError
-            If the run is not the owner's.
-        ConflictError
-            If it ends with its connection.
-        """
-        async with self.database.stores(owner.id) as stores:
-            run = await stores.runs.get(run_id)
-        if run.kind is RunKind.research:
-            return await self.research.stop_run(owner, run_id, RunStatus.cancelled)
-        return await self.running.stop(owner.id, run_id, RunStatus.cancelled)
+            return await self.research.stop_run(owner, run_id, status)
+        if status is RunStatus.interrupted:
+            return await self.answering.pause(owner, run_id)
+        return await self.running.stop(owner.id, run_id, status)
 
     async def search_memories(self, owner: User, question: str, limit: int) -> list[MemoryHit]:
         """Return the owner's memories that bear on a question, best first."""

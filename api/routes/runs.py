@@ -13,6 +13,7 @@ from lab.schemas.event import Event
 from lab.schemas.receipt import Receipt
 from lab.schemas.resume_request import ResumeRequest
 from lab.schemas.run import Run
+from lab.schemas.run_status import RunStatus
 from lab.schemas.scope import Scope
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -73,13 +74,13 @@ async def follow_run(
 @router.post("/{run_id}/cancel")
 async def cancel_run(run_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Run:
     """Cancel a run that goes on without its client; one that has ended stays as it is."""
-    return await runtime.cancel_run(owner, run_id)
+    return await runtime.stop_run(owner, run_id, RunStatus.cancelled)
 
 
 @router.post("/{run_id}/pause")
 async def pause_run(run_id: UUID, runtime: RuntimeDep, owner: MemoryDep) -> Run:
     """Interrupt a run that goes on without its client, to resume it later."""
-    return await runtime.pause_run(owner, run_id)
+    return await runtime.stop_run(owner, run_id, RunStatus.interrupted)
 
 
 @router.post("/{run_id}/resume", status_code=201)

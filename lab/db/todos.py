@@ -1,10 +1,12 @@
 """What is to be done."""
 
 import builtins
+from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, select
 
+from lab.db.ids import new_id
 from lab.db.tables import TodoRow
 from lab.db.versioned import VersionedStore
 from lab.schemas.todo import Todo
@@ -19,12 +21,26 @@ class TodoStore(VersionedStore[Todo]):
     entity = Todo
     changeable = frozenset({"text", "status"})
 
-    async def create(self, text: str, conversation_id: UUID | None = None) -> Todo:
-        """Write down what is to be done, of a chat or in general."""
+    async def create(
+        self, text: str, conversation_id: UUID | None = None, id: UUID | None = None
+    ) -> Todo:
+        """Write down what is to be done, of a chat or in general, under an id that is new."""
         await self._check_conversation(conversation_id)
         return await self._insert(
-            text=text, status=TodoStatus.pending, conversation_id=conversation_id
+            id=id or new_id(),
+            text=text,
+            status=TodoStatus.pending,
+            conversation_id=conversation_id,
         )
+
+    async def has_any(self, ids: Iterable[UUID]) -> bool:
+        """Return whether one of these is written down."""
+        found = await self._session.scalar(
+            select(TodoRow.id)
+            .where(TodoRow.id.in_(ids), TodoRow.owner_id == self._owner_id)
+            .limit(1)
+        )
+        return found is not None
 
     async def list(
         self,

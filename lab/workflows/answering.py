@@ -1,10 +1,9 @@
 """Answer chat turns: what each needs is found, leased and given to its graph."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,16 +11,11 @@ from uuid import UUID
 from lab.config import Settings
 from lab.db import Database
 from lab.errors import ConflictError, DatabaseError, NotFoundError
-from lab.messages import n_pictures
 from lab.pipelines import PipelineFactory
-from lab.pipelines.profiles import check_asked
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
-from lab.schemas.generation_config import GenerationConfig
-from lab.schemas.generation_parameters import GenerationParameters
-from lab.schemas.model_profile import ModelProfile
 from lab.schemas.route import Route
 from lab.schemas.run import Run
 from lab.schemas.run_status import RunStatus
@@ -31,11 +25,12 @@ from lab.schemas.window_request import WindowRequest
 from lab.web import Fetcher
 from lab.web.pictures import with_pictures
 from lab.workflows.afterwards import Afterwards
+from lab.workflows.answerers import Answerers
 from lab.workflows.asking import tell_route
 from lab.workflows.breakers import Breakers
 from lab.workflows.chat import keep_question
 from lab.workflows.composer import IMAGE, TEAM, Composer, Graph, compose_workflow
-from lab.workflows.context import CHAT, ChatContext, Member, Researcher
+from lab.workflows.context import CHAT, ChatContext, Researcher
 from lab.workflows.event_log import EventLog
 from lab.workflows.execution import execute_workflow
 from lab.workflows.given_history import GivenHistorySearch
@@ -46,8 +41,7 @@ from lab.workflows.resuming import AUTO, Resumed, left_turn, resumed_turn
 from lab.workflows.routing import Router, named
 from lab.workflows.running import LiveRun, Running
 from lab.workflows.shared_talk import Shared
-from lab.workflows.tools import LabTool, Toolbox
-from lab.workflows.tools.offering import Wanted, wanted_tools
+from lab.workflows.tools import Toolbox
 from lab.workflows.turns import Turns
 from lab.workflows.window import build_window
 
@@ -102,7 +96,6 @@ class Answering:
         self._database = database
         self._pipelines = pipelines
         self._composer = composer
-        self._preferences = preferences
         self._breakers = breakers
         self._toolbox = toolbox
         self._running = running
@@ -112,6 +105,7 @@ class Answering:
         self._images = images
         self._research_of = research_of
         self._router = Router(database, pipelines, preferences, breakers, images)
+        self._answerers = Answerers(pipelines, preferences, breakers, toolbox)
         self._search_given = GivenHistorySearch()
 
     async def check(self, owner: User, turn: ChatTurn) -> None:
@@ -123,8 +117,8 @@ class Answering:
         LabError
             What `stream` raises before a model is loaded.
         """
-        settings = await self._settings_for(owner, turn)
-        plan = await self._plan(owner, turn, settings, None)
+        settings = await self._answerers.settings(owner, turn)
+        plan = await self._answerers.plan(owner, turn, settings, None)
         plan.wanted.offered(plan.tools)
 
     async def begin(self, owner: User, turn: ChatTurn, entry: Entry = ENTRY) -> LiveRun:
@@ -225,7 +219,7 @@ class Answering:
         BreakerOpenError
             If the model keeps failing and nobody stands in.
         """
-        settings = await self._settings_for(owner, turn)
+        settings = await self._answerers.settings(owner, turn)
         kept = turn.store and turn.conversation_id is not None
         log = log or EventLog(owner.id, whole=kept)
         async with self._context(
@@ -277,7 +271,7 @@ class Answering:
             What `stream` raises before it answers.
         """
         turn = request.turn.model_copy(update={"store": False})
-        settings = await self._settings_for(owner, turn)
+        settings = await self._answerers.settings(owner, turn)
         if turn.conversation_id is not None:
             async with self._database.stores(owner.id) as stores:
                 await stores.conversations.get(turn.conversation_id)
@@ -315,7 +309,7 @@ class Answering:
         entry: Entry = ENTRY,
     ) -> AsyncIterator[ChatContext]:
         """Lease the models of a turn and yield what its run depends on."""
-        plan = await self._plan(owner, turn, settings, resumed)
+        plan = await self._answerers.plan(owner, turn, settings, resumed)
         profile = plan.profile
         turn = turn.model_copy(update={"messages": await self.shown(turn.messages)})
         breaker = self._breakers.of("model", profile.model)
@@ -378,9 +372,9 @@ class Answering:
         if route.workflow == IMAGE:
             self._images.check_ready()
         else:
-            self._check_asked(context.profile, context.parameters, context.turn)
+            self._answerers.check(context.profile, context.parameters, context.turn)
         tools = context.tools if route.workflow == CHAT.workflow else {}
-        members = await self._members(owner, context) if route.workflow == TEAM else []
+        members = await self._answerers.members(owner, context) if route.workflow == TEAM else []
         return replace(
             context,
             route=route,
@@ -395,112 +389,3 @@ class Answering:
         name = CHAT.workflow if context.route.workflow == AUTO else context.route.workflow
         kept = context.turn.store and context.turn.conversation_id is not None
         return compose_workflow(self._composer, name, checkpointed=kept)
-
-    async def _members(self, owner: User, context: ChatContext) -> list[Member]:
-        """
-        Return the members of the profile's team.
-
-        Raises
-        ------
-        InputError
-            If there are too many, one has a team itself, or the team is gone.
-        """
-        settings, seed = context.settings, context.parameters.seed
-        found = await self._preferences.team(owner, settings, context.profile)
-        given = context.turn.parameters or GenerationParameters()
-        seeded = {**given.model_dump(exclude_unset=True), "seed": seed}
-        turn = context.turn.model_copy(update={"parameters": GenerationParameters(**seeded)})
-        return [
-            Member(
-                profile=member,
-                parameters=_parameters(member, settings, turn),
-                breaker=self._breakers.of("model", member.model),
-                lease=partial(self._pipelines.chat, member.model, owner=owner.id),
-            )
-            for member in found
-        ]
-
-    async def _plan(
-        self, owner: User, turn: ChatTurn, settings: Settings, resumed: Resumed | None
-    ) -> "_Plan":
-        """Return who answers a turn, and with what."""
-        asked = await self._preferences.profile(owner, settings, turn.profile)
-        profile = await self._stand_in(owner, asked, settings)
-        parameters = resumed.parameters if resumed else _parameters(profile, settings, turn)
-        way = resumed.route if resumed else named(turn, profile, settings, parameters)
-        self._check_asked(profile, parameters, turn, sees=way.workflow not in (IMAGE, AUTO))
-        if resumed is None:
-            model = self._pipelines.catalog.chat_model(profile.model)
-            wanted = wanted_tools(turn, profile, settings, parameters, model)
-        else:
-            wanted = Wanted(resumed.tools, is_asked=False, turn=turn)
-        return _Plan(
-            profile=profile,
-            parameters=parameters,
-            wanted=wanted,
-            tools=await self._toolbox.named(owner.id, wanted.names, strict=wanted.is_asked),
-            stands_in_for=asked.id if profile is not asked else None,
-        )
-
-    async def _stand_in(self, owner: User, asked: ModelProfile, settings: Settings) -> ModelProfile:
-        """Return who answers in the place of a profile whose model keeps failing."""
-        fallback = settings.config.roles.fallback
-        if fallback is None or not self._breakers.of("model", asked.model).refuses:
-            return asked
-        return await self._preferences.profile(owner, settings, fallback)
-
-    async def _settings_for(self, owner: User, turn: ChatTurn) -> Settings:
-        """Return the settings of a turn: the user's, under what the turn asks for."""
-        users = await self._preferences.settings_of(owner)
-        settings = users.overlay("request", turn.settings)
-        if "ask" in turn.settings.get("tools", {}):  # whoever asks cannot take away what waits
-            ask = [*users.config.tools.ask, *settings.config.tools.ask]
-            settings = settings.overlay("request", {"tools": {"ask": list(dict.fromkeys(ask))}})
-        return settings.overlay("request", _asked(turn))
-
-    def _check_asked(
-        self,
-        profile: ModelProfile,
-        parameters: GenerationParameters,
-        turn: ChatTurn,
-        *,
-        sees: bool = True,
-    ) -> None:
-        """Refuse what the model cannot do, before anything is loaded; it may not have to see."""
-        model = self._pipelines.catalog.chat_model(profile.model)
-        n_seen = n_pictures(turn.messages) if sees else 0
-        check_asked(model, parameters, n_tools=len(turn.tools), n_pictures=n_seen)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Who answers a turn, and with what."""
-
-    profile: ModelProfile
-    parameters: GenerationParameters
-    wanted: Wanted
-    tools: Mapping[str, LabTool]
-    stands_in_for: str | None
-
-
-def _asked(turn: ChatTurn) -> dict[str, dict[str, Any]]:
-    """Return the settings that a turn overrides, as a layer."""
-    sampling = set(GenerationConfig.model_fields)
-    given = (
-        turn.parameters.model_dump(include=sampling, exclude_unset=True) if turn.parameters else {}
-    )
-    layer = {"generation": given, "memory": {"enabled": turn.memory}}
-    return {s: v for s, v in layer.items() if any(value is not None for value in v.values())}
-
-
-def _parameters(profile: ModelProfile, settings: Settings, turn: ChatTurn) -> GenerationParameters:
-    """Merge profile, user and request; draw the seed when nobody set one."""
-    user = settings.config.generation.model_dump(exclude_none=True)
-    user["guards"] = settings.config.guards
-    merged = {
-        **(profile.parameters.model_dump(exclude_unset=True) if profile.parameters else {}),
-        **user,
-        **(turn.parameters.model_dump(exclude_unset=True) if turn.parameters else {}),
-    }
-    merged = {key: value for key, value in merged.items() if value is not None}
-    return GenerationParameters.model_validate({"seed": secrets.randbits(32), **merged})

@@ -9,7 +9,7 @@ listed alone. Documents and what people share stay out of the window: what other
 become a todo.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from langgraph.graph import StateGraph
 from langgraph.runtime import Runtime
 
 from lab.db import Stores
+from lab.db.ids import new_id
 from lab.errors import InputError
 from lab.prompts import LIST_HEADING, PLAN_INSTRUCTION
 from lab.schemas.event_type import EventType
@@ -47,8 +48,8 @@ N_STAGES: Final = 2
 class State(chat.State, total=False):
     """What flows along the edges."""
 
-    steps: list[str]
-    """New steps, in their order."""
+    steps: list[dict[str, str]]
+    """`{"id": ..., "text": ...}` of the todos that new steps become, in their order."""
 
     done: list[str]
     """Ids of the todos that are done."""
@@ -57,7 +58,7 @@ class State(chat.State, total=False):
 async def assemble(state: State, runtime: Runtime[ChatContext]) -> chat.State:
     """Choose what the model sees, without what others wrote."""
     context = runtime.context.without_foreign()
-    instruction = _instruction(context, await _open_todos(context))
+    instruction = _instruction(context, _shown(context, await _all_open(context)))
     return await chat.assembled(state, context, room_for(context, instruction, MOST_PLAN_TOKENS))
 
 
@@ -66,16 +67,18 @@ async def plan(state: State, runtime: Runtime[ChatContext]) -> State:
     context = runtime.context
     most = context.settings.config.workflow.max_steps
     told = tell_stage(context, "plan", 0, N_STAGES)
-    todos = await _open_todos(context)
+    open_ = await _all_open(context)
+    todos = _shown(context, open_)
     prompt = instructed(state["window"], _instruction(context, todos))
     planned, answer = await ask_form(context, prompt, MOST_PLAN_TOKENS, _form(most, len(todos)))
     steps = [" ".join(step.split())[:MOST_STEP_CHARACTERS] for step in planned["steps"]]
+    new = _new([step for step in dict.fromkeys(steps) if step][:most], open_)
     # Of an answer that was cut off the last number may be the beginning of another.
     is_whole = answer.finish_reason is not FinishReason.length
     named = planned.get("done", []) if is_whole else []
     done = sorted({n for n in named if 0 < n <= len(todos)})
     return {
-        "steps": [step for step in dict.fromkeys(steps) if step][:most],
+        "steps": [{"id": str(new_id()), "text": step} for step in new],
         "done": [str(todos[n - 1].id) for n in done],
         "spent": spend(context, answer),
         "told": told,
@@ -91,7 +94,7 @@ async def write_down(state: State, runtime: Runtime[ChatContext]) -> State:
         dumps = [todo.model_dump(mode="json") for todo in todos]
         told = tell(context, EventType.todos, todos=dumps)
     else:
-        lines, told = [f"- [ ] {step}" for step in state["steps"]], []
+        lines, told = [f"- [ ] {step['text']}" for step in state["steps"]], []
     told += tell_stage(context, "plan", N_STAGES, N_STAGES)
     answer = tell_text(context, "\n".join(lines) or "There is nothing to do.")
     return {"answer": answer.model_dump(mode="json"), "told": told}
@@ -134,11 +137,9 @@ def _instruction(context: ChatContext, todos: Sequence[Todo]) -> str:
     return asked + LIST_HEADING + ("\n".join(lines) or "(empty)")
 
 
-async def _open_todos(context: ChatContext) -> list[Todo]:
+async def _all_open(context: ChatContext) -> list[Todo]:
     """
-    Return the todos of the conversation that are not done, the first written down first.
-
-    Where the window is small, the newest that take no more than a quarter of it.
+    Return all todos of the conversation that are not done, the newest first.
 
     Raises
     ------
@@ -148,19 +149,10 @@ async def _open_todos(context: ChatContext) -> list[Todo]:
     if not context.is_kept:
         return []
     async with context.stores() as stores:
-        found = await _all_open(stores, context)
-    room = (context.context_length or context_length_of(context.chat)) // 4
-    shown: list[Todo] = []
-    for todo in found:
-        room -= context.chat.count_text(f"{len(found)}. {todo.text}\n")
-        if room < 0:
-            break
-        shown.insert(0, todo)
-    return shown
+        return await _open(stores, context)
 
 
-async def _all_open(stores: Stores, context: ChatContext) -> list[Todo]:
-    """Return all todos of the conversation that are not done, the newest first."""
+async def _open(stores: Stores, context: ChatContext) -> list[Todo]:
     chat_id, most = context.turn.conversation_id, context.settings.config.workflow.max_todos
     found = await stores.todos.list(most + 1, conversation_id=chat_id, is_done=False)
     if len(found) > most:
@@ -171,20 +163,48 @@ async def _all_open(stores: Stores, context: ChatContext) -> list[Todo]:
     return found
 
 
-async def _changed(context: ChatContext, steps: Sequence[str], done: Sequence[UUID]) -> list[Todo]:
-    """Store a plan and return what is listed; one that is stored already stays the only one."""
+def _shown(context: ChatContext, todos: Sequence[Todo]) -> list[Todo]:
+    """
+    Return the open todos that the model sees, the first written down first.
+
+    Where the window is small, the newest that take no more than a quarter of it.
+    """
+    room = (context.context_length or context_length_of(context.chat)) // 4
+    shown: list[Todo] = []
+    for todo in todos:
+        room -= context.chat.count_text(f"{len(todos)}. {todo.text}\n")
+        if room < 0:
+            break
+        shown.insert(0, todo)
+    return shown
+
+
+def _new(steps: Iterable[str], todos: Iterable[Todo]) -> list[str]:
+    """Return the steps that are no open todo yet, each once, however it is written."""
+    known = {todo.text.casefold() for todo in todos}
+    found: list[str] = []
+    for step in steps:
+        if step.casefold() not in known:
+            known.add(step.casefold())
+            found.append(step)
+    return found
+
+
+async def _changed(
+    context: ChatContext, steps: Sequence[Mapping[str, str]], done: Sequence[UUID]
+) -> list[Todo]:
+    """Store a plan, once, and return what is listed."""
     chat_id = context.turn.conversation_id
     async with context.stores() as stores:
-        before = await _all_open(stores, context)
-        for todo in before:
-            if todo.id in done:
-                changes: dict[str, Any] = {"status": TodoStatus.completed}
-                await stores.todos.update(todo.id, todo.version, **changes)
-        known = {todo.text.casefold() for todo in before}
-        for step in steps:
-            if step.casefold() not in known:
-                known.add(step.casefold())
-                await stores.todos.create(step, chat_id)
+        ids = {step["text"]: UUID(step["id"]) for step in steps}
+        if not await stores.todos.has_any(ids.values()):  # else killed before its checkpoint
+            before = await _open(stores, context)
+            for todo in before:
+                if todo.id in done:
+                    changes: dict[str, Any] = {"status": TodoStatus.completed}
+                    await stores.todos.update(todo.id, todo.version, **changes)
+            for step in _new(ids, before):
+                await stores.todos.create(step, chat_id, ids[step])
         return await _listed(stores, chat_id)
 
 

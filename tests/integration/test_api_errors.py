@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from lab.client import connect
 from lab.db import Database
+from lab.schemas.chat_message import ChatMessage
 from lab.schemas.image_part import ImagePart
 from lab.schemas.role import Role
 from lab.schemas.scope import Scope
@@ -216,6 +218,25 @@ async def test_a_key_without_the_scope_is_403(api: Api, database: Database, owne
     assert chat.status_code == 200
     assert (conversations.status_code, new_key.status_code) == (403, 403)
     assert "custom:lab:memory" in conversations.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("lacks", [Scope.custom_lab_infer, Scope.custom_lab_memory])
+async def test_a_title_takes_a_key_that_may_read_the_chat_and_ask_models(
+    api: Api, ann: str, database: Database, owner: User, lacks: Scope
+) -> None:
+    key = await key_of(database, owner, [scope for scope in Scope if scope is not lacks])
+    async with connect(api.url, ann) as lab:
+        chat = await lab.conversations.create("Named")
+        await lab.conversations.add(chat.id, [ChatMessage(role=Role.user, content="Hello.")])
+    async with api.client(key) as client:
+        refused = await client.post(f"/v1/conversations/{chat.id}/title")
+    async with connect(api.url, ann) as lab:
+        title = (await lab.conversations.get(chat.id)).title
+        used = await lab.usage()
+
+    assert refused.status_code == 403
+    assert lacks.value in refused.json()["error"]["message"]
+    assert (title, used) == ("Named", [])
 
 
 @pytest.mark.parametrize(("scopes", "status"), [(None, 401), ([], 403)])

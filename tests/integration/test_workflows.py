@@ -8,6 +8,7 @@ exact; pictures come from a tiny Stable Diffusion.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,8 @@ from lab.schemas.todo_status import TodoStatus
 from lab.schemas.user import User
 from lab.workflows import compose_workflow, drawing
 from tests.api_server import Api, hello, running_api
+from tests.integration.conftest import execute
+from tests.integration.test_runs import other_lab
 from tests.peer_server import Peer, Reply, calling, chunk, running_peer, said, stream_of
 from tests.pictures import png
 from tests.tiny_diffusers import save_tiny_stable_diffusion
@@ -54,21 +57,26 @@ async def there() -> AsyncIterator[Peer]:
 
 
 @pytest.fixture(scope="module")
-async def api_app(
-    database_url: str, there: Peer, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Api]:
-    folder = tmp_path_factory.mktemp("workflows")
+def variables(there: Peer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What labs of these tests are set to."""
     endpoint = {"name": "there", "url": f"{there.url}/v1", "kind": "vllm", "retries": 0}
-    variables = {
-        "LAB_DATA_FOLDER": str(folder / "data"),
+    model = save_tiny_stable_diffusion(tmp_path_factory.mktemp("workflows") / "tiny-sd")
+    return {
         "LAB_REMOTES_ENDPOINTS": json.dumps([endpoint]),
         "LAB_SUMMARIES_ENABLED": "false",
         "LAB_BREAKER_FAILURES": "0",
-        "LAB_IMAGE_MODEL": str(save_tiny_stable_diffusion(folder / "tiny-sd")),
+        "LAB_IMAGE_MODEL": str(model),
         "LAB_IMAGE_STEPS": "2",
         "LAB_IMAGE_MAX_PIXELS": str(64 * 64),
     }
-    async with running_api(database_url, **variables) as api:
+
+
+@pytest.fixture(scope="module")
+async def api_app(
+    database_url: str, variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    folder = tmp_path_factory.mktemp("data")
+    async with running_api(database_url, LAB_DATA_FOLDER=str(folder), **variables) as api:
         yield api
 
 
@@ -206,6 +214,73 @@ async def test_a_plan_knows_every_open_todo_of_a_long_list(
     assert lines[:3] == ["- [ ] Step 0", "- [x] Step 1", "- [ ] Step 2"]
     assert lines[-2:] == ["- [ ] Step 129", "- [ ] Pack"]
     assert len(lines) == len(planned.todos) == 131
+
+
+STALL = """
+CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF EXISTS (SELECT FROM todos WHERE text = 'Buy a map') THEN PERFORM pg_sleep(600); END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER stall BEFORE INSERT ON checkpoints FOR EACH ROW EXECUTE FUNCTION stall();
+CREATE TRIGGER stall BEFORE INSERT ON checkpoint_blobs FOR EACH ROW EXECUTE FUNCTION stall();
+CREATE TRIGGER stall BEFORE INSERT ON checkpoint_writes FOR EACH ROW EXECUTE FUNCTION stall();
+"""
+"""Lets no step be kept once a plan is written down."""
+SLEEPING = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+
+
+async def test_a_plan_whose_lab_is_killed_once_it_is_stored_is_written_down_once(
+    lab: Lab,
+    there: Peer,
+    database: Database,
+    owner: User,
+    database_url: str,
+    variables: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    chat = await new_chat(lab)
+    options: dict[str, Any] = {"model": BIG, "conversation": chat, "workflow": "planning"}
+    says(there, {"steps": ["Pack"], "done": []})
+    await lab.chat("I want to go to Oslo.", **options)
+    says(there, {"steps": ["Pack", "Buy a map", "Leave"], "done": [1]})
+    environ = {**variables, "LAB_DATABASE_URL": database_url, "LAB_DATA_FOLDER": str(tmp_path)}
+    asked = {
+        "messages": [{"role": "user", "content": "I have packed."}],
+        "profile": BIG,
+        "workflow": "planning",
+        "conversation_id": str(chat),
+        "on_disconnect": "continue",
+    }
+    await execute(database_url, STALL)
+    try:
+        async with other_lab(environ) as other:
+            run_id = await other.begin(asked)
+            async with asyncio.timeout(30):
+                while not await execute(database_url, f"SELECT pid {SLEEPING}"):
+                    await asyncio.sleep(0.05)
+            await other.kill(run_id)
+    finally:
+        await execute(database_url, f"SELECT pg_terminate_backend(pid) {SLEEPING}")
+        await execute(database_url, "DROP FUNCTION stall CASCADE")
+    left = [event async for event in lab.runs.follow(run_id)]
+    async with database.stores(owner.id) as stores:
+        before = await stores.todos.list(conversation_id=chat)
+        (bought,) = [todo for todo in before if todo.text == "Buy a map"]
+        changes: dict[str, Any] = {"status": TodoStatus.completed}
+        await stores.todos.update(bought.id, bought.version, **changes)
+    resumed = await lab.runs.resume(run_id)
+    events = [event async for event in lab.runs.follow(resumed.id)]
+    async with database.stores(owner.id) as stores:
+        after = await stores.todos.list(conversation_id=chat)
+    stored = await lab.conversations.messages(chat)
+
+    assert left[-1].type is EventType.run_interrupted
+    assert events[-1].type is EventType.run_completed, events[-1].data
+    assert {todo.id for todo in after} == {todo.id for todo in before}
+    listed = "- [x] Pack\n- [x] Buy a map\n- [ ] Leave"
+    assert "".join(data["text"] for data in of_type(events, EventType.content)) == listed
+    assert [message.role.value for message in stored] == ["user", "assistant"] * 2
+    assert len(prompts(there)) == 1
 
 
 async def test_a_plan_outside_of_a_conversation_is_listed_alone(
