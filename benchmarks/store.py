@@ -55,6 +55,7 @@ from lab.schemas.text_part import TextPart
 from lab.workflows.context import ChatContext
 from lab.workflows.event_log import EventLog
 from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.holding import held
 from lab.workflows.recording import Recorder
 from lab.workflows.shared_talk import Shared
 from lab.workflows.turns import Turns
@@ -394,7 +395,8 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
     vectors = padded(talk.near(owner.vectors[:: len(owner.vectors) // N_QUESTIONS][:N_QUESTIONS]))
     async with AsyncExitStack() as stack:
         profile = runtime.pipelines.resolve("default")
-        chat = await stack.enter_async_context(runtime.pipelines.chat(profile.model))
+        lease = partial(runtime.pipelines.chat, profile.model)
+        chat = await stack.enter_async_context(held(lease))
         known = KnownEmbedding(await stack.enter_async_context(runtime.pipelines.embedding()))
         for vector, text in zip(vectors, talk.questions(N_QUESTIONS), strict=True):
             known.vector = vector
@@ -408,7 +410,6 @@ async def window_ms(runtime: Runtime, owner: Owner, talk: Talk) -> float:
                 parameters=GenerationParameters(seed=0),
                 settings=runtime.settings,
                 chat=chat,
-                let_go=stack.aclose,
                 embedding=known,
                 stores=partial(runtime.database.stores, owner.id),
                 shared=Shared(runtime.database, owner.id),

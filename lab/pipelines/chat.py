@@ -153,7 +153,9 @@ class TransformersChat:
         """End the engine's thread, and give the memory back."""
         self.engine.close()
         self._weight_bytes = 0
-        del self._network
+        if self._sight is not None:
+            self._sight.close()
+        del self._network  # what is still counted needs it not
 
     def _new_batch(self, flush: Callable[[], None]) -> Batch:
         if self._config.threads:

@@ -73,6 +73,10 @@ class Sight:
         self._token_id = int(network.config.image_token_id)
         self._costs: OrderedDict[bytes, int] = OrderedDict()  # by digest, the last used last
 
+    def close(self) -> None:
+        """Give the weights back; pictures are still counted."""
+        del self._network
+
     def n_more(self, messages: Sequence[ChatMessage]) -> int:
         """Return the tokens that the pictures of messages take beyond their markers."""
         contents = (picture_bytes(image) for m in messages for image in m.images)

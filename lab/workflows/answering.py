@@ -34,6 +34,7 @@ from lab.workflows.context import CHAT, ChatContext, Researcher
 from lab.workflows.event_log import EventLog
 from lab.workflows.execution import execute_workflow
 from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.holding import held
 from lab.workflows.images import ImageMaker
 from lab.workflows.preferences import Preferences
 from lab.workflows.recording import ENTRY, Entry, Recorder
@@ -317,9 +318,8 @@ class Answering:
             stack.enter_context(breaker.admitted())
             embedding = await stack.enter_async_context(self._pipelines.embedding())
             with breaker.counting(is_whole=False):
-                leased = self._pipelines.chat(profile.model, owner=owner.id)
-                lease = await stack.enter_async_context(AsyncExitStack())
-                chat = await lease.enter_async_context(leased)
+                lease = partial(self._pipelines.chat, profile.model, owner=owner.id)
+                chat = await stack.enter_async_context(held(lease))
             await chat.prepare(turn.messages)
             turns = Turns(self._database, owner.id, turn.conversation_id, embedding)
             yield ChatContext(
@@ -329,7 +329,6 @@ class Answering:
                 parameters=plan.parameters,
                 settings=settings,
                 chat=chat,
-                let_go=lease.aclose,
                 embedding=embedding,
                 stores=partial(self._database.stores, owner.id),
                 shared=Shared(self._database, owner.id),

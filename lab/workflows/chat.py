@@ -187,12 +187,13 @@ async def call_tools(state: State, runtime: Runtime[ChatContext]) -> State:
     tool_context = ToolContext(
         owner_id=context.owner_id,
         settings=context.settings,
-        chat=lambda: nullcontext(context.chat),
+        chat=context.chat.lease,
         embedding=lambda: nullcontext(context.embedding),
         stores=context.stores,
         conversation_id=context.turn.conversation_id,
         current=current(state),
     )
+    await context.chat.let_go()  # a tool may need another model, or much time
     shown = [ChatMessage.model_validate(message) for message in state["window"]]
     has_foreign = state.get("has_foreign", False)
     rounds.append(

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from lab.config import Settings
 from lab.db import Stores
-from lab.protocols import ChatPipeline, EmbeddingPipeline
+from lab.protocols import EmbeddingPipeline
 from lab.schemas.chat_turn import ChatTurn
 from lab.schemas.event import Event
 from lab.schemas.event_type import EventType
@@ -22,6 +22,7 @@ from lab.schemas.usage import Usage
 from lab.workflows.breakers import Breaker
 from lab.workflows.event_log import EventLog
 from lab.workflows.given_history import GivenHistorySearch
+from lab.workflows.holding import HeldChat, Leasing
 from lab.workflows.images import ImageMaker
 from lab.workflows.recording import Recorder
 from lab.workflows.resuming import Resumed
@@ -46,7 +47,7 @@ class Member:
     breaker: Breaker
     """Of its model."""
 
-    lease: Callable[[], AbstractAsyncContextManager[ChatPipeline]]
+    lease: Leasing
 
 
 class Researcher(Protocol):
@@ -84,9 +85,8 @@ class ChatContext:
     settings: Settings
     """With the user's layer on top."""
 
-    chat: ChatPipeline
-    let_go: Callable[[], Awaitable[None]]
-    """Ends the lease of `chat`, which is not used any more, so that another model finds room."""
+    chat: HeldChat
+    """Let go wherever the turn waits for something else, which may need another model."""
 
     embedding: EmbeddingPipeline
     stores: Callable[[], AbstractAsyncContextManager[Stores]]

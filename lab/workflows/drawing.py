@@ -149,7 +149,7 @@ async def _made(context: ChatContext, prompt: str, upload: Upload | None) -> Ima
     with suppress(NotFoundError):
         async with context.stores() as stores:
             return await stores.images.get(id)
-    await context.let_go()
+    await context.chat.let_go()
     seed = (context.parameters.seed or 0) % (MAX_SEED + 1)
     request = ImageRequest(prompt=prompt, seed=seed)
     image: Image | None = None

@@ -50,6 +50,7 @@ async def follow(state: State, runtime: Runtime[ChatContext]) -> State:
     """Tell how far the research is, and answer with its report."""
     context, task_id = runtime.context, UUID(state["task"])
     researcher = _researcher(context)
+    await context.chat.let_go()  # research has a model of its own
     try:
         async with aclosing(researcher.follow(task_id)) as events:
             async for event in events:

@@ -24,6 +24,7 @@ from lab.workflows.breakers import Breakers
 from lab.workflows.composer import GRAPHS, IMAGE, NAMES, RESEARCH, TEAM
 from lab.workflows.context import CHAT, ChatContext
 from lab.workflows.drawing import last_picture
+from lab.workflows.holding import HeldChat
 from lab.workflows.images import ImageMaker
 from lab.workflows.intents import tell_intent
 from lab.workflows.preferences import Preferences
@@ -134,9 +135,9 @@ class Router:
 
     @asynccontextmanager
     async def _chat(
-        self, owner: User, profile: ModelProfile, answering: ChatPipeline
+        self, owner: User, profile: ModelProfile, answering: HeldChat
     ) -> AsyncIterator[ChatPipeline]:
-        """Lease the model of a profile; the one that answers is leased already."""
+        """Lease the model of a profile; the one that answers is held already."""
         breaker = self._breakers.of("model", profile.model)
         if profile.model == answering.model.id:
             with breaker.counting():
@@ -144,6 +145,7 @@ class Router:
             return
         leased = self._pipelines.chat(profile.model, purpose="intent", owner=owner.id)
         with breaker.admitted():
+            await answering.let_go()
             async with leased as chat:
                 with breaker.counting():
                     yield chat

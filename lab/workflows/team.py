@@ -33,6 +33,7 @@ from lab.schemas.usage import Usage
 from lab.workflows import chat
 from lab.workflows.asking import ANEW, ask, collected, spend, tell, tell_stage
 from lab.workflows.context import ChatContext, Member
+from lab.workflows.holding import held
 from lab.workflows.rounds import shortened
 from lab.workflows.window import build_window, room_beside
 
@@ -218,14 +219,15 @@ def _member_of(context: ChatContext, name: str) -> Member:
 async def _seated(context: ChatContext, member: Member) -> AsyncIterator[ChatContext]:
     """Lease a member's model, and yield the run as the member has it."""
     with member.breaker.admitted():
-        async with member.lease() as pipeline:
-            await pipeline.prepare(context.turn.messages)
+        await context.chat.let_go()
+        async with held(member.lease) as chat:
+            await chat.prepare(context.turn.messages)
             yield replace(
                 context,
                 profile=member.profile,
                 parameters=member.parameters,
                 breaker=member.breaker,
-                chat=pipeline,
+                chat=chat,
                 tools={},
                 context_length=member.profile.context_length,
             )

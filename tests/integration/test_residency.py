@@ -7,14 +7,15 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer
 from typer.testing import CliRunner
 
 from lab.cli import main
-from lab.client import connect
+from lab.client import Answer, connect
 from lab.config import load_settings
 from lab.db import Database
 from lab.errors import (
@@ -33,6 +34,7 @@ from lab.schemas.decision_kind import DecisionKind
 from lab.schemas.scope import Scope
 from lab.schemas.user import User
 from tests.api_server import USER_SCOPES, Api, hello, key_of, running_api
+from tests.tiny_diffusers import save_tiny_stable_diffusion
 from tests.tiny_llama import UNGUARDED, save_tiny_llama
 
 pytestmark = pytest.mark.integration
@@ -44,7 +46,7 @@ CHAT = "/v1/chat/completions"
 async def shared_api_app(
     database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Api]:
-    """An API with two models of which one at a time fits beside the embedding model."""
+    """An API with two chat models and one that draws: one at a time fits beside the embedder."""
     folder = tmp_path_factory.mktemp("shared")
     first, second = (save_tiny_llama(folder / name, 1024) for name in ("first", "second"))
     config = load_settings(None, {}).config
@@ -59,6 +61,9 @@ async def shared_api_app(
         "LAB_RESIDENCY_MEMORY_GB": str(together / 1e9),
         "LAB_CHAT_MAX_STREAMS": "8",
         "LAB_RESIDENCY_LEASE_SHARE": "0.9",
+        "LAB_IMAGE_MODEL": str(save_tiny_stable_diffusion(folder / "draws")),
+        "LAB_IMAGE_STEPS": "2",
+        "LAB_IMAGE_MAX_PIXELS": str(64 * 64),
         **UNGUARDED,
     }
     async with running_api(database_url, **variables) as api:
@@ -105,6 +110,95 @@ async def test_eight_clients_use_two_models_in_turn(api: Api, admin: str) -> Non
     assert evictions
     assert all("go to `" in one.reason and "which needs" in one.reason for one in evictions)
     assert len([one for one in report.models if one.model in {"first", "second"}]) == 1
+
+
+QUICK: dict[str, Any] = {"max_new_tokens": 128, "temperature": 0}
+
+
+async def loaded_by(api: Api, key: str, message: str, **options: Any) -> tuple[Answer, list[str]]:
+    """Return what is answered without anybody waiting in vain, and which models came for it."""
+    async with connect(api.url, key) as lab:
+        options.setdefault("store", "conversation" in options)
+        before = len((await lab.residents.report()).decisions)
+        async with asyncio.timeout(60):
+            answer = await lab.chat(message, **QUICK, **options)
+        report = await lab.residents.report()
+    new = report.decisions[: len(report.decisions) - before]
+    assert DecisionKind.refused not in {one.kind for one in new}
+    return answer, [one.model for one in reversed(new) if one.kind is DecisionKind.loaded]
+
+
+@pytest.mark.parametrize("mode", ["series", "parallel"])
+async def test_a_team_answers_whose_models_do_not_fit_together(
+    api: Api, ann: str, mode: str
+) -> None:
+    async with connect(api.url, ann) as lab:
+        for name in ("first", "second"):
+            await lab.profiles.add(f"with-{name}", name)
+        team = {"mode": mode, "members": ["with-first", "with-second"]}
+        await lab.profiles.add("both", "first", team=team)
+
+    answer, loads = await loaded_by(api, ann, "Hi.", model="both")
+
+    assert "could not answer" not in answer.thinking
+    assert answer.text
+    assert "second" in loads
+    assert loads[-1] == "first"
+
+
+async def test_a_tool_makes_its_picture_where_the_chat_model_had_to_leave(
+    api: Api, ann: str
+) -> None:
+    answer, loads = await loaded_by(
+        api, ann, "Draw.", **calling_at_once(api, "make_picture"), memory=True
+    )
+
+    assert [one.call.name for one in answer.tool_uses] == ["make_picture"]
+    assert len(answer.images) == 1
+    assert loads[-2:] == ["draws", "first"]
+
+
+async def test_a_model_that_need_not_leave_for_a_tool_reads_its_prompt_once(
+    api: Api, ann: str
+) -> None:
+    await loaded_by(api, ann, "Hi.", model="first")
+    answer, loads = await loaded_by(api, ann, "How much?", **calling_at_once(api, "calculator"))
+
+    assert [one.call.name for one in answer.tool_uses] == ["calculator"]
+    assert loads == []
+    assert answer.usage.prompt_tokens_details is not None
+    assert answer.usage.prompt_tokens_details.cached_tokens > 100
+
+
+def calling_at_once(api: Api, tool: str) -> dict[str, Any]:
+    """Return the options by which a random model calls a tool, and comes to an end with it."""
+    folder = api.app.state.runtime.pipelines.known("first").source
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    likes = {'"': 100.0, "\t": -100.0, "\n": -100.0, " ": -100.0}
+    ids = {text: tokenizer.encode(text, add_special_tokens=False)[0] for text in likes}
+    return {
+        "model": "first",
+        "settings": {"tools": {"enabled": [tool]}},
+        "tool_choice": {"mode": "required"},
+        "logit_bias": {str(ids[text]): bias for text, bias in likes.items()},
+    }
+
+
+async def test_another_model_tells_the_intent_where_both_do_not_fit(api: Api, ann: str) -> None:
+    async with connect(api.url, ann) as lab:
+        chat = await lab.conversations.create("Named")
+    answer, loads = await loaded_by(
+        api,
+        ann,
+        "Hi.",
+        model="first",
+        conversation=chat.id,
+        settings={"workflow": {"route": True}, "roles": {"analysis": "second"}},
+    )
+
+    assert answer.route is not None
+    assert "Its intent cannot be told" in answer.route.reason  # by a random model, which was asked
+    assert loads[-2:] == ["second", "first"]
 
 
 async def test_three_people_use_one_copy(api: Api, ann: str, bob: str, admin: str) -> None:

@@ -1,6 +1,8 @@
 """Chat models that see, beside what transformers itself answers."""
 
+import gc
 import json
+import weakref
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
@@ -43,6 +45,20 @@ async def chat(folder: Path) -> AsyncIterator[TransformersChat]:
     chat = load_chat(Model(id="sees", task=Task.chat, source=str(folder)), CONFIG)
     yield chat
     chat.close()
+
+
+async def test_what_left_still_counts_pictures_and_holds_no_weights(folder: Path) -> None:
+    chat = load_chat(Model(id="sees", task=Task.chat, source=str(folder)), CONFIG)
+    messages = [asked("What is this?", picture("red"))]
+    await run_pipeline(chat, messages, GREEDY)
+    n_tokens = chat.count_tokens(messages)
+    lives = [weakref.ref(weight) for weight in chat._network.parameters()]
+
+    chat.close()
+    gc.collect()
+
+    assert not [one for one in lives if one() is not None]
+    assert chat.count_tokens(messages) == n_tokens
 
 
 def asked(text: str, *pictures: bytes) -> ChatMessage:
