@@ -4717,6 +4717,10 @@ export interface Resident {
    */
   used_bytes: number;
   /**
+   * What of that its weights are, and the rest keys and values; null where only the whole is known, as under vLLM.
+   */
+  weight_bytes: number | null;
+  /**
    * What nobody else may take because of it.
    */
   taken_bytes: number;

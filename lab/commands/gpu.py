@@ -58,7 +58,10 @@ def _print(found: Residency) -> None:
     )
     typer.echo()
     print_table(
-        ["model", "device", "form", "state", "foretold", "used", "taken", "priority", "in use"],
+        [
+            *("model", "device", "form", "state", "foretold", "used", "weights", "taken"),
+            *("priority", "in use"),
+        ],
         [
             (
                 one.model,
@@ -67,6 +70,7 @@ def _print(found: Residency) -> None:
                 one.state,
                 sized(one.foretold_bytes),
                 sized(one.used_bytes),
+                "unknown" if one.weight_bytes is None else sized(one.weight_bytes),
                 sized(one.taken_bytes),
                 "pinned" if one.pinned else one.priority,
                 _use(one),

@@ -104,6 +104,11 @@ class TransformersChat:
         """Bytes that weights, keys and values take now; 0 when it is closed."""
         return self._weight_bytes + self.engine.n_bytes
 
+    @property
+    def weight_bytes(self) -> int:
+        """Those of them that are weights."""
+        return self._weight_bytes
+
     async def prepare(self, messages: Sequence[ChatMessage]) -> None:
         """Look at the pictures of messages before they are counted; refuse what is none."""
         if self._sight is not None and any(message.images for message in messages):

@@ -201,6 +201,11 @@ class SentenceEmbedding:
         """Bytes that its weights take; 0 when it is closed."""
         return self._n_bytes
 
+    @property
+    def weight_bytes(self) -> int:
+        """All of them: nothing else stays in memory between two uses."""
+        return self._n_bytes
+
     async def embed(
         self,
         texts: Sequence[str],

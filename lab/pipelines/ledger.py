@@ -40,6 +40,11 @@ class Occupant(Protocol):
         """Bytes that it takes now, without what is alive for the length of a step."""
         ...
 
+    @property
+    def weight_bytes(self) -> int | None:
+        """Bytes of those that are weights; None where that cannot be told."""
+        ...
+
     def rest(self) -> None:
         """Give back what it took while it was used and does not need now."""
         ...
@@ -425,6 +430,7 @@ class Ledger:
             state=holding.state,
             foretold_bytes=holding.need.total,
             used_bytes=holding.used,
+            weight_bytes=holding.occupant.weight_bytes if holding.occupant else 0,
             taken_bytes=holding.taken,
             leases=leases,
             pinned=self.is_pinned(holding),

@@ -255,6 +255,11 @@ class Reranker:
         """Bytes that its weights take; 0 when it is closed."""
         return self._n_bytes
 
+    @property
+    def weight_bytes(self) -> int:
+        """All of them: nothing else stays in memory between two uses."""
+        return self._n_bytes
+
     async def score(self, query: str, documents: Sequence[str]) -> tuple[FloatArray, int]:
         """
         Return (N,) scores from 0 to 1 in the order of `documents`, and the tokens that were read.

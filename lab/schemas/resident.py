@@ -32,6 +32,12 @@ class Resident(BaseModel):
         int, Field(description='What it was said to need before it was loaded.')
     ]
     used_bytes: Annotated[int, Field(description='What its weights, keys and values take now.')]
+    weight_bytes: Annotated[
+        int | None,
+        Field(
+            description='What of that its weights are, and the rest keys and values; null where only the whole is known, as under vLLM.'
+        ),
+    ]
     taken_bytes: Annotated[int, Field(description='What nobody else may take because of it.')]
     leases: Annotated[list[lease.Lease], Field(description='Who uses it now.')]
     pinned: Annotated[bool, Field(description='True for a model that is never evicted.')]

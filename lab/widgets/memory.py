@@ -99,7 +99,7 @@ def _device(account: DeviceAccount, models: list[Resident]) -> str:
     return (
         f"<section><h3>{escape(account.device)}</h3><p>{said}</p>"
         f'<div class="lab-memory-bar" role="img" aria-label="{said}">{bar}</div>'
-        "<table><thead><tr><th>model</th><th>form</th><th>uses</th><th>taken</th><th>stays</th>"
+        "<table><thead><tr><th>model</th><th>form</th><th>uses</th><th>weights</th><th>taken</th><th>stays</th>"
         f"<th>in use</th></tr></thead><tbody>{rows}</tbody></table></section>"
     )
 
@@ -112,9 +112,14 @@ def _row(model: Resident, colour: str) -> str:
     return (
         f'<tr><th scope="row"><span class="lab-memory-dot {colour} lab-used"></span>'
         f"{escape(model.model)}</th><td>{escape(model.form)}</td>"
-        f"<td>{sized(model.used_bytes)}</td><td>{sized(model.taken_bytes)}</td>"
+        f"<td>{sized(model.used_bytes)}</td><td>{_weights(model)}</td>"
+        f"<td>{sized(model.taken_bytes)}</td>"
         f"<td>{stays}</td><td>{use or idle}</td></tr>"
     )
+
+
+def _weights(model: Resident) -> str:
+    return "unknown" if model.weight_bytes is None else sized(model.weight_bytes)
 
 
 def _decisions(decisions: list[Decision]) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Final
 from uuid import UUID
@@ -13,7 +13,7 @@ import numpy as np
 from lab.context import best
 from lab.db import Database
 from lab.errors import ConflictError, InputError, SearchError
-from lab.protocols import FloatArray, Pipelines, SearchFinding
+from lab.protocols import EmbeddingPipeline, FloatArray, Pipelines, SearchFinding
 from lab.schemas.config import Config
 from lab.schemas.search_provider_kind import SearchProviderKind
 from lab.schemas.web_failure import WebFailure
@@ -38,7 +38,6 @@ from lab.web import (
 )
 from lab.web import snapshot as snapshot_of
 from lab.workflows.embedding import embed_passages
-from lab.workflows.question import Question
 
 MEANING: Final = 0.5
 """Weight of how near a page is by meaning; the rest is what the ranks of providers say."""
@@ -120,6 +119,28 @@ class Pages:
             return Snapshot(page, await stores.web_pages.warc(page.id))
 
 
+class Query:
+    """
+    What is searched for, with its embedding, which is made once by each model.
+
+    Parameters
+    ----------
+    text : str
+        In words.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._vectors: dict[str, FloatArray] = {}
+
+    async def vector(self, embedding: EmbeddingPipeline) -> FloatArray:
+        """Return its embedding, of shape (768,), comparable with what the same model embeds."""
+        if embedding.signature not in self._vectors:
+            (vector,) = await embedding.embed([self.text], kind="query")
+            self._vectors[embedding.signature] = vector
+        return self._vectors[embedding.signature]
+
+
 class LocalIndex:
     """
     Searches the pages that the owner has read: a `SearchProvider` without a network.
@@ -130,26 +151,31 @@ class LocalIndex:
         Where they are kept.
     owner_id : UUID
         Whose they are.
-    question : Question
-        What is searched for; its embedding is made once.
+    pipelines : Pipelines
+        Where the embedding model is, which is leased while it embeds.
+    query : Query
+        What is searched for.
     """
 
     kind = SearchProviderKind.local
 
-    def __init__(self, database: Database, owner_id: UUID, question: Question) -> None:
+    def __init__(
+        self, database: Database, owner_id: UUID, pipelines: Pipelines, query: Query
+    ) -> None:
         self._database = database
         self._owner_id = owner_id
-        self._question = question
+        self._pipelines = pipelines
+        self._query = query
 
     async def search(self, query: str, limit: int) -> Sequence[SearchFinding]:
         """Return the pages that bear on the question, each with its best passage."""
-        question = self._question
         async with self._database.stores(self._owner_id) as stores:
             if not await stores.web_pages.are_there():
                 return []
-        vector = await question.vector()  # so that no transaction waits for it
+        async with self._pipelines.embedding() as embedding:  # in no transaction
+            vector, model = await self._query.vector(embedding), embedding.signature
         async with self._database.stores(self._owner_id) as stores:
-            signals = await stores.web_pages.signals(query, vector, question.embedding.signature)
+            signals = await stores.web_pages.signals(query, vector, model)
             nearest = best(signals, top_k=limit * PASSAGES, min_similarity=MIN_SIMILARITY)
             ids = [signals.ids[one.place] for one in nearest]
             found = await stores.web_pages.some(ids)
@@ -232,13 +258,11 @@ class Web:
             If a provider lacks a setting.
         """
         config = self._config.search
-        async with AsyncExitStack() as stack:
-            embedding = await stack.enter_async_context(self._pipelines.embedding())
-            http = await stack.enter_async_context(httpx.AsyncClient(timeout=config.timeout_s))
-            questions = [Question(query, embedding) for query in (request.query, *wordings)]
+        queries = [Query(text) for text in (request.query, *wordings)]
+        async with httpx.AsyncClient(timeout=config.timeout_s) as http:
 
-            async def ask(question: Question) -> Answers:
-                local = LocalIndex(self._database, owner_id, question)
+            async def ask(query: Query) -> Answers:
+                local = LocalIndex(self._database, owner_id, self._pipelines, query)
                 return await ask_all(
                     [
                         local
@@ -246,19 +270,19 @@ class Web:
                         else open_provider(kind, config, http)
                         for kind in dict.fromkeys(request.providers or config.providers)
                     ],
-                    question.text,
+                    query.text,
                     limit=request.limit,
                     at_once=config.at_once,
                     timeout_s=config.timeout_s,
                 )
 
-            answers = _joined(await asyncio.gather(*map(ask, questions), return_exceptions=True))
-            found = [pair for one in answers for pair in one.found.items()]
-            pages = await self._distinct(owner_id, merged(found))
-            hits = _ranked(pages, await _similarities(pages, questions[0]))
+            answers = _joined(await asyncio.gather(*map(ask, queries), return_exceptions=True))
+        found = [pair for one in answers for pair in one.found.items()]
+        pages = await self._distinct(owner_id, merged(found))
+        hits = _ranked(pages, await self._similarities(pages, queries[0]))
         failures = {failure.message: failure for one in answers for failure in one.failures}
         return WebSearchResponse(
-            queries=[question.text for question in questions],
+            queries=[query.text for query in queries],
             hits=hits[: request.limit],
             asked=list(dict.fromkeys(kind for kind, _ in found)),
             failures=list(failures.values()),
@@ -273,6 +297,14 @@ class Web:
         for url, page in zip(urls, pages, strict=True):
             first.setdefault(hashes.get(url, url), page)
         return list(first.values())
+
+    async def _similarities(self, pages: Sequence[Merged], query: Query) -> FloatArray:
+        """Return the cosine of each page's title and snippet to the query, of shape (N,)."""
+        if not pages:
+            return np.zeros(0, dtype=np.float32)
+        texts = [f"{page.finding.title}\n{page.finding.snippet}" for page in pages]
+        async with self._pipelines.embedding() as embedding:
+            return await embedding.embed(texts) @ await query.vector(embedding)
 
 
 def _joined(found: Sequence[Answers | BaseException]) -> list[Answers]:
@@ -290,14 +322,6 @@ def _check(name: str, asked: int, most: int) -> None:
             f"`{name}` is {asked}, and {most} is the most (pages.{name}); ask for less, or ask the "
             "operator for more."
         )
-
-
-async def _similarities(pages: Sequence[Merged], question: Question) -> FloatArray:
-    """Return the cosine of each page's title and snippet to the question, of shape (N,)."""
-    if not pages:
-        return np.zeros(0, dtype=np.float32)
-    texts = [f"{page.finding.title}\n{page.finding.snippet}" for page in pages]
-    return await question.embedding.embed(texts) @ await question.vector()
 
 
 def _ranked(pages: Sequence[Merged], similarities: FloatArray) -> list[WebHit]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 from zipfile import ZipFile
 
 import pytest
@@ -20,7 +21,8 @@ from lab.schemas.web_outcome import WebOutcome
 from tests.api_server import Api, ann, bob, running_api
 from tests.peer_server import Peer, Reply, running_peer, said
 from tests.stack import LAB
-from tests.web import LocalWeb, Page, Site
+from tests.web import Asked, LocalWeb, Page, Site
+from tests.web.server import Handler
 from tests.web.sites import SAID, article, news
 
 __all__ = ["ann", "bob"]
@@ -223,6 +225,37 @@ async def test_an_export_holds_pages_and_snapshots(lab: Lab, site: Site) -> None
 
     assert (row["url"], row["text"]) == (page.url, page.text)
     assert warc == await lab.web.snapshot(page.id)
+
+
+async def test_a_search_holds_no_model_while_others_look(lab: Lab, site: Site) -> None:
+    is_asked, may_answer = Event(), Event()
+
+    def slow(_: Asked, __: Handler) -> Page:
+        is_asked.set()
+        assert may_answer.wait(20)
+        return Page("{}", "application/json")
+
+    async def n_leases() -> int:
+        return sum(len(one.leases) for one in (await lab.residents.report()).models)
+
+    await lab.read_page(site.url("/lighthouse"))
+    site.answers["/no-searxng/search"] = slow
+    try:
+        async with asyncio.timeout(10):
+            searching = asyncio.create_task(
+                lab.search_web(QUESTION, providers=[Kind.searxng, Kind.local])
+            )
+            assert await asyncio.to_thread(is_asked.wait, 10)
+            while await n_leases():
+                await asyncio.sleep(0.05)
+        is_there = not searching.done()
+    finally:
+        may_answer.set()
+        del site.answers["/no-searxng/search"]
+    found = await searching
+
+    assert is_there
+    assert [hit.url for hit in found.hits] == [site.url("/lighthouse")]
 
 
 async def test_the_command_line_reads_and_searches(

@@ -36,6 +36,10 @@ class Weights:
         self._device = device
         device.alive.append(self)
 
+    @property
+    def weight_bytes(self) -> int:
+        return min(self.n_bytes, size_of(self.name))
+
     def rest(self) -> None:
         self.n_bytes = size_of(self.name)
 

@@ -165,6 +165,7 @@ async def test_its_memory_is_in_the_ledger_until_it_is_gone(llama_folder: Path) 
             (resident,) = factory.residency().models
             assert (resident.model, resident.device) == ("big", "cpu")
             assert resident.used_bytes == resident.taken_bytes == 500_000_000
+            assert resident.weight_bytes is None
         assert factory.stats().prompt_tokens == 3
         await factory.unload("big")
 

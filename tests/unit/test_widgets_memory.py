@@ -21,6 +21,7 @@ def account() -> Residency:
         state=ResidencyState.resident,
         foretold_bytes=6_000_000_000,
         used_bytes=4_000_000_000,
+        weight_bytes=3_500_000_000,
         taken_bytes=6_000_000_000,
         leases=[lease, lease],
         pinned=False,
@@ -45,6 +46,7 @@ def test_names_and_reasons_stand_there_as_text() -> None:
 
     assert "&lt;b&gt;large&lt;/b&gt;" in html
     assert "2 &lt;answer&gt;" in html
+    assert "<td>4.0 GB</td><td>3.5 GB</td>" in html
     assert "its 1 GB &lt;i&gt;go" in html
 
 

@@ -94,6 +94,11 @@ class DiffusersImages:
         """Bytes of the device that its weights take; 0 when it is closed."""
         return self._n_bytes
 
+    @property
+    def weight_bytes(self) -> int:
+        """All of them: nothing else stays in memory between two uses."""
+        return self._n_bytes
+
     def draw(self, drawing: Drawing) -> AsyncGenerator[Step | bytes, None]:
         """
         Yield each step, then the picture as PNG; closing the generator stops it at the next step.

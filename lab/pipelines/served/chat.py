@@ -62,6 +62,11 @@ class ServedChat:
         return 0 if self._child.state is State.CLOSED else self._n_bytes
 
     @property
+    def weight_bytes(self) -> None:
+        """Nobody here knows: the server takes what it was given, and shares it out itself."""
+        return None
+
+    @property
     def active(self) -> int:
         """Answers under way."""
         return self._chat.active

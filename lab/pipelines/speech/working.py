@@ -45,6 +45,11 @@ class SpeechModel:
         """Bytes that its weights take; 0 when it is closed."""
         return self._n_bytes
 
+    @property
+    def weight_bytes(self) -> int:
+        """All of them: nothing else stays in memory between two uses."""
+        return self._n_bytes
+
     def rest(self) -> None:
         """Give nothing back: it keeps nothing between calls."""
 
