@@ -11,7 +11,7 @@ from lab.pipelines import PipelineFactory
 from lab.pipelines.checking import check_config, check_weights
 from lab.pipelines.description import here, size_on_disk
 from lab.pipelines.fetching import fetch_config
-from lab.pipelines.llama_cpp.settings import SUFFIX
+from lab.pipelines.llama_cpp.settings import is_gguf
 from lab.pipelines.profiles import DOES, check_name
 from lab.schemas.model import Model
 from lab.schemas.model_pin import ModelPin
@@ -138,7 +138,7 @@ def _asked(request: ModelRequest) -> Model:
         )
     folder = Path(request.source)
     name = request.name or (folder.name if folder.is_absolute() else request.source)
-    if request.source.endswith(SUFFIX):
+    if is_gguf(request.source):
         raise InputError(
             f"{request.source} is a file in GGUF, which llama.cpp runs and the settings name: in "
             "`llama_cpp.models`, or as LAB_CHAT_MODEL; then start the lab again."

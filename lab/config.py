@@ -32,6 +32,7 @@ FOLDERS = frozenset(
 MODELS = frozenset(
     {
         "chat.model",
+        "chat.models",
         "embedding.model",
         "image.model",
         "rerank.model",

@@ -1923,6 +1923,10 @@ export interface VllmConfig {
    * Seconds in which it has to end before it is killed.
    */
   stop_timeout_s?: number;
+  /**
+   * Seconds without a piece of an answer, its turn in the queue included, after which that is given up.
+   */
+  timeout_s?: number;
 }
 /**
  * A chat model that vLLM runs in a process of its own.
@@ -2003,6 +2007,10 @@ export interface LlamaCppConfig {
    * Seconds in which it has to end before it is killed.
    */
   stop_timeout_s?: number;
+  /**
+   * Seconds without a piece of an answer, its turn in the queue included, after which that is given up.
+   */
+  timeout_s?: number;
 }
 /**
  * A chat model in GGUF that llama.cpp runs in a process of its own.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,8 @@ from lab.errors import LabError, ServiceError
 from lab.pipelines.catalog import MINILM, WEIGHTS_SHA256, minilm_folder, packaged
 from lab.pipelines.devices import torch_device
 from lab.pipelines.files import check_sha256, local_folder
+from lab.pipelines.llama_cpp.gguf_file import read_gguf
+from lab.pipelines.llama_cpp.settings import find_server, model_id, with_files
 from lab.sandbox import PythonSandbox
 from lab.supervisor.accounts import notebook_account
 from lab.supervisor.addresses import check_ports
@@ -125,9 +128,15 @@ def device(settings: Settings) -> str:
 
 
 def models(settings: Settings) -> str:
-    """Check the files of the bundled models."""
+    """Check the files of the bundled models, and what the settings name for other engines."""
     names = [f"{model.id} at {local_folder(model)}" for model in packaged()]
     check_sha256(minilm_folder() / "model.safetensors", WEIGHTS_SHA256[MINILM])
+    config = settings.config
+    files = with_files(config.llama_cpp, [config.chat.model, *config.chat.models])
+    for one in files.models:
+        find_server(files, one)
+        read_gguf(Path(one.model))
+        names.append(f"{model_id(one)} at {one.model}")
     return "; ".join(names)
 
 

@@ -14,7 +14,7 @@ from lab.config import load_settings
 from lab.errors import InputError, UnknownModelError
 from lab.pipelines.catalog import Catalog, configured
 from lab.pipelines.factory import ledger_of
-from lab.pipelines.llama_cpp.settings import with_files
+from lab.pipelines.llama_cpp.settings import file_of, with_files
 from lab.pipelines.served.models import served_models
 from lab.schemas.engine import Engine
 from lab.schemas.explained_setting import ExplainedSetting
@@ -88,7 +88,7 @@ def show(
     by_file = {one.source: one for one in served if one.engine is Engine.llama_cpp}
     model = (
         known.get(name)
-        or by_file.get(name)
+        or by_file.get(file_of(name))
         or asyncio.run(_added(name))
         or configured(name, None, Task.chat)
     )

@@ -15,6 +15,7 @@ from lab.errors import (
     UnknownModelError,
 )
 from lab.pipelines.description import described
+from lab.pipelines.llama_cpp.settings import file_of
 from lab.pipelines.profiles import DOES, cannot_chat, check_profile
 from lab.pipelines.remote.names import RemoteNames
 from lab.prompts import DEFAULT_SYSTEM
@@ -33,6 +34,9 @@ from lab.schemas.transcription_config import TranscriptionConfig
 LAB_TINY = "lab-tiny"
 MINILM = "all-MiniLM-L6-v2"
 DEFAULT_PROFILE = "default"
+
+SETTINGS: Final = {Engine.vllm: "vllm.models", Engine.llama_cpp: "llama_cpp.models"}
+"""What names the models whose servers the lab starts."""
 
 OneModel = ImageConfig | RerankConfig | TranscriptionConfig | SpeechConfig
 """Settings of a task that name its model, if there is one."""
@@ -69,7 +73,7 @@ class Catalog:
     ) -> None:
         self.remotes = RemoteNames(remotes or RemotesConfig())
         self._served = {model.id: model for model in served}
-        self._served |= {one.source: one for one in served if one.engine is Engine.llama_cpp}
+        self._files = {one.source: one for one in served if one.engine is Engine.llama_cpp}
         first = self._chat(chat.model, chat.revision)
         encoder = configured(embedding.model, embedding.revision, Task.embedding)
         more = [self._chat(name) for name in chat.models]
@@ -79,6 +83,7 @@ class Catalog:
             if config.model is not None
         }
         known = (first, encoder, *more, *single.values(), *served, *packaged())
+        _check_own_names(served, known)
         self._default, self._encoder = first.id, encoder.id
         self._single = {task: model.id for task, model in single.items()}
         self._named: Final = {model.id: model for model in reversed(known)}
@@ -221,6 +226,7 @@ class Catalog:
         """Return the chat model that a setting names, wherever it runs."""
         return (
             self._served.get(name)
+            or self._files.get(file_of(name))
             or self.remotes.model(name)
             or configured(name, revision, Task.chat)
         )
@@ -273,6 +279,19 @@ def configured(name: str, revision: str | None, task: Task) -> Model:
         model = Model(id=folder.resolve().name, task=task, source=str(folder.resolve()))
         return described(model)
     return described(Model(id=name, task=task, source=name, revision=revision))
+
+
+def _check_own_names(served: Sequence[Model], known: Sequence[Model]) -> None:
+    """Raise where a model whose server the lab starts has the name of another."""
+    for model in served:
+        for other in known:
+            same = other.source == model.source and other.engine is model.engine
+            if other.id == model.id and not same:
+                raise ConfigError(
+                    f"Two models are called `{model.id}`: {model.source} ({model.engine}) and "
+                    f"{other.source} ({other.engine}); give the one in {SETTINGS[model.engine]} "
+                    "another `name`."
+                )
 
 
 def _check_no_name_twice(profiles: Sequence[ModelProfile]) -> None:

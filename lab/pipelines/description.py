@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from huggingface_hub.errors import HFValidationError
 
 from lab.errors import ModelLoadError
 from lab.pipelines.files import CONFIG_FILES, WANTED_FILES, local_folder
+from lab.pipelines.llama_cpp.gguf_file import gguf_bytes
+from lab.schemas.engine import Engine
 from lab.schemas.model import Model
 from lab.schemas.task import Task
 
@@ -44,6 +47,10 @@ def described(model: Model) -> Model:
 
 def size_on_disk(model: Model) -> int | None:
     """Return the bytes of a model's files, or None where not all that it needs is here."""
+    if model.engine is Engine.llama_cpp:
+        with suppress(ModelLoadError):
+            return gguf_bytes(Path(model.source))
+        return None
     folder = here(model)
     if folder is None or not (folder / "config.json").is_file():
         return None

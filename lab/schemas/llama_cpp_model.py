@@ -20,7 +20,8 @@ class LlamaCppModel(BaseModel):
     model: Annotated[
         str,
         Field(
-            description='File in GGUF; of a model that was split, its first.', pattern='\\.gguf$'
+            description='File in GGUF; of a model that was split, its first.',
+            pattern='\\.[gG][gG][uU][fF]$',
         ),
     ]
     name: Annotated[

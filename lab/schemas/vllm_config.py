@@ -43,3 +43,10 @@ class VllmConfig(BaseModel):
     stop_timeout_s: Annotated[
         float, Field(description='Seconds in which it has to end before it is killed.', gt=0.0)
     ] = 20
+    timeout_s: Annotated[
+        float,
+        Field(
+            description='Seconds without a piece of an answer, its turn in the queue included, after which that is given up.',
+            gt=0.0,
+        ),
+    ] = 300

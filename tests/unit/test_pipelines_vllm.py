@@ -217,6 +217,30 @@ async def test_one_that_hangs_is_started_again(llama_folder: Path) -> None:
         await asyncio.to_thread(child.close)
 
 
+async def test_one_that_cannot_be_begun_is_tried_again(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Child._spawned
+    faults = [OSError(11, "Resource temporarily unavailable")]
+
+    def failing(child: Child) -> Any:
+        if faults:
+            raise faults.pop()
+        return begun(child)
+
+    async with running(vllm(llama_folder)) as factory:
+        monkeypatch.setattr(Child, "_spawned", failing)
+        with pytest.raises(ModelLoadError, match=r"`big`.*could not be begun.*temporarily"):
+            await factory.load("big")
+        async with factory.chat("big") as chat:
+            child = cast("ServedChat", chat)._child
+            faults.append(OSError(12, "Cannot allocate memory"))
+            with pytest.raises(RemoteError, match="broke off"):
+                await told(chat, "crash")
+            await until(lambda: not faults and child.state is State.READY)
+            assert (await told(chat))["argv"]
+
+
 async def test_where_vllm_is_not_installed_the_error_says_how_to_get_it(llama_folder: Path) -> None:
     config = vllm(llama_folder, command=["vllm-that-is-not-here", "serve"])
 

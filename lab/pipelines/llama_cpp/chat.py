@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from lab.pipelines.devices import candidates, torch_device
-from lab.pipelines.llama_cpp.gguf_file import GgufModel, read_gguf
-from lab.pipelines.llama_cpp.settings import serve_command, settings_of
+from lab.pipelines.llama_cpp.gguf_file import GgufModel, gguf_bytes, read_gguf
+from lab.pipelines.llama_cpp.settings import is_gguf, serve_command, settings_of, window_of
 from lab.pipelines.loading import clear_errors
 from lab.pipelines.need import MemoryNeed, Prospect
 from lab.pipelines.served.chat import Address, ServedChat, Server, child_environment, serve_chat
@@ -39,11 +39,11 @@ def foretell_llama_cpp(model: Model, config: LlamaCppConfig) -> Prospect[Quantiz
     settings = settings_of(model, config)
     with clear_errors(model):
         devices = [str(device) for device in candidates(settings.device)]
-    told = read_gguf(Path(settings.model).expanduser())
+    told = read_gguf(Path(settings.model))
     return Prospect(
         model.id,
         devices,
-        f"for {settings.streams} answers of {_length(settings, told):,} tokens at a time",
+        f"for {settings.streams} answers of {window_of(settings, told):,} tokens at a time",
         "Give it a smaller `max_length` or fewer `streams` in llama_cpp.models, take a file with "
         "fewer bits, or a device with more memory.",
         {Quantization.none: _need(settings, told)},
@@ -82,8 +82,8 @@ def load_llama_cpp(
         If llama.cpp is not installed, the file cannot be read, or the server does not start.
     """
     settings, address = settings_of(model, config), Address()
-    told = read_gguf(Path(settings.model).expanduser())
-    length, need = _length(settings, told), _need(settings, told)
+    told = read_gguf(Path(settings.model))
+    length, need = window_of(settings, told), _need(settings, told)
     command = serve_command(
         config,
         settings,
@@ -102,17 +102,17 @@ def load_llama_cpp(
         length=length,
         start_timeout_s=config.start_timeout_s,
         stop_timeout_s=config.stop_timeout_s,
+        timeout_s=config.timeout_s,
     )
     return serve_chat(model, server, tally, lab_closes)
 
 
 def _need(settings: LlamaCppModel, told: GgufModel) -> MemoryNeed:
+    """Return what a model needs; files that its arguments name lie beside its weights."""
+    named = [Path(part.rpartition("=")[2]) for part in settings.arguments]
+    more = sum(gguf_bytes(file) for file in named if is_gguf(file.name) and file.is_file())
     return MemoryNeed(
-        weights=told.n_bytes,
-        cache=told.token_bytes * _length(settings, told) * settings.streams,
+        weights=gguf_bytes(Path(settings.model)) + more,
+        cache=told.token_bytes * window_of(settings, told) * settings.streams,
         activations=STEP_TOKENS * FLOAT * (told.n_vocabulary + PER_TOKEN * told.width),
     )
-
-
-def _length(settings: LlamaCppModel, told: GgufModel) -> int:
-    return min(settings.max_length, told.context_length)

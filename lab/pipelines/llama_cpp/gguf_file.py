@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from gguf import GGUFReader
 
 from lab.errors import ModelLoadError
 
-PART: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
+PART: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$", re.IGNORECASE)
 """How the files of a model end that was split; llama.cpp is given the first."""
 
 HALF: Final = 2
@@ -23,8 +24,6 @@ class GgufModel:
 
     Attributes
     ----------
-    n_bytes : int
-        Its files, which is what its weights take.
     context_length : int
         Tokens that it was trained for.
     token_bytes : int
@@ -33,13 +32,27 @@ class GgufModel:
         Numbers that one token has between two layers.
     n_vocabulary : int
         Tokens that it knows.
+    template : str
+        Its chat template; "" where it has none, and llama.cpp takes a common one.
     """
 
-    n_bytes: int
     context_length: int
     token_bytes: int
     width: int
     n_vocabulary: int
+    template: str
+
+
+def gguf_bytes(file: Path) -> int:
+    """
+    Return the bytes of a model's files, which is what its weights take.
+
+    Raises
+    ------
+    ModelLoadError
+        If one of them cannot be read.
+    """
+    return sum(_size(part) for part in _parts(file))
 
 
 def read_gguf(file: Path) -> GgufModel:
@@ -55,9 +68,15 @@ def read_gguf(file: Path) -> GgufModel:
     Raises
     ------
     ModelLoadError
-        If there is no such file, a part of it is missing, or it is no language model in GGUF.
+        If there is no such file, or it is no language model in GGUF that writes.
     """
-    n_bytes = sum(_size(part) for part in _parts(file))
+    n_bytes = _size(file)
+    return _read(file, n_bytes, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read(file: Path, _n_bytes: int, _changed_at: int) -> GgufModel:
+    """Read a file, which takes a second where the vocabulary is large."""
     try:
         reader = GGUFReader(file)
     except (ValueError, IndexError, OSError, OverflowError) as error:
@@ -68,26 +87,34 @@ def read_gguf(file: Path) -> GgufModel:
         return default if field is None else field.contents()
 
     kind = told("general.architecture")
+    if told(f"{kind}.attention.causal", True) is False:
+        raise ModelLoadError(f"{file} is an encoder ({kind}), which writes no answers.")
     try:
-        n_layers, width = int(told(f"{kind}.block_count")), int(told(f"{kind}.embedding_length"))
-        heads = told(f"{kind}.attention.head_count")
-        per_head = width // (max(heads) if isinstance(heads, list) else heads)
-        kv_heads = told(f"{kind}.attention.head_count_kv", heads)
-        n_heads = sum(kv_heads) if isinstance(kv_heads, list) else n_layers * kv_heads
-        key = told(f"{kind}.attention.key_length", per_head)
-        value = told(f"{kind}.attention.value_length", per_head)
         return GgufModel(
-            n_bytes=n_bytes,
             context_length=int(told(f"{kind}.context_length")),
-            token_bytes=n_heads * (key + value) * HALF,
-            width=width,
+            token_bytes=_token_bytes(lambda key, default=None: told(f"{kind}.{key}", default)),
+            width=int(told(f"{kind}.embedding_length")),
             n_vocabulary=len(reader.fields["tokenizer.ggml.tokens"].data),
+            template=str(told("tokenizer.chat_template", "")),
         )
-    except (TypeError, KeyError, ZeroDivisionError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ModelLoadError(
             f"{file} is not a language model that llama.cpp runs: its architecture is {kind}, and "
             "its metadata names no layers, heads, window or tokens."
         ) from error
+
+
+def _token_bytes(told: Any) -> int:
+    """Return the bytes that one token keeps; layers without attention keep a state of their own."""
+    n_layers, heads = int(told("block_count")), told("attention.head_count")
+    most = max(heads) if isinstance(heads, list) else int(heads)
+    if not most:
+        return 0
+    per_head = int(told("embedding_length")) // most
+    kv_heads = told("attention.head_count_kv", heads)
+    n_heads = sum(kv_heads) if isinstance(kv_heads, list) else n_layers * int(kv_heads)
+    key, value = told("attention.key_length", per_head), told("attention.value_length", per_head)
+    return n_heads * (int(key) + int(value)) * HALF
 
 
 def _parts(file: Path) -> list[Path]:
@@ -96,9 +123,9 @@ def _parts(file: Path) -> list[Path]:
     if match is None:
         return [file]
     n_parts = int(match[1])
-    stem = file.name[: match.start()]
+    stem, suffix = file.name[: match.start()], file.suffix
     return [
-        file.with_name(f"{stem}-{number:05}-of-{n_parts:05}.gguf")
+        file.with_name(f"{stem}-{number:05}-of-{n_parts:05}{suffix}")
         for number in range(1, n_parts + 1)
     ]
 

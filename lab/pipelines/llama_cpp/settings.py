@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from lab.errors import ModelLoadError
+from lab.pipelines.llama_cpp.gguf_file import GgufModel, read_gguf
 from lab.pipelines.served.command import check_no_name_twice, found_command, options
 from lab.schemas.engine import Engine
 from lab.schemas.llama_cpp_config import LlamaCppConfig
@@ -12,8 +14,17 @@ from lab.schemas.model import Model
 from lab.schemas.task import Task
 
 PREFIX: Final = "llama.cpp/"
-SUFFIX: Final = ".gguf"
 ALL_LAYERS: Final = 999
+
+
+def is_gguf(name: str) -> bool:
+    """Return whether a model is named as a file in GGUF."""
+    return name.lower().endswith(".gguf")
+
+
+def file_of(name: str) -> str:
+    """Return the path of a file, the same however it is written."""
+    return str(Path(name).expanduser().resolve())
 
 
 def model_id(model: LlamaCppModel) -> str:
@@ -27,14 +38,16 @@ def settings_of(model: Model, config: LlamaCppConfig) -> LlamaCppModel:
 
 
 def with_files(config: LlamaCppConfig, names: Iterable[str]) -> LlamaCppConfig:
-    """Return the settings with those of some models that are files in GGUF, with the defaults."""
-    known = {one.model for one in config.models}
-    more = [
-        LlamaCppModel(model=name)
-        for name in dict.fromkeys(names)
-        if name.endswith(SUFFIX) and name not in known
-    ]
-    return config.model_copy(update={"models": [*config.models, *more]})
+    """
+    Return the settings with those of some models that are files in GGUF, with the defaults.
+
+    Files are named by their whole paths in it.
+    """
+    models = [one.model_copy(update={"model": file_of(one.model)}) for one in config.models]
+    known = {one.model for one in models}
+    files = dict.fromkeys(file_of(name) for name in names if is_gguf(name))
+    more = [LlamaCppModel(model=file) for file in files if file not in known]
+    return config.model_copy(update={"models": [*models, *more]})
 
 
 def llama_cpp_models(config: LlamaCppConfig) -> list[Model]:
@@ -53,11 +66,50 @@ def llama_cpp_models(config: LlamaCppConfig) -> list[Model]:
             source=one.model,
             engine=Engine.llama_cpp,
             description=f"{Path(one.model).name} under llama.cpp.",
+            **_told(one),
         )
         for one in config.models
     ]
     check_no_name_twice(models, "llama_cpp.models")
     return models
+
+
+def window_of(model: LlamaCppModel, told: GgufModel) -> int:
+    """Return the tokens of a model's window."""
+    return min(model.max_length, told.context_length)
+
+
+def _told(model: LlamaCppModel) -> dict[str, Any]:
+    """Return what the catalog has from a model's file; nothing where that cannot be read now."""
+    try:
+        told = read_gguf(Path(model.model))
+    except ModelLoadError:  # which is told to who asks for the model
+        return {}
+    return {
+        "context_length": window_of(model, told),
+        "tools": "tools" in told.template if told.template else None,
+        "thinking": "enable_thinking" in told.template if told.template else None,
+    }
+
+
+def find_server(
+    config: LlamaCppConfig, model: LlamaCppModel, search: str | None = None
+) -> list[str]:
+    """
+    Return how llama.cpp's server is started.
+
+    Raises
+    ------
+    ModelLoadError
+        If there is no such program in these folders; None = those of `PATH`.
+    """
+    refusal = (
+        f"`{model_id(model)}` needs llama.cpp's server, and there is no program "
+        f"`{config.command[0]}` here: install llama.cpp (a package of it, its releases, or "
+        "`scripts/llama-server`, which builds it), or say by LAB_LLAMA_CPP_COMMAND how it is "
+        "started."
+    )
+    return found_command(config.command, search, refusal)
 
 
 def serve_command(
@@ -92,15 +144,10 @@ def serve_command(
     ModelLoadError
         If there is no such program.
     """
-    refusal = (
-        f"`{model_id(model)}` needs llama.cpp's server, and there is no program "
-        f"`{config.command[0]}` here: install llama.cpp (a package of it, its releases, or "
-        "`scripts/llama-server`, which builds it), or say by LAB_LLAMA_CPP_COMMAND how it is "
-        "started."
-    )
+    command = find_server(config, model, search)
     given = options(
         {
-            "model": Path(model.model).expanduser(),
+            "model": model.model,
             "alias": model_id(model),
             "host": "127.0.0.1",
             "port": port,
@@ -112,5 +159,6 @@ def serve_command(
             "cache-ram": 0,
         }
     )
-    command = found_command(config.command, search, refusal)
-    return [*command, *given, "--jinja", *model.arguments]
+    # Mapped files count as free memory, and their room would be given away once more.
+    mapped = ["--no-mmap"] if on_cpu else []
+    return [*command, *given, *mapped, "--jinja", *model.arguments]

@@ -33,6 +33,9 @@ from lab.schemas.tool import Tool
 OURS: Final = ("LAB_", "JUPYTERHUB_")
 """Variables that begin so hold the lab's secrets, and are none of the server's business."""
 
+SERVED: Final = "served"
+"""What its endpoint is called, which nobody asks for by name."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -145,6 +148,8 @@ class Server:
         Tokens of the model's window; None = as it says itself.
     start_timeout_s, stop_timeout_s : float
         Seconds in which it has to answer and to end.
+    timeout_s : float
+        Seconds without a piece of an answer after which that is given up.
     """
 
     kind: RemoteKind
@@ -156,6 +161,7 @@ class Server:
     length: int | None
     start_timeout_s: float
     stop_timeout_s: float
+    timeout_s: float
 
 
 def serve_chat(
@@ -180,6 +186,14 @@ def serve_chat(
     ModelLoadError
         If it does not start.
     """
+    endpoint = RemoteEndpoint(
+        name=SERVED,
+        url=f"{server.address.url}/v1",
+        kind=server.kind,
+        key=SecretStr(server.address.key),
+        timeout_s=server.timeout_s,
+        retries=0,
+    )
     child = Child(
         ChildSpec(
             name=model.id,
@@ -192,13 +206,6 @@ def serve_chat(
         lab_closes,
     )
     child.start()
-    endpoint = RemoteEndpoint(
-        name=model.id.replace("/", "-"),
-        url=f"{server.address.url}/v1",
-        kind=server.kind,
-        key=SecretStr(server.address.key),
-        retries=0,
-    )
     try:
         length = server.length or _served_length(model, server.address)
         chat = RemoteChat(

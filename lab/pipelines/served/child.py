@@ -148,17 +148,21 @@ class Child:
             self._settled.set()
 
     def _run_once(self) -> None:
-        """Run the process until it ends, hangs, or is closed."""
+        """Run the process until it ends, hangs, or is closed, or could not be begun."""
         self.state = State.STARTING
         self._said.clear()
-        process = self._spawned()
-        reader = threading.Thread(target=self._read, args=(process,), daemon=True)
-        reader.start()
         try:
-            self.ended = self._watched(process)
-        finally:
-            self._end(process)
-            reader.join()
+            process = self._spawned()
+        except (OSError, ValueError) as error:  # no memory for it, or arguments that are none
+            self.ended = f"could not be begun: {error}"
+        else:
+            reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+            reader.start()
+            try:
+                self.ended = self._watched(process)
+            finally:
+                self._end(process)
+                reader.join()
         if not self._settled.is_set():
             self._failure = ModelLoadError(
                 f"`{self.spec.name}` could not be started: its server {self.ended}. It said: "

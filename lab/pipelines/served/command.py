@@ -9,7 +9,7 @@ from lab.errors import ConfigError, ModelLoadError
 from lab.schemas.model import Model
 
 
-def found_command(command: Sequence[str], search: str, refusal: str) -> list[str]:
+def found_command(command: Sequence[str], search: str | None, refusal: str) -> list[str]:
     """
     Return a command with the path of its program, which is looked for beside Python first.
 
@@ -17,8 +17,8 @@ def found_command(command: Sequence[str], search: str, refusal: str) -> list[str
     ----------
     command : sequence of str
         The program and its first arguments.
-    search : str
-        Folders in which programs are looked for, as in `PATH`.
+    search : str or None
+        Folders in which programs are looked for; None = those of `PATH`.
     refusal : str
         What is said where there is no such program.
 
@@ -28,7 +28,7 @@ def found_command(command: Sequence[str], search: str, refusal: str) -> list[str
         If there is none.
     """
     program, *rest = command
-    found = which(program, path=f"{Path(sys.executable).parent}:{search}")
+    found = which(program, path=str(Path(sys.executable).parent)) or which(program, path=search)
     if found is None:
         raise ModelLoadError(refusal)
     return [found, *rest]

@@ -93,5 +93,6 @@ def load_vllm(
         length=settings.max_length,
         start_timeout_s=config.start_timeout_s,
         stop_timeout_s=config.stop_timeout_s,
+        timeout_s=config.timeout_s,
     )
     return serve_chat(model, server, tally, lab_closes)
