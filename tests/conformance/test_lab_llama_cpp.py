@@ -64,6 +64,20 @@ class TestLlamaCppOfTheLab(EngineContract):
         assert engine.chat.model.context_length == 1024
 
 
+async def test_its_weights_are_memory_of_its_own(engine: Engine) -> None:
+    chat = cast("ServedChat", engine.chat)
+    (server,) = (
+        below
+        for one in psutil.Process().children()
+        if chat.model.id in one.cmdline()
+        for below in one.children()
+    )
+    mapped = [part.path for part in server.memory_maps()]
+
+    assert not [path for path in mapped if path.endswith(".gguf")]
+    assert server.memory_info().rss > chat.n_bytes
+
+
 async def test_nothing_of_it_is_left(engine: Engine) -> None:
     chat = cast("ServedChat", engine.chat)
     guards = [one for one in psutil.Process().children() if chat.model.id in one.cmdline()]

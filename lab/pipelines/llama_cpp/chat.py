@@ -8,7 +8,13 @@ from typing import Final
 
 from lab.pipelines.devices import candidates, torch_device
 from lab.pipelines.llama_cpp.gguf_file import GgufModel, gguf_bytes, read_gguf
-from lab.pipelines.llama_cpp.settings import is_gguf, serve_command, settings_of, window_of
+from lab.pipelines.llama_cpp.settings import (
+    VARIABLES,
+    is_gguf,
+    serve_command,
+    settings_of,
+    window_of,
+)
 from lab.pipelines.loading import clear_errors
 from lab.pipelines.need import MemoryNeed, Prospect
 from lab.pipelines.served.chat import Address, ServedChat, Server, child_environment, serve_chat
@@ -96,7 +102,7 @@ def load_llama_cpp(
         kind=RemoteKind.llama_cpp,
         address=address,
         command=command,
-        environment=child_environment(environ, device) | {"LLAMA_API_KEY": address.key},
+        environment=VARIABLES | child_environment(environ, device) | {"LLAMA_API_KEY": address.key},
         n_bytes=need.weights + need.cache,
         tokenizer=settings.tokenizer or "",
         length=length,

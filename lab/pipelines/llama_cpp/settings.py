@@ -15,6 +15,15 @@ from lab.schemas.task import Task
 
 PREFIX: Final = "llama.cpp/"
 ALL_LAYERS: Final = 999
+VARIABLES: Final = {
+    "LLAMA_ARG_CACHE_RAM": "0",
+    "LLAMA_ARG_LOAD_MODE": "none",
+    "LLAMA_ARG_NO_MMAP": "1",  # what it was called before
+}
+"""
+What keeps its memory in the account: no conversations set aside elsewhere, and no mapped files,
+whose room counts as free. As variables, of which each version reads those that it knows.
+"""
 
 
 def is_gguf(name: str) -> bool:
@@ -155,10 +164,6 @@ def serve_command(
             "parallel": model.streams,
             "device": "none" if on_cpu else None,
             "gpu-layers": 0 if on_cpu else ALL_LAYERS,
-            # Conversations set aside in the machine's memory would be in nobody's account.
-            "cache-ram": 0,
         }
     )
-    # Mapped files count as free memory, and their room would be given away once more.
-    mapped = ["--no-mmap"] if on_cpu else []
-    return [*command, *given, *mapped, "--jinja", *model.arguments]
+    return [*command, *given, "--jinja", *model.arguments]
