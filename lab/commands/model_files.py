@@ -19,7 +19,8 @@ from lab.commands.client import open_client
 from lab.commands.printing import notes
 from lab.errors import InputError
 from lab.pipelines.fetching import Download, plan_download
-from lab.schemas.chat_config import Quantization
+from lab.pipelines.llama_cpp.settings import file_of, is_gguf
+from lab.schemas.chat_config import Dtype, Quantization
 from lab.schemas.model import Model
 from lab.schemas.model_card import ModelCard
 from lab.schemas.task import Task
@@ -91,6 +92,30 @@ def merge_lora(
 
 
 @app.command()
+def convert(
+    model: Annotated[
+        str, typer.Argument(help="As `lab models list` shows it, a folder, or a file in GGUF.")
+    ],
+    out: Out,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Of its weights; `auto` = as they are, float32 of GGUF.")
+    ] = Dtype.auto,
+) -> None:
+    """
+    Write a model in another number format, or made of GGUF or PyTorch's files, to a new folder.
+
+    Examples: `lab models convert ./Qwen3-8B-Q8_0.gguf ./qwen --dtype bfloat16` ·
+    `lab models convert ./with-pytorch-model-bin ./my-model`
+    """
+    from lab.pipelines import converting  # noqa: PLC0415 - imports torch
+
+    found = _model(model)
+    with notes.status("") as status:
+        converting.convert(found, dtype, out, lambda step: status.update(f"{step} …"))
+    _written(out)
+
+
+@app.command()
 def quantize(
     model: Name,
     form: Annotated[Quantization, typer.Argument(help="`int8` or `nf4`.")],
@@ -117,7 +142,9 @@ def local_folder(text: str) -> Path | None:
 
 
 def _model(name: str) -> Model:
-    """Return the model of a folder, or one of the lab's by its name."""
+    """Return the model of a file in GGUF, of a folder, or one of the lab's by its name."""
+    if is_gguf(name):
+        return Model(id=Path(name).stem, task=Task.chat, source=file_of(name))
     if (folder := local_folder(name)) is not None:
         return Model(id=folder.name, task=Task.chat, source=str(folder))
     # Whatever it does: what it is made into shall chat.

@@ -63,7 +63,7 @@ def check_weights(model: Model, folder: Path) -> None:
     if not files:
         raise InputError(
             f"`{model.id}` has no weights in {folder}: expected one or more *.safetensors files; "
-            "restore them, or convert those of another format with transformers."
+            "restore them, or convert those of another format: `lab models convert`."
         )
     held: set[str] = set()
     for file in files:

@@ -1,9 +1,11 @@
-"""Models made of others: an adapter merged into its model, weights in 8 or 4 bits. Needs torch."""
+"""Models made of others: an adapter merged in, weights in another format or in 8 or 4 bits."""
 
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import PickleError
 from typing import Final, cast
 
 import torch
@@ -13,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -23,17 +26,22 @@ from lab.pipelines.building import BUILDING
 from lab.pipelines.checking import check_config, check_weights
 from lab.pipelines.description import here, read_json
 from lab.pipelines.files import file_bytes
+from lab.pipelines.llama_cpp.gguf_file import gguf_bytes
+from lab.pipelines.llama_cpp.settings import is_gguf
 from lab.pipelines.loading import built, first_line, is_quantized
 from lab.pipelines.new_folder import new_folder
-from lab.schemas.chat_config import Quantization
+from lab.schemas.chat_config import Dtype, Quantization
 from lab.schemas.model import Model
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 SHARE: Final = {Quantization.int8: 0.6, Quantization.nf4: 0.5}
 """Most that a form takes of 16-bit weights, embeddings included."""
+UNPACKED: Final = 4
+"""Times a file in GGUF of some 8 bits a weight that its weights take in float32."""
 UNFIT: Final = (
     *(ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError, UserWarning),
+    *(PickleError, struct.error),
 )
 """What the libraries raise for files that do not fit."""
 Tell = Callable[[str], None]
@@ -73,6 +81,50 @@ def merge_lora(model: Model, adapter: Path, out: Path, tell: Tell) -> None:
             merged = _merged(network, adapter)
         tell(f"Writing {out.name}")
         merged.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        _check_result(model, part)
+
+
+def convert(model: Model, dtype: Dtype, out: Path, tell: Tell) -> None:
+    """
+    Write a model as the lab loads it, in another number format, to a new folder; blocks.
+
+    Parameters
+    ----------
+    model : Model
+        Its source is a file in GGUF, or a folder with safetensors or PyTorch's own files, of which
+        tensors alone are read.
+    dtype : Dtype
+        Of the weights; `auto` = as they are, and float32 of a file in GGUF.
+    out : Path
+        The new folder: whole or absent.
+    tell : callable
+        Told each step.
+
+    Raises
+    ------
+    InputError
+        If the model is none, is quantized in another way, or there is no room.
+    ConflictError
+        If `out` is there.
+    """
+    file = Path(model.source)
+    if is_gguf(model.source):
+        folder, where = file.parent, {"gguf_file": file.name}
+        form = {"quantization_config": GgufConfig(dequantize=True)}
+        n_bytes = gguf_bytes(file) * UNPACKED
+    else:
+        folder, where, form = _unquantized(model), {}, {}
+        n_bytes = sum(one.stat().st_size for one in folder.iterdir() if one.is_file())
+    wanted = "auto" if dtype is Dtype.auto else getattr(torch, dtype.value)
+    with new_folder(out, n_bytes) as part:
+        tell(f"Loading {model.id}")
+        logging.disable_progress_bar()
+        with _clear_errors(f"`{model.id}` cannot be converted"), BUILDING:
+            network = AutoModelForCausalLM.from_pretrained(folder, dtype=wanted, **where, **form)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **where)
+        tell(f"Writing {out.name}")
+        network.save_pretrained(part)
         tokenizer.save_pretrained(part)
         _check_result(model, part)
 
@@ -118,6 +170,13 @@ def quantize(model: Model, form: Quantization, out: Path, tell: Tell) -> None:
 
 def _source(model: Model) -> Path:
     """Return the folder of a model that can be made into another."""
+    folder = _unquantized(model)
+    check_weights(model, folder)
+    return folder
+
+
+def _unquantized(model: Model) -> Path:
+    """Return the folder of a model whose weights are numbers."""
     folder = here(model)
     if folder is None:
         raise InputError(
@@ -125,7 +184,6 @@ def _source(model: Model) -> Path:
             f"{model.id}`."
         )
     check_config(model, folder)
-    check_weights(model, folder)
     if is_quantized(AutoConfig.from_pretrained(folder)):
         raise InputError(
             f"`{model.id}` is quantized already, which loses what is needed here; give the model "

@@ -1,6 +1,7 @@
 """Adapters that are merged and models that are quantized, on real small models."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -12,12 +13,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from lab.errors import ConflictError, InputError
+from benchmarks.gguf_file import save_gguf
+from lab.errors import ConflictError, InputError, ModelLoadError
 from lab.pipelines import pipeline_factory, run_pipeline
-from lab.pipelines.converting import merge_lora, quantize
+from lab.pipelines.converting import convert, merge_lora, quantize
 from lab.pipelines.files import file_bytes
 from lab.pipelines.new_folder import new_folder
-from lab.schemas.chat_config import ChatConfig, Quantization
+from lab.schemas.chat_config import ChatConfig, Dtype, Quantization
 from lab.schemas.chat_message import ChatMessage
 from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.generation_parameters import GenerationParameters
@@ -90,6 +92,80 @@ async def test_a_merged_model_computes_what_model_and_adapter_do(
     assert steps == ["Loading base", f"Merging {adapter.name}", "Writing merged"]
     assert [file.name for file in tmp_path.iterdir()] == ["merged"]
     assert await answer_of(tmp_path / "merged")
+
+
+def with_pytorchs_files(source: Path, folder: Path, weights: object) -> Model:
+    """A model whose weights are in the file that PyTorch pickles."""
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save(weights, folder / "pytorch_model.bin")
+    return Model(id="pickled", task=Task.chat, source=str(folder))
+
+
+async def test_a_model_is_written_in_another_number_format(base: Model, tmp_path: Path) -> None:
+    steps: list[str] = []
+
+    convert(base, Dtype.bfloat16, tmp_path / "half", steps.append)
+
+    half = AutoModelForCausalLM.from_pretrained(tmp_path / "half", dtype="auto")
+    plain = AutoModelForCausalLM.from_pretrained(base.source)
+    assert half.dtype is torch.bfloat16
+    assert file_bytes(tmp_path / "half") < 0.7 * file_bytes(Path(base.source))
+    weights = zip(half.parameters(), plain.parameters(), strict=True)
+    assert all(torch.equal(one, other.bfloat16()) for one, other in weights)
+    assert steps == ["Loading base", "Writing half"]
+    assert await answer_of(tmp_path / "half")
+
+
+@pytest.mark.parametrize("kind", ["gguf", "bin"])
+async def test_a_model_in_another_format_becomes_one_that_the_lab_runs(
+    base: Model, tmp_path: Path, kind: str
+) -> None:
+    if kind == "gguf":
+        file = save_gguf(Path(base.source), tmp_path / "tiny.gguf")
+        other = Model(id="tiny", task=Task.chat, source=str(file))
+    else:
+        weights = AutoModelForCausalLM.from_pretrained(base.source).state_dict()
+        other = with_pytorchs_files(Path(base.source), tmp_path / "bin", weights)
+
+    convert(other, Dtype.auto, tmp_path / "made", silent)
+
+    made = AutoModelForCausalLM.from_pretrained(tmp_path / "made")
+    assert torch.equal(logits(made), logits(AutoModelForCausalLM.from_pretrained(base.source)))
+    assert await answer_of(tmp_path / "made") == await answer_of(Path(base.source))
+
+
+class Obeyed:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self.command,)
+
+
+def test_what_a_pickle_says_is_not_done(base: Model, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    evil = {"model.embed_tokens.weight": Obeyed(f"touch {trap}")}
+    other = with_pytorchs_files(Path(base.source), tmp_path / "evil", evil)
+
+    with pytest.raises(InputError, match="`pickled` cannot be converted"):
+        convert(other, Dtype.auto, tmp_path / "made", silent)
+
+    assert not trap.exists()
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_file_in_gguf_that_cannot_be_converted_is_told(base: Model, tmp_path: Path) -> None:
+    file = save_gguf(Path(base.source), tmp_path / "tiny.gguf")
+    file.write_bytes(file.read_bytes()[:3000])
+    cut = Model(id="cut", task=Task.chat, source=str(file))
+    absent = Model(id="absent", task=Task.chat, source=str(tmp_path / "absent.gguf"))
+
+    with pytest.raises(InputError, match="`cut` cannot be converted"):
+        convert(cut, Dtype.auto, tmp_path / "made", silent)
+    with pytest.raises(ModelLoadError, match=r"absent\.gguf cannot be read"):
+        convert(absent, Dtype.auto, tmp_path / "made", silent)
 
 
 @pytest.mark.parametrize("form", [Quantization.int8, Quantization.nf4])
