@@ -185,7 +185,10 @@ def use(
         str | None, typer.Argument(help="A model or profile; without it, the roles are shown.")
     ] = None,
     role: Annotated[
-        str, typer.Option(help="`primary`, `summary` or `analysis` (titles and facts).")
+        str,
+        typer.Option(
+            help="`primary`, `summary`, `analysis`, `research` or `fallback`; `lab models use` tells what each does."
+        ),
     ] = "primary",
     unset: Annotated[bool, typer.Option("--unset", help="Give up your choice.")] = False,
 ) -> None:
