@@ -187,7 +187,8 @@ def use(
     role: Annotated[
         str,
         typer.Option(
-            help="`primary`, `summary`, `analysis`, `research` or `fallback`; `lab models use` tells what each does."
+            help="`primary`, `summary`, `analysis`, `research` or `fallback`; `lab models use` "
+            "says what each does."
         ),
     ] = "primary",
     unset: Annotated[bool, typer.Option("--unset", help="Give up your choice.")] = False,
