@@ -153,7 +153,6 @@ class Residents:
         self.closes = threading.Event()
         self._on_import = on_import
         self._queue: list[Ticket] = []
-        self._prospects: dict[str, Prospect[Any]] = {}
         self._foretelling: dict[str, asyncio.Task[None]] = {}
         self._moves: set[asyncio.Task[None]] = set()
 
@@ -243,7 +242,8 @@ class Residents:
         if self.closes.is_set():
             raise UnavailableError("The lab is closing; try again when it is up.")
         granted = asyncio.get_running_loop().create_future()
-        ticket = Ticket(name, loader, use, granted, self._prospects.get(name))
+        known = (one.prospect for one in self._who_wait_for(name))
+        ticket = Ticket(name, loader, use, granted, next(known, None))
         self._queue.append(ticket)
         self._advance()
         try:
@@ -395,7 +395,7 @@ class Residents:
         return [ticket for ticket in self._queue if ticket.name == name]
 
     def _foretell(self, ticket: Ticket) -> None:
-        """Find out what a model needs, once for all who wait for it."""
+        """Find out what a model needs, once for all who wait; its files may be others next time."""
         name = ticket.name
         if name not in self._foretelling:
             self._foretelling[name] = asyncio.create_task(self._foretold(ticket))
@@ -407,7 +407,6 @@ class Residents:
         except Exception as error:
             self._fail(self._who_wait_for(name), error)
         else:
-            self._prospects[name] = prospect
             for waiting in self._who_wait_for(name):
                 waiting.prospect = prospect
         finally:
@@ -430,7 +429,6 @@ class Residents:
             occupant = await asyncio.to_thread(ticket.loader.load, plan.form, growth)
         except Exception as error:
             self.ledger.strike(holding)
-            self._prospects.pop(name, None)  # its files may be others next time
             reason = str(error) or repr(error)
             self.ledger.note(DecisionKind.failed, name, holding.device, reason)
             self._fail(self._who_wait_for(name), error)
@@ -444,7 +442,6 @@ class Residents:
 
     def _end(self, holding: Holding) -> None:
         """Have what does not last leave as soon as nobody uses it."""
-        self._prospects.pop(holding.name, None)
         if holding.is_idle:
             holding.state = ResidencyState.leaving
             self.ledger.note(DecisionKind.unloaded, holding.name, holding.device, "its lease ended")

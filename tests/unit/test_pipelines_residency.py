@@ -587,7 +587,29 @@ async def test_what_does_not_last_leaves_with_its_last_use(lab: Lab) -> None:
     lab.device.go.set()
     await settled()
     assert lab.ledger.holdings == {}
-    assert lab.residents._prospects == {}
+
+
+async def test_what_a_model_needs_is_found_out_anew_for_each_load(lab: Lab) -> None:
+    """Its files may have been exchanged, or another model may have its name."""
+
+    async def taken_by(name: str) -> int:
+        loader = named("mine", lab.device.loader(name))
+        async with lab.residents.lease("mine", loader, purpose="answer"):
+            return lab.ledger.holdings["mine"].need.total
+
+    assert await taken_by("a-100") == 100
+    await lab.residents.unload("mine", "removed")
+    assert await taken_by("b-700") == 700
+    await lab.touch("c-600")  # for which it leaves
+    assert await taken_by("d-300") == 300
+    await lab.residents.unload("mine", "removed")
+    with pytest.raises(NoRoomError, match="`mine` does not fit"):
+        await taken_by("e-5000")
+
+
+def named(name: str, loader: Loader[Quantization, Weights]) -> Loader[Quantization, Weights]:
+    """Return a loader of a model that is known by another name."""
+    return replace(loader, foretell=lambda: replace(loader.foretell(), name=name))
 
 
 async def test_a_device_that_cannot_be_asked_keeps_nobody_waiting(device: Device) -> None:
