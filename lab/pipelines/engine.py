@@ -166,7 +166,7 @@ class Engine:
             self._arrivals.clear()
             is_over = self._closed or (self._resting and not batch.requests)
             if self._resting:
-                if is_over:
+                if is_over and not self._closed:  # else its requests are to fail yet
                     self._thread = self._batch = None
                 self._resting = False
                 self._work.notify_all()
