@@ -190,9 +190,7 @@ class Residents:
         try:
             yield cast("OccupantT", holding.occupant)
         finally:
-            self.ledger.release(holding, use)
-            if not loader.lasts:
-                self._end(holding)
+            self._release(holding, loader, use)
             self._advance()
 
     async def unload(self, name: str, reason: str) -> None:
@@ -258,8 +256,13 @@ class Residents:
             self._queue.remove(ticket)
             ticket.granted.cancel()
         elif not ticket.granted.cancelled() and ticket.granted.exception() is None:
-            self.ledger.release(ticket.granted.result(), ticket.use)
+            self._release(ticket.granted.result(), ticket.loader, ticket.use)
         self._advance()
+
+    def _release(self, holding: Holding, loader: Loader[Any, Occupant], use: Use) -> None:
+        self.ledger.release(holding, use)
+        if not loader.lasts:
+            self._end(holding)
 
     def _advance(self) -> None:
         """Do what can be done now for those who wait, and tell the next of them why it cannot."""

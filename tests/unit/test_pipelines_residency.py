@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from lab.errors import ConflictError, ModelLoadError, NoRoomError, UnavailableError
-from lab.pipelines.ledger import Ledger
+from lab.pipelines.ledger import Holding, Ledger, Use
 from lab.pipelines.need import MemoryNeed, Prospect
 from lab.pipelines.residency import Growth, Loader, Residents
 from lab.schemas.chat_config import Quantization
@@ -587,6 +587,26 @@ async def test_what_does_not_last_leaves_with_its_last_use(lab: Lab) -> None:
     lab.device.go.set()
     await settled()
     assert lab.ledger.holdings == {}
+
+
+async def test_what_does_not_last_leaves_when_it_is_given_up_as_it_comes(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = replace(lab.device.loader("x-300"), lasts=False)
+    waiting = asyncio.create_task(lab.residents.lease("x-300", loader, purpose="own").__aenter__())
+    enter = lab.ledger.lease
+
+    def give_up(holding: Holding, use: Use) -> None:
+        enter(holding, use)
+        waiting.cancel()
+
+    monkeypatch.setattr(lab.ledger, "lease", give_up)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await settled()
+
+    assert lab.ledger.holdings == {}
+    assert lab.device.used == 0
 
 
 async def test_what_a_model_needs_is_found_out_anew_for_each_load(lab: Lab) -> None:
