@@ -95,3 +95,27 @@ async def test_an_engine_that_closes_while_it_rests_fails_its_answers(
 
     assert isinstance(outcome, UnavailableError)
     assert engine.stats.active == 0
+
+
+async def test_answers_are_told_that_the_model_was_unloaded(engine: Engine, batch: Steps) -> None:
+    mailbox = await asked(engine, batch)
+    closing = asyncio.create_task(asyncio.to_thread(engine.close))
+    await until(engine, "_closed")
+    batch.go.set()
+
+    said = "The model was unloaded while this answer ran; send it again."
+    assert str(await taken(mailbox)) == said
+    await closing
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_answers_are_told_that_the_engine_stopped(engine: Engine, batch: Steps) -> None:
+    batch.fault = MemoryError()
+    mailbox = await asked(engine, batch)
+    thread = cast("threading.Thread", engine._thread)
+    batch.go.set()
+
+    outcome = await taken(mailbox)
+    await asyncio.to_thread(thread.join)  # its last words belong to this test
+    said = "The model's engine stopped while this answer ran, and starts again; send it again."
+    assert str(outcome) == said
