@@ -166,15 +166,17 @@ class Engine:
             self._arrivals.clear()
             is_over = self._closed or (self._resting and not batch.requests)
             if self._resting:
-                if is_over:
+                if is_over and not self._closed:  # else its requests are to fail yet
                     self._thread = self._batch = None
                 self._resting = False
                 self._work.notify_all()
             return not is_over
 
     def _end(self) -> None:
-        reason = "was unloaded" if self._closed else "engine stopped; it starts again"
-        error = UnavailableError(f"The model's {reason} while this answer ran; send it again.")
+        reason = "The model's engine stopped while this answer ran, and starts again"
+        if self._closed:
+            reason = "The model was unloaded while this answer ran"
+        error = UnavailableError(f"{reason}; send it again.")
         with self._work:
             if self._thread is not threading.current_thread():  # it rested, and nothing is lost
                 return

@@ -87,6 +87,8 @@ class Holding:
         Where it is between coming and going.
     uses : set
         Who uses it now.
+    closes : Event
+        Set when it is wanted no more; long loads look at it.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Holding:
     occupant: Occupant | None = None
     state: ResidencyState = ResidencyState.loading
     uses: "set[Use]" = field(default_factory=set)
+    closes: threading.Event = field(default_factory=threading.Event)
 
     @property
     def device(self) -> str:

@@ -10,7 +10,6 @@ batches of requests. Belongs to one event loop.
 
 import asyncio
 import gc
-import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ class Growth:
     wait_s : float
         Seconds after which an answer that found no room is given up.
     closes : Event
-        Set when the lab closes.
+        Set when the model is wanted no more: a long load may end.
     """
 
     def __init__(self, residents: "Residents", holding: Holding, token_bytes: int) -> None:
@@ -67,7 +66,7 @@ class Growth:
         self.weight_bytes = holding.need.weights
         self.token_bytes = token_bytes
         self.wait_s = residents.wait_s
-        self.closes = residents.closes
+        self.closes = holding.closes
 
     def note(self, kind: DecisionKind, reason: str) -> None:
         """Note something about the model."""
@@ -140,20 +139,14 @@ class Residents:
         Seconds that a request waits for models in use to leave.
     on_import : callable
         Called in a thread after a model's libraries were imported.
-
-    Attributes
-    ----------
-    closes : Event
-        Set when they leave for good; long loads look at it.
     """
 
     def __init__(self, ledger: Ledger, *, wait_s: float, on_import: Callable[[], object]) -> None:
         self.ledger = ledger
         self.wait_s = wait_s
-        self.closes = threading.Event()
+        self._closes = False
         self._on_import = on_import
         self._queue: list[Ticket] = []
-        self._prospects: dict[str, Prospect[Any]] = {}
         self._foretelling: dict[str, asyncio.Task[None]] = {}
         self._moves: set[asyncio.Task[None]] = set()
 
@@ -191,29 +184,39 @@ class Residents:
         try:
             yield cast("OccupantT", holding.occupant)
         finally:
-            self.ledger.release(holding, use)
-            if not loader.lasts:
-                self._end(holding)
+            self._release(holding, loader, use)
             self._advance()
 
     async def unload(self, name: str, reason: str) -> None:
-        """Take a model out of memory; raise `ConflictError` while it is used or on its way."""
+        """
+        Take a model out of memory, and wait until it is gone; a load under way ends.
+
+        Who waits for it gets an error: it may be another model by this name from now on.
+
+        Raises
+        ------
+        ConflictError
+            While it is used.
+        """
         holding = self.ledger.holdings.get(name)
-        if holding is None:
-            return
-        if not holding.is_idle:
+        if holding is not None and holding.uses:
             raise ConflictError(
                 f"`{name}` is {holding.state} and has {len(holding.uses)} leases; it can be "
                 "unloaded when nobody uses it. Try again later."
             )
-        holding.state = ResidencyState.leaving
-        self.ledger.note(DecisionKind.unloaded, name, holding.device, reason)
-        await asyncio.shield(self._moving(self._go([holding])))
+        self._foretelling.pop(name, None)
+        gone = UnavailableError(f"`{name}` was unloaded before it could be used: {reason}.")
+        self._fail(self._who_wait_for(name), gone)
+        if holding is not None:
+            self._unload(holding, reason)
+        self._advance()
+        while holding is not None and self.ledger.holdings.get(name) is holding:
+            await asyncio.wait(self._moves, return_when=asyncio.FIRST_COMPLETED)
 
     def make_room(self, holding: Holding, n_bytes: int) -> None:
         """Have unused models give back memory, or leave, for one in use that would grow."""
         device = holding.device
-        if self.closes.is_set() or self.ledger.grow(holding, n_bytes):
+        if self._closes or self.ledger.grow(holding, n_bytes):
             return
         if resting := self.ledger.resting(device):
             self._moving(self._rest(resting))
@@ -228,22 +231,26 @@ class Residents:
             self._moving(self._go(leavers))
 
     async def aclose(self) -> None:
-        """Close all models, after the loads under way; who waits gets an error."""
-        self.closes.set()
+        """Close all models, and end the loads under way; who waits gets an error."""
+        self._closes = True
         closing = UnavailableError("The lab is closing; try again when it is up.")
         self._fail(list(self._queue), closing)
-        await asyncio.gather(*self._foretelling.values(), *self._moves, return_exceptions=True)
+        for holding in self.ledger.holdings.values():
+            holding.closes.set()
+        while self._moves:
+            await asyncio.wait(self._moves)
         holdings = list(self.ledger.holdings.values())
         for holding in holdings:
             holding.state = ResidencyState.leaving
-        await self._go(holdings)
+        await self._moving(self._go(holdings))
 
     async def _granted(self, name: str, loader: Loader[Any, Occupant], use: Use) -> Holding:
         """Wait for a model and return it with the lease entered."""
-        if self.closes.is_set():
+        if self._closes:
             raise UnavailableError("The lab is closing; try again when it is up.")
         granted = asyncio.get_running_loop().create_future()
-        ticket = Ticket(name, loader, use, granted, self._prospects.get(name))
+        known = (one.prospect for one in self._who_wait_for(name))
+        ticket = Ticket(name, loader, use, granted, next(known, None))
         self._queue.append(ticket)
         self._advance()
         try:
@@ -258,8 +265,13 @@ class Residents:
             self._queue.remove(ticket)
             ticket.granted.cancel()
         elif not ticket.granted.cancelled() and ticket.granted.exception() is None:
-            self.ledger.release(ticket.granted.result(), ticket.use)
+            self._release(ticket.granted.result(), ticket.loader, ticket.use)
         self._advance()
+
+    def _release(self, holding: Holding, loader: Loader[Any, Occupant], use: Use) -> None:
+        self.ledger.release(holding, use)
+        if not loader.lasts:
+            self._end(holding)
 
     def _advance(self) -> None:
         """Do what can be done now for those who wait, and tell the next of them why it cannot."""
@@ -331,6 +343,10 @@ class Residents:
     def _wait(self, blocked: Blocked) -> None:
         """Note why a request waits, and until when; refuse it where it would wait for ever."""
         ticket, plan = blocked
+        for one in plan.waits_for:
+            if one.state is ResidencyState.loading and not self._who_wait_for(one.name):
+                self.ledger.dismiss([one], f"`{ticket.name}`, and nobody waits for its load")
+                one.closes.set()
         names = ", ".join(
             f"`{one.name}` ({len(one.uses)} in use)" if one.uses else f"`{one.name}` ({one.state})"
             for one in plan.waits_for
@@ -395,23 +411,26 @@ class Residents:
         return [ticket for ticket in self._queue if ticket.name == name]
 
     def _foretell(self, ticket: Ticket) -> None:
-        """Find out what a model needs, once for all who wait for it."""
+        """Find out what a model needs, once for all who wait; its files may be others next time."""
         name = ticket.name
         if name not in self._foretelling:
-            self._foretelling[name] = asyncio.create_task(self._foretold(ticket))
+            self._foretelling[name] = self._moving(self._foretold(ticket))
 
     async def _foretold(self, ticket: Ticket) -> None:
         name = ticket.name
+        outcome: Prospect[Any] | Exception
         try:
-            prospect = await asyncio.to_thread(self._foreseen, ticket)
+            outcome = await asyncio.to_thread(self._foreseen, ticket)
         except Exception as error:
-            self._fail(self._who_wait_for(name), error)
+            outcome = error
+        if self._foretelling.get(name) is not asyncio.current_task():
+            return  # what had the name was unloaded
+        del self._foretelling[name]
+        if isinstance(outcome, Exception):
+            self._fail(self._who_wait_for(name), outcome)
         else:
-            self._prospects[name] = prospect
             for waiting in self._who_wait_for(name):
-                waiting.prospect = prospect
-        finally:
-            del self._foretelling[name]
+                waiting.prospect = outcome
         self._advance()
 
     def _foreseen(self, ticket: Ticket) -> Prospect[Any]:
@@ -422,33 +441,53 @@ class Residents:
 
     async def _come(self, ticket: Ticket, holding: Holding, plan: Plan) -> None:
         """Load a model after its leavers went, and hand it to all who wait for it by then."""
-        name = holding.name
+        await self._go(plan.leavers)
+        if holding.closes.is_set():
+            self.ledger.strike(holding)
+            self._advance()
+            return
+        prospect = ticket.prospect
+        growth = Growth(self, holding, prospect.token_bytes if prospect else 0)
         try:
-            await self._go(plan.leavers)
-            prospect = ticket.prospect
-            growth = Growth(self, holding, prospect.token_bytes if prospect else 0)
             occupant = await asyncio.to_thread(ticket.loader.load, plan.form, growth)
         except Exception as error:
             self.ledger.strike(holding)
-            self._prospects.pop(name, None)  # its files may be others next time
-            reason = str(error) or repr(error)
-            self.ledger.note(DecisionKind.failed, name, holding.device, reason)
-            self._fail(self._who_wait_for(name), error)
+            if not holding.closes.is_set():  # else it ended as it was told to
+                reason = str(error) or repr(error)
+                self.ledger.note(DecisionKind.failed, holding.name, holding.device, reason)
+                self._fail(self._who_wait_for(holding.name), error)
         else:
-            self.ledger.settle(holding, occupant, plan.reason)
-            for waiting in self._who_wait_for(name):
-                self._grant(waiting, holding)
-            if not ticket.loader.lasts:
-                self._end(holding)
+            await self._arrived(ticket, holding, occupant, plan)
         self._advance()
+
+    async def _arrived(
+        self, ticket: Ticket, holding: Holding, occupant: Occupant, plan: Plan
+    ) -> None:
+        """Hand a model to all who wait for it, unless it is wanted no more."""
+        if holding.closes.is_set():
+            holding.occupant = occupant
+            await self._go([holding])
+            return
+        self.ledger.settle(holding, occupant, plan.reason)
+        for waiting in self._who_wait_for(holding.name):
+            self._grant(waiting, holding)
+        if not ticket.loader.lasts:
+            self._end(holding)
 
     def _end(self, holding: Holding) -> None:
         """Have what does not last leave as soon as nobody uses it."""
-        self._prospects.pop(holding.name, None)
         if holding.is_idle:
-            holding.state = ResidencyState.leaving
-            self.ledger.note(DecisionKind.unloaded, holding.name, holding.device, "its lease ended")
+            self._unload(holding, "its lease ended")
+
+    def _unload(self, holding: Holding, reason: str) -> None:
+        """Have an unused model leave, or the load of one end; it may be on its way already."""
+        if holding.state is ResidencyState.leaving:
+            return
+        self.ledger.note(DecisionKind.unloaded, holding.name, holding.device, reason)
+        holding.closes.set()
+        if holding.is_idle:
             self._moving(self._go([holding]))
+        holding.state = ResidencyState.leaving
 
     async def _rest(self, holdings: Collection[Holding]) -> None:
         """Have unused models give back what they grew by."""
@@ -467,10 +506,12 @@ class Residents:
                 log.error("not closed", reason=repr(outcome))
         for holding in gone:
             holding.occupant = None
+        if not gone:
+            return
+        await asyncio.to_thread(gc.collect)  # some networks refer to themselves
+        for holding in gone:
             self.ledger.strike(holding)
-        if gone:
-            await asyncio.to_thread(gc.collect)  # some networks refer to themselves
-            self._advance()
+        self._advance()
 
     def _moving(self, move: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         """Run a load or an unload on its own: who asked for it may give up meanwhile."""

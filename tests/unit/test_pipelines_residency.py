@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from lab.errors import ConflictError, ModelLoadError, NoRoomError, UnavailableError
-from lab.pipelines.ledger import Ledger
+from lab.pipelines.ledger import Holding, Ledger, Use
 from lab.pipelines.need import MemoryNeed, Prospect
 from lab.pipelines.residency import Growth, Loader, Residents
 from lab.schemas.chat_config import Quantization
@@ -84,6 +84,10 @@ class Device:
     def load(self, name: str, form: Quantization, growth: Growth) -> Weights:
         self.loads.append(name)
         self.growths[name] = growth
+        if name.startswith("served"):  # which looks whether it is wanted yet
+            while not self.go.wait(0.001):
+                if growth.closes.is_set():
+                    raise ModelLoadError("Its server was closed.")
         assert self.go.wait(10)
         if self.faults:
             raise self.faults.pop()
@@ -364,6 +368,97 @@ async def test_unload_is_for_models_that_nobody_uses(lab: Lab) -> None:
     await lab.residents.unload("a-600", "asked for")  # as asked for: it is not there
 
 
+async def test_unload_ends_a_load_that_nobody_waits_for(lab: Lab) -> None:
+    lab.device.go.clear()
+    impatient = asyncio.create_task(lab.touch("served-600"))
+    await settled()
+    impatient.cancel()
+    await settled()
+    assert lab.ledger.room(DEVICE) == 400  # it goes on: whoever asks again finds it further
+
+    await asyncio.wait_for(lab.residents.unload("served-600", "asked for"), 5)
+    assert lab.ledger.holdings == {}
+    assert lab.ledger.room(DEVICE) == 1000
+    assert lab.said(DecisionKind.unloaded) == [("served-600", "asked for")]
+    assert lab.said(DecisionKind.failed) == []
+
+
+@pytest.mark.parametrize("name", ["served-600", "deaf-600"])
+async def test_unload_tells_who_waits_for_the_load(lab: Lab, name: str) -> None:
+    lab.device.go.clear()
+    waiting = asyncio.create_task(lab.touch(name))
+    await settled()
+    unloads = [asyncio.create_task(lab.residents.unload(name, "asked for")) for _ in range(2)]
+    with pytest.raises(UnavailableError, match=f"`{name}` was unloaded before.*: asked for"):
+        await asyncio.wait_for(waiting, 5)
+    newcomer = asyncio.create_task(lab.touch(name))
+    await settled()
+    assert lab.ledger.room(DEVICE) == 400  # while the first ends, or the second comes
+    lab.device.go.set()
+    await asyncio.wait_for(asyncio.gather(*unloads, newcomer), 5)
+
+    assert lab.device.loads == [name] * 2
+    assert lab.device.used == 600
+    assert len(lab.said(DecisionKind.unloaded)) == 1
+
+
+async def test_a_load_that_nobody_waits_for_ends_for_whoever_needs_its_memory(lab: Lab) -> None:
+    lab.device.go.clear()
+    waiting = [asyncio.create_task(lab.touch("served-600")) for _ in range(2)]
+    await settled()
+    needy = asyncio.create_task(lab.touch("served-700"))
+    waiting[0].cancel()
+    await settled()
+    assert lab.device.loads == ["served-600"]  # one waits for it yet
+    waiting[1].cancel()
+    await settled()
+    assert lab.device.loads == ["served-600", "served-700"]
+    assert "nobody waits for its load" in lab.said(DecisionKind.evicted)[0][1]
+    lab.device.go.set()
+    await needy
+    assert lab.there == {"served-700"}
+
+
+async def test_nobody_gets_a_model_that_was_asked_for_before_another_took_its_name(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+    first = named("mine", lab.device.loader("a-100"))
+    second = named("mine", lab.device.loader("b-300"))
+
+    def foretell() -> Prospect[Quantization]:
+        assert told.wait(10)
+        return first.foretell()
+
+    async def use(loader: Loader[Quantization, Weights]) -> str:
+        async with lab.residents.lease("mine", loader, purpose="answer") as weights:
+            assert lab.ledger.holdings["mine"].need.total == size_of(weights.name)
+            return weights.name
+
+    before = asyncio.create_task(use(replace(first, foretell=foretell)))
+    await settled()
+    await lab.residents.unload("mine", "removed")
+    after = asyncio.create_task(use(second))
+    await settled()
+    told.set()
+    with pytest.raises(UnavailableError, match="removed"):
+        await before
+    assert await after == "b-300"
+    await settled()
+    assert lab.there == {"mine"}
+
+
+async def test_closing_ends_loads(device: Device) -> None:
+    lab = Lab(device)
+    device.go.clear()
+    waiting = asyncio.create_task(lab.touch("served-600"))
+    await settled()
+    await asyncio.wait_for(lab.residents.aclose(), 5)
+    with pytest.raises(UnavailableError, match="closing"):
+        await waiting
+    assert lab.ledger.holdings == {}
+
+
 async def test_closing_ends_who_waits(device: Device) -> None:
     lab = Lab(device)
     ended = asyncio.Event()
@@ -591,7 +686,49 @@ async def test_what_does_not_last_leaves_with_its_last_use(lab: Lab) -> None:
     lab.device.go.set()
     await settled()
     assert lab.ledger.holdings == {}
-    assert lab.residents._prospects == {}
+
+
+async def test_what_does_not_last_leaves_when_it_is_given_up_as_it_comes(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = replace(lab.device.loader("x-300"), lasts=False)
+    waiting = asyncio.create_task(lab.residents.lease("x-300", loader, purpose="own").__aenter__())
+    enter = lab.ledger.lease
+
+    def give_up(holding: Holding, use: Use) -> None:
+        enter(holding, use)
+        waiting.cancel()
+
+    monkeypatch.setattr(lab.ledger, "lease", give_up)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await settled()
+
+    assert lab.ledger.holdings == {}
+    assert lab.device.used == 0
+
+
+async def test_what_a_model_needs_is_found_out_anew_for_each_load(lab: Lab) -> None:
+    """Its files may have been exchanged, or another model may have its name."""
+
+    async def taken_by(name: str) -> int:
+        loader = named("mine", lab.device.loader(name))
+        async with lab.residents.lease("mine", loader, purpose="answer"):
+            return lab.ledger.holdings["mine"].need.total
+
+    assert await taken_by("a-100") == 100
+    await lab.residents.unload("mine", "removed")
+    assert await taken_by("b-700") == 700
+    await lab.touch("c-600")  # for which it leaves
+    assert await taken_by("d-300") == 300
+    await lab.residents.unload("mine", "removed")
+    with pytest.raises(NoRoomError, match="`mine` does not fit"):
+        await taken_by("e-5000")
+
+
+def named(name: str, loader: Loader[Quantization, Weights]) -> Loader[Quantization, Weights]:
+    """Return a loader of a model that is known by another name."""
+    return replace(loader, foretell=lambda: replace(loader.foretell(), name=name))
 
 
 async def test_a_device_that_cannot_be_asked_keeps_nobody_waiting(device: Device) -> None:

@@ -25,6 +25,7 @@ from benchmarks.random_llama import save_random_llama
 from lab.errors import ConflictError, NoRoomError, UnavailableError
 from lab.pipelines import pipeline_factory, run_pipeline
 from lab.pipelines.chat import TransformersChat
+from lab.pipelines.ledger import Holding, Use
 from lab.pipelines.memory import memory_needs, network_bytes
 from lab.pipelines.residency import Growth, Loader
 from lab.protocols import ChatPipeline
@@ -42,8 +43,12 @@ from lab.schemas.task import Task
 
 N_STEPS = int(os.environ.get("LAB_TEST_STEPS", "300"))
 STEPS_A_WALK = 50
-NAMES = ("small", "middle", "large")
-LAYERS = dict(zip(NAMES, (1, 2, 3), strict=True))
+FOLDERS = ("small", "middle", "large")
+LAYERS = dict(zip(FOLDERS, (1, 2, 3), strict=True))
+MINE = "mine"
+"""The name of a model that is one folder or another."""
+
+NAMES = (*FOLDERS, MINE)
 HELLO = [ChatMessage(role=Role.user, content="Hello")]
 WAIT_S = 0.2
 
@@ -65,7 +70,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             max_position_embeddings=64,
         )
         save_random_llama(parent / name, config)
-    return [parent / name for name in NAMES]
+    return [parent / name for name in FOLDERS]
 
 
 @dataclass(eq=False)
@@ -92,7 +97,7 @@ class Walk(RuleBasedStateMachine):
         self.n_out_of_memory = 0
         needs = {
             name: memory_needs(AutoConfig.from_pretrained(folder), torch.float32, n_tokens=64)
-            for name, folder in zip(NAMES, self.folders, strict=True)
+            for name, folder in zip(FOLDERS, self.folders, strict=True)
         }
         totals = [need[Quantization.none].total for need in needs.values()]
         self.budget = sum(totals) - min(totals) // 2
@@ -119,6 +124,20 @@ class Walk(RuleBasedStateMachine):
             return Loader(loader.foretell, load)
 
         self.factory._loaders[kind] = watched
+        self.factory.add(self.mine(0))
+        self.hasty: asyncio.Task[None] | None = None
+        ledger = self.factory.residents.ledger
+        enter = ledger.lease
+
+        def lease(holding: Holding, use: Use) -> None:
+            enter(holding, use)
+            if self.hasty and use.holder is self.hasty:
+                self.hasty.cancel()
+
+        ledger.lease = lease  # type: ignore[method-assign]
+
+    def mine(self, folder: int) -> Model:
+        return Model(id=MINE, task=Task.chat, source=str(self.folders[folder]))
 
     def run_out(self, *_: object) -> None:
         """Be out of memory for as many steps as were asked for."""
@@ -153,6 +172,57 @@ class Walk(RuleBasedStateMachine):
 
         if len(self.users) < 6:
             self.run(work())
+
+    @rule(name=st.sampled_from(NAMES))
+    def give_up_as_it_comes(self, name: str) -> None:
+        """Ask for a model, and give it up in the moment in which it is granted."""
+
+        async def work() -> None:
+            self.hasty = asyncio.create_task(self._hold(User(name)))
+            with suppress(asyncio.CancelledError, NoRoomError, UnavailableError):
+                await self.hasty
+            await self._settle()
+
+        self.run(work())
+
+    @rule(name=st.sampled_from(NAMES), n_ms=st.integers(0, 30), gives_up=st.booleans())
+    def unload_as_it_comes(self, name: str, n_ms: int, gives_up: bool) -> None:
+        """Ask for a model, and take it out while it is foretold, loaded, or just there."""
+
+        async def work() -> None:
+            user = User(name)
+            user.task = asyncio.create_task(self._hold(user))
+            await asyncio.sleep(n_ms / 1000)
+            if gives_up:
+                user.task.cancel()
+                await asyncio.sleep(0)
+            with suppress(ConflictError):
+                async with asyncio.timeout(10):
+                    await self.factory.unload(name)
+            user.done.set()
+            with suppress(asyncio.CancelledError, NoRoomError, UnavailableError):
+                await user.task
+            await self._settle()
+
+        self.run(work())
+
+    @rule(folder=st.integers(0, 2), n_ms=st.integers(0, 30), asks=st.booleans())
+    def take_another_by_that_name(self, folder: int, n_ms: int, asks: bool) -> None:
+        """Remove a model, which may be on its way, and add another by its name."""
+
+        async def work() -> None:
+            user = User(MINE)
+            if asks and len(self.users) < 6:
+                user.task = asyncio.create_task(self._hold(user))
+                self.users.append(user)
+                await asyncio.sleep(n_ms / 1000)
+            with suppress(ConflictError):
+                async with asyncio.timeout(10):
+                    await self.factory.remove(MINE)
+                self.factory.add(self.mine(folder))
+            await self._settle()
+
+        self.run(work())
 
     @precondition(lambda self: self.users)
     @rule(data=st.data())
@@ -236,6 +306,13 @@ class Walk(RuleBasedStateMachine):
         assert sum(one.taken_bytes for one in report.models) <= self.budget
         assert len(there) == len(report.models)
         assert all(one.used_bytes <= one.taken_bytes for one in report.models)
+
+    @invariant()
+    def what_was_foretold_is_of_the_model_that_came(self) -> None:
+        for holding in self.factory.residents.ledger.holdings.values():
+            chat = cast("TransformersChat", holding.occupant)
+            assert network_bytes(chat._network) == holding.need.weights
+            assert chat.model.source == self.factory.known(holding.name).source
 
     @invariant()
     def who_has_a_model_has_it(self) -> None:
