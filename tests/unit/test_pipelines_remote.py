@@ -233,6 +233,27 @@ async def test_what_a_server_would_overlook_is_refused_by_name(
     assert not peer.requests
 
 
+@pytest.mark.parametrize("token", ["abc", "-1", "1.5", "", "²", "9" * 5000])
+async def test_a_bias_on_what_is_no_token_is_never_sent(
+    peer: Peer, llama_folder: Path, token: str
+) -> None:
+    settings = {"kind": "llama.cpp", "tokenizer": str(llama_folder)}
+    with pytest.raises(InputError, match=r"`logit_bias` names .* ids from 0 to"):
+        async with chat_at(peer.url, **settings) as chat:
+            await run_pipeline(chat, user(), GenerationParameters(logit_bias={token: -100}))
+
+    assert not peer.requests
+
+
+async def test_a_bias_is_sent_where_no_vocabulary_is_known(peer: Peer) -> None:
+    peer.answers[CHAT] = [said("Yes.")]
+    await ask(peer, logit_bias={"999999": -100})
+    with pytest.raises(InputError, match=r"`logit_bias` names 'abc'.* numbers from 0"):
+        await ask(peer, logit_bias={"abc": -100})
+
+    assert [asked.body["logit_bias"] for asked in peer.requests] == [{"999999": -100}]
+
+
 async def test_what_a_server_takes_is_sent_even_where_it_changes_nothing(peer: Peer) -> None:
     peer.answers[CHAT] = [said("Yes.")]
 
