@@ -215,8 +215,7 @@ class RemoteChat:
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise RemoteError(
                 f"The server `{self._client.endpoint.name}` sent what is no piece of a chat "
-                f"completion ({type(error).__name__}: {error}); see that `url` in "
-                "remotes.endpoints is that of an OpenAI-compatible API."
+                f"completion ({type(error).__name__}: {error}); {self._client.advice.url}."
             ) from error
 
     def _must_be_whole(self, answer: Answer) -> None:
