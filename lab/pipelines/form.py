@@ -46,7 +46,7 @@ def form_of(parameters: GenerationParameters, tools: Sequence[Tool]) -> Form | N
     if parameters.stop:
         raise InputError("`stop` would cut what is held to a format; leave one of both out.")
     if required:
-        return Form(call_schema(_called(choice, tools)), is_call=True)
+        return Form(call_schema(called_tools(choice, tools)), is_call=True)
     if tools:
         raise InputError(
             "`response_format` and tools that the model may call cannot go together: choose by "
@@ -55,8 +55,15 @@ def form_of(parameters: GenerationParameters, tools: Sequence[Tool]) -> Form | N
     return Form(_schema(wanted))
 
 
-def _called(choice: ToolChoice, tools: Sequence[Tool]) -> Sequence[Tool]:
-    """Return the tools of which one must be called."""
+def called_tools(choice: ToolChoice, tools: Sequence[Tool]) -> Sequence[Tool]:
+    """
+    Return the tools of which one must be called.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     called = [tool for tool in tools if choice.name in (None, tool.name)]
     if not called:
         names = ", ".join(f"`{tool.name}`" for tool in tools) or "none"

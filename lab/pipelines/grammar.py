@@ -1,26 +1,19 @@
 """Compile JSON Schemas for one tokenizer, and keep them."""
 
-import json
 from functools import cached_property, lru_cache
 from threading import Lock
 from typing import Any
 
 import llguidance
 import llguidance.hf
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer
 from transformers import PreTrainedTokenizerBase
 
 from lab.errors import InputError
-from lab.pipelines.json_schema import MOST_CHARACTERS, MOST_SHOWN, check_ends, check_schema, refused
+from lab.pipelines.compiling import compiled, written
 
 KEPT_GRAMMARS = 64
 """Compiled schemas of this many recent requests are kept."""
-
-SPACE = r"[ \t\n\r]{0,30}"
-"""White space between two parts: some, as writers indent, never without end."""
-
-ESCAPES, PATTERNED_ESCAPES = '"\\bfnrt', "bfnrt"
-"""Every character is written in one way, so that no key is another one in disguise."""
 
 
 class Grammars:
@@ -55,35 +48,12 @@ class Grammars:
         InputError
             If the schema cannot be enforced, or nothing satisfies it.
         """
-        if schema is False:
-            raise refused("the schema is false")
-        try:
-            text = json.dumps({} if schema is True else schema)
-            if len(text) > MOST_CHARACTERS:
-                raise refused("it is too long", f"{len(text)} characters of {MOST_CHARACTERS}")
-            return self._kept(text).deep_copy()
-        except RecursionError:
-            raise refused("it is too deep") from None
+        return written(schema, self._kept).deep_copy()
 
     def _compiled(self, text: str) -> LLMatcher:
-        schema = json.loads(text)
-        escapes = PATTERNED_ESCAPES if check_schema(schema) else ESCAPES
         with self._lock:
             tokenizer = self._vocabulary
-        try:
-            grammar = LLMatcher.grammar_from_json_schema(
-                text, overrides={"whitespace_pattern": SPACE, "json_allowed_escapes": escapes}
-            )
-        except ValueError as error:  # it reads no more than 128 levels of JSON
-            raise refused(_short(str(error))) from None
-        limits = LLParserLimits(verbose_errors=False)
-        matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
-        _check(matcher)
-        check_ends(schema)
-        matcher.compute_bitmask()
-        _check(matcher)
-        matcher.reset()
-        return matcher
+        return compiled(text, tokenizer)
 
     @cached_property
     def _vocabulary(self) -> LLTokenizer:
@@ -96,16 +66,3 @@ class Grammars:
             raise InputError(
                 "This model's answers cannot be held to a format: its tokenizer has no fast form."
             ) from error
-
-
-def _check(matcher: LLMatcher) -> None:
-    """Raise `InputError` for what the library cannot enforce."""
-    problems = [matcher.get_error()] if matcher.is_error() else matcher.get_grammar_warnings()
-    if problems:
-        raise refused(_short(problems[0]))
-
-
-def _short(message: str) -> str:
-    """Return the first and the last line of what the library says, without what is between."""
-    lines = message.strip().splitlines()
-    return " ".join(dict.fromkeys([lines[0], lines[-1]]))[:MOST_SHOWN].rstrip(".")

@@ -87,7 +87,7 @@ def check_schema(schema: Any) -> bool:
     """
     if not isinstance(schema, dict | bool):
         raise refused("it must be an object", f"got {type(schema).__name__}")
-    nodes = list(_nodes(schema))
+    nodes = list(nodes_of(schema))
     _check_shape(schema)
     for place, node in nodes:
         _check_keywords(place, node)
@@ -118,7 +118,7 @@ def _check_shape(schema: Schema) -> None:
         raise refused(f"at {place}, {error.message[:MOST_SHOWN]}") from None
 
 
-def _nodes(schema: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def nodes_of(schema: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every schema in a schema that is an object, with its place as a JSON pointer."""
     waiting: list[tuple[str, Any, int]] = [("#", schema, 0)]
     while waiting:

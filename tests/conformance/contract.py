@@ -9,7 +9,7 @@ others it must refuse, by the parameter's name, and never overlook one.
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 from tokenizers import Tokenizer
 
-from lab.errors import InputError
+from lab.errors import InputError, RemoteError
 from lab.pipelines import run_pipeline
 from lab.protocols import ChatPipeline
 from lab.schemas.chat_delta import ChatDelta
@@ -277,6 +277,9 @@ class EngineContract:
         tokenizer = Tokenizer.from_file(str(LAB_TINY / "tokenizer.json"))
         first = tokenizer.encode(HELLO, add_special_tokens=False).ids[0]
 
+        for none in ("abc", "-1", "999999"):
+            with pytest.raises(InputError, match="`logit_bias` names"):
+                await ask(engine.chat, "Hello.", logit_bias={none: -100}, max_new_tokens=3)
         answer = await ask(engine.chat, "Hello.", logit_bias={str(first): -100}, max_new_tokens=3)
 
         assert not answer.content.startswith(tokenizer.decode([first]))
@@ -315,6 +318,39 @@ class EngineContract:
             assert found["city"] in {"Rome", "Oslo"}
             assert isinstance(found["warm"], bool)
             assert set(found) == {"city", "warm"}
+        return None
+
+    async def test_a_schema_that_nothing_satisfies_is_refused(self, engine: Engine) -> None:
+        if "response_format" not in engine.can:
+            return await refuses(engine, "response_format")
+        empty = {"type": "string", "minLength": 5, "maxLength": 3}
+        form = {"type": "json_schema", "json_schema": {"name": "empty", "schema": empty}}
+        tool = Tool(name="note", parameters={"type": "object", "properties": {"text": empty}})
+
+        with pytest.raises(InputError, match="No answer can be held to this schema"):
+            await ask(engine.chat, "Hello.", response_format=form, max_new_tokens=20)
+        with suppress(InputError):  # of a tool that need not be called, it may change nothing
+            await ask(engine.chat, "Hello.", [tool], max_new_tokens=20)
+
+        async with asyncio.timeout(PROMPT_S):
+            assert (await ask(engine.chat, "Hello.")).content == HELLO
+        return None
+
+    async def test_an_answer_that_breaks_its_schema_is_no_success(self, engine: Engine) -> None:
+        if "response_format" not in engine.can:
+            return await refuses(engine, "response_format")
+        number = {"type": "integer", "multipleOf": 7, "minimum": 10, "maximum": 99}
+        schema = {**SCHEMA, "properties": {"city": number, "warm": {"type": "boolean"}}}
+        form = {"type": "json_schema", "json_schema": {"name": "sevens", "schema": schema}}
+
+        for seed in range(6):
+            options: dict[str, Any] = {"temperature": 1, "seed": seed, "max_new_tokens": 200}
+            try:
+                answer = await ask(engine.endless, "One?", response_format=form, **options)
+            except RemoteError as error:
+                assert "`multipleOf` at #/city" in str(error)  # noqa: PT017 - not every seed
+            else:
+                assert json.loads(answer.content)["city"] in range(14, 99, 7)
         return None
 
     async def test_a_call_can_be_required(self, engine: Engine) -> None:

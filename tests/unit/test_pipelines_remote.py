@@ -24,6 +24,10 @@ from lab.errors import (
     UnknownModelError,
 )
 from lab.pipelines import PipelineFactory, pipeline_factory, run_pipeline
+from lab.pipelines.remote.chat import RemoteChat
+from lab.pipelines.remote.client import RemoteClient
+from lab.pipelines.remote.counting import Estimate
+from lab.pipelines.remote.failures import OF_THE_LAB
 from lab.protocols import ChatPipeline
 from lab.schemas.chat_config import ChatConfig
 from lab.schemas.chat_delta import ChatDelta
@@ -33,8 +37,12 @@ from lab.schemas.embedding_config import EmbeddingConfig
 from lab.schemas.finish_reason import FinishReason
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.message_image import MessageImage
+from lab.schemas.model import Model
+from lab.schemas.remote_endpoint import RemoteEndpoint
+from lab.schemas.remote_kind import RemoteKind
 from lab.schemas.remotes_config import RemotesConfig
 from lab.schemas.role import Role
+from lab.schemas.task import Task
 from lab.schemas.tool import Tool
 from lab.schemas.tool_call import ToolCall
 from tests.peer_server import Peer, Reply, chunk, event, peer, said, stream_of, usage
@@ -233,6 +241,27 @@ async def test_what_a_server_would_overlook_is_refused_by_name(
     assert not peer.requests
 
 
+@pytest.mark.parametrize("token", ["abc", "-1", "1.5", "", "²", "9" * 5000])
+async def test_a_bias_on_what_is_no_token_is_never_sent(
+    peer: Peer, llama_folder: Path, token: str
+) -> None:
+    settings = {"kind": "llama.cpp", "tokenizer": str(llama_folder)}
+    with pytest.raises(InputError, match=r"`logit_bias` names .* ids from 0 to"):
+        async with chat_at(peer.url, **settings) as chat:
+            await run_pipeline(chat, user(), GenerationParameters(logit_bias={token: -100}))
+
+    assert not peer.requests
+
+
+async def test_a_bias_is_sent_where_no_vocabulary_is_known(peer: Peer) -> None:
+    peer.answers[CHAT] = [said("Yes.")]
+    await ask(peer, logit_bias={"999999": -100})
+    with pytest.raises(InputError, match=r"`logit_bias` names 'abc'.* numbers from 0"):
+        await ask(peer, logit_bias={"abc": -100})
+
+    assert [asked.body["logit_bias"] for asked in peer.requests] == [{"999999": -100}]
+
+
 async def test_what_a_server_takes_is_sent_even_where_it_changes_nothing(peer: Peer) -> None:
     peer.answers[CHAT] = [said("Yes.")]
 
@@ -308,6 +337,36 @@ async def test_a_refused_key_is_no_fault_of_the_caller_and_is_not_shown(peer: Pe
     assert isinstance(error, RemoteError)
     assert "`key`" in str(error)
     assert "sk-very-secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(401, pieces=['{"error": "No."}']),
+        Reply(404, pieces=['{"error": "Nothing."}']),
+        Reply(pieces=["<html>"], headers={"Content-Type": "text/html"}),
+        Reply(0),
+        stream_of(event({"choices": [3]})),
+        Reply(400, pieces=['{"error": {"message": "context length", "code": 400}}']),
+    ],
+)
+async def test_nobody_is_sent_to_settings_that_a_server_of_the_lab_does_not_have(
+    peer: Peer, reply: Reply
+) -> None:
+    peer.answers[CHAT] = [reply]
+    kind, url = RemoteKind.llama_cpp, f"{peer.url}/v1"
+    client = RemoteClient(
+        RemoteEndpoint(name="llama", url=url, kind=kind, retries=0), advice=OF_THE_LAB
+    )
+    model = Model(id="llama", task=Task.chat, source="llama.gguf", context_length=1000)
+    chat = RemoteChat(model, "llama", client=client, counter=Estimate())
+
+    with pytest.raises(LabError, match=r"unload the model|a longer one") as caught:
+        await run_pipeline(chat, user(), GenerationParameters())
+    await client.aclose()
+
+    assert "remotes.endpoints" not in str(caught.value)
+    assert "of the endpoint" not in str(caught.value)
 
 
 async def test_a_model_that_is_gone_is_unknown(peer: Peer) -> None:

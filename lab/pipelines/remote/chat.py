@@ -1,29 +1,40 @@
 """The chat pipeline over a model that another server runs."""
 
+import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
-from lab.errors import ContextLengthError, InputError, RemoteError
+from lab.errors import ContextLengthError, InputError, RemoteError, cut
 from lab.pipelines.remote.answer import Answer
 from lab.pipelines.remote.client import RemoteClient
 from lab.pipelines.remote.counting import Counter
 from lab.pipelines.remote.dialects import DIALECTS
+from lab.pipelines.remote.forms import checked_form, why_unkept
 from lab.pipelines.remote.messages import wire_message, wire_tools
 from lab.pipelines.remote.several import several
 from lab.pipelines.split import CALLING, THINK, Splitter
 from lab.pipelines.tally import Tally
 from lab.schemas.chat_delta import ChatDelta
 from lab.schemas.chat_message import ChatMessage
+from lab.schemas.finish_reason import FinishReason
 from lab.schemas.generation_parameters import GenerationParameters
 from lab.schemas.model import Model
 from lab.schemas.prompt_tokens_details import PromptTokensDetails
 from lab.schemas.tool import Tool
+from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_choice import ToolChoice
 from lab.schemas.tool_choice_mode import ToolChoiceMode
 from lab.schemas.usage import Usage
+
+ID: Final = re.compile(r"[0-9]{1,10}")
+"""How a token is named: by its number."""
+
+WHOLE: Final = frozenset({FinishReason.stop, FinishReason.tool_calls})
+"""What is said of an answer that was not cut off."""
 
 
 class RemoteChat:
@@ -99,11 +110,16 @@ class RemoteChat:
         tools: Sequence[Tool],
     ) -> AsyncGenerator[ChatDelta, None]:
         body = self._body(messages, parameters, tools)
+        given = self._given(tools, parameters.tool_choice)
+        form = await asyncio.to_thread(checked_form, parameters, given)
+        if form is not None and form.is_call:
+            body.pop("response_format", None)
         answer = Answer(
             parameters.top_logprobs,
             parameters.stop if self._dialect.stops_here else (),
             _splitter(tools) if self._dialect.splits_here else None,
         )
+        content = ""
         started, first = time.perf_counter(), None
         self.active += 1
         try:
@@ -112,11 +128,17 @@ class RemoteChat:
                 async for chunk in chunks:
                     for delta in self._taken(answer, chunk):
                         first = first or time.perf_counter()
+                        content += delta.content
                         yield delta
             self._must_be_whole(answer)
-            for delta in answer.finish():
-                yield delta
+            rest = answer.finish()
             usage = self._usage(answer, messages, tools)
+            if form is not None and answer.finish_reason in WHOLE:
+                content += "".join(delta.content for delta in rest)
+                calls = [delta.tool_call for delta in rest if delta.tool_call is not None]
+                await self._must_keep(parameters, given, content, calls)
+            for delta in rest:
+                yield delta
         finally:
             self.active -= 1
         now = time.perf_counter()
@@ -139,6 +161,7 @@ class RemoteChat:
             room = self._room(messages, tools)
             most = min(parameters.max_new_tokens or room, room)
             parameters = parameters.model_copy(update={"max_new_tokens": most})
+        self._check_bias(parameters)
         body = {
             "model": self._name,
             "messages": [wire_message(message) for message in messages],
@@ -150,6 +173,18 @@ class RemoteChat:
         if given := self._given(tools, parameters.tool_choice):
             body["tools"] = wire_tools(given)
         return body
+
+    def _check_bias(self, parameters: GenerationParameters) -> None:
+        """Raise where a bias is on what is no token: servers overlook it."""
+        n_tokens = self._counter.n_tokens
+        for token in parameters.logit_bias:
+            is_id = ID.fullmatch(token) is not None
+            if not is_id or (n_tokens is not None and int(token) >= n_tokens):
+                ids = "numbers from 0" if n_tokens is None else f"ids from 0 to {n_tokens - 1}"
+                raise InputError(
+                    f"`logit_bias` names {cut(token, 40)!r}, and the tokens of `{self.model.id}` "
+                    f"have {ids}."
+                )
 
     def _given(self, tools: Sequence[Tool], choice: ToolChoice | None) -> Sequence[Tool]:
         """Return the tools that the server is told of."""
@@ -180,8 +215,7 @@ class RemoteChat:
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise RemoteError(
                 f"The server `{self._client.endpoint.name}` sent what is no piece of a chat "
-                f"completion ({type(error).__name__}: {error}); see that `url` in "
-                "remotes.endpoints is that of an OpenAI-compatible API."
+                f"completion ({type(error).__name__}: {error}); {self._client.advice.url}."
             ) from error
 
     def _must_be_whole(self, answer: Answer) -> None:
@@ -191,6 +225,21 @@ class RemoteChat:
             raise RemoteError(
                 f"The server `{self._client.endpoint.name}` broke off its answer ({why}); what "
                 "came until then is no whole answer. Send it again."
+            )
+
+    async def _must_keep(
+        self,
+        parameters: GenerationParameters,
+        tools: Sequence[Tool],
+        content: str,
+        calls: Sequence[ToolCall],
+    ) -> None:
+        """Raise where a whole answer does not keep to the form that was asked for."""
+        if why := await asyncio.to_thread(why_unkept, parameters, tools, content, calls):
+            raise RemoteError(
+                f"The server `{self._client.endpoint.name}` gave what does not keep to the schema "
+                f"({why}): it does not enforce all of it. Choose a model of another engine, such "
+                "as the lab's own, which does, or leave out what it does not enforce."
             )
 
     def _usage(

@@ -23,7 +23,9 @@ from tenacity.wait import wait_random_exponential
 from lab.errors import ConfigError, LabError, RemoteError, cut
 from lab.pipelines.remote.failures import (
     AGAIN,
+    IN_SETTINGS,
     MOST_SAID,
+    Advice,
     Said,
     body_of,
     broken_off,
@@ -63,10 +65,15 @@ class RemoteClient:
         Where it is, and what it wants.
     keep_alive : bool
         Whether connections are kept for later requests.
+    advice : Advice
+        What errors say can be done about the server: where it is set, or that the lab runs it.
     """
 
-    def __init__(self, endpoint: RemoteEndpoint, *, keep_alive: bool = True) -> None:
+    def __init__(
+        self, endpoint: RemoteEndpoint, *, keep_alive: bool = True, advice: Advice = IN_SETTINGS
+    ) -> None:
         self.endpoint = endpoint
+        self.advice = advice
         self.url = endpoint.url.rstrip("/")
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(
@@ -108,8 +115,8 @@ class RemoteClient:
             return response.json()
         except ValueError:
             raise RemoteError(
-                f"The server `{self.endpoint.name}` answered at {url} with what is no JSON; `url` "
-                "in remotes.endpoints has to be that of an OpenAI-compatible API."
+                f"The server `{self.endpoint.name}` answered at {url} with what is no JSON; "
+                f"{self.advice.url}."
             ) from None
 
     async def chunks(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -192,7 +199,9 @@ class RemoteClient:
         if isinstance(chunk, dict) and not chunk.get("error"):
             return chunk
         said = said_of(chunk) if isinstance(chunk, dict) else Said(data, "", {})
-        raise refusal(0, self._without_key(said), server=self.endpoint.name, model=model)
+        told = self._without_key(said)
+        name = self.endpoint.name
+        raise refusal(0, told, server=name, model=model, advice=self.advice)
 
     async def _no_stream(self, response: httpx.Response) -> LabError:
         """Return the error of an answer that is no stream of events."""
@@ -204,8 +213,7 @@ class RemoteClient:
         said = cut(self._masked(" ".join(text.split())), MOST_SAID)
         return RemoteError(
             f"The server `{self.endpoint.name}` answered with {kind} where a stream of events "
-            f"(text/event-stream) was expected: {said or 'nothing'}. `url` in remotes.endpoints "
-            "has to be that of an OpenAI-compatible API."
+            f"(text/event-stream) was expected: {said or 'nothing'}; {self.advice.url}."
         )
 
     def _refused(self, response: httpx.Response, text: str, *, model: str) -> LabError:
@@ -215,11 +223,12 @@ class RemoteClient:
             server=self.endpoint.name,
             model=model,
             retry_after_s=_retry_after_s(response) or 1.0,
+            advice=self.advice,
         )
 
     def _unreachable(self, error: httpx.TransportError, waited_s: float) -> LabError:
-        name = self.endpoint.name
-        return unreachable(error, server=name, url=self.url, waited_s=waited_s)
+        name, advice = self.endpoint.name, self.advice
+        return unreachable(error, server=name, url=self.url, waited_s=waited_s, advice=advice)
 
     def _note(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

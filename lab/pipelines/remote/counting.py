@@ -73,6 +73,11 @@ class Allowance:
 class Counter(Protocol):
     """Counts the tokens of a prompt."""
 
+    @property
+    def n_tokens(self) -> int | None:
+        """Ids of tokens are below; None where the vocabulary is not known."""
+        ...
+
     def text(self, text: str) -> int:
         """Return the tokens of a text."""
         ...
@@ -106,6 +111,7 @@ class Exact:
             return len(tokenizer.encode(text, add_special_tokens=False))
 
         self.text: Callable[[str], int] = lru_cache(KEPT_TEXTS)(count)
+        self.n_tokens: int | None = max(tokenizer.get_vocab().values(), default=-1) + 1
         self._for_each = Allowance(TEMPLATE_TOKENS)
         self._for_tools = Allowance(TOOLS_TOKENS)
         self._for_picture = Allowance(PICTURE_TOKENS)
@@ -142,6 +148,8 @@ class Exact:
 
 class Estimate:
     """Estimate from the bytes of texts, corrected by what answers cost."""
+
+    n_tokens: int | None = None
 
     def __init__(self) -> None:
         self._seen: deque[float] = deque(maxlen=KEPT)

@@ -26,6 +26,38 @@ LONG_PROMPT_CODES: Final = frozenset({"context_length_exceeded", "exceed_context
 LONG_PROMPT_WORDS: Final = ("context length", "context size", "context window")
 
 
+class Advice(NamedTuple):
+    """What can be done about a server that fails, in words that end a sentence."""
+
+    key: str
+    url: str
+    wait: str
+    window: str
+
+
+IN_SETTINGS: Final = Advice(
+    key="the operator of this lab sets it by `key` or `key_file` of the endpoint in "
+    "remotes.endpoints",
+    url="see that it runs, and that `url` in remotes.endpoints is that of an OpenAI-compatible "
+    "API, mostly one that ends in `/v1`",
+    wait="raise `timeout_s` of the endpoint in remotes.endpoints, or look at that server",
+    window="correct `context_length` of the endpoint",
+)
+"""Of a server that somebody named in the settings."""
+
+AGAIN_OR_UNLOAD: Final = (
+    "the lab runs this server itself: try again in a moment, and if that does not help, unload the "
+    "model, which ends its server"
+)
+OF_THE_LAB: Final = Advice(
+    key=AGAIN_OR_UNLOAD,
+    url=AGAIN_OR_UNLOAD,
+    wait=AGAIN_OR_UNLOAD,
+    window="give the model a longer one in the settings",
+)
+"""Of a server that the lab started: its address, key and times are nobody's setting."""
+
+
 class Said(NamedTuple):
     """What a server said of an error, in any of the shapes in use."""
 
@@ -63,7 +95,13 @@ def body_of(text: str) -> Any:
 
 
 def refusal(
-    status: int, said: Said, *, server: str, model: str, retry_after_s: float = 1.0
+    status: int,
+    said: Said,
+    *,
+    server: str,
+    model: str,
+    retry_after_s: float = 1.0,
+    advice: Advice = IN_SETTINGS,
 ) -> LabError:
     """
     Return the error that a status and what was said with it amount to.
@@ -78,20 +116,21 @@ def refusal(
         The endpoint's name and the model that was asked for, both for people.
     retry_after_s : float
         When the server wants to be asked again.
+    advice : Advice
+        What can be done about it.
     """
     words = cut(said.message.strip(), MOST_SAID) or "nothing more"
     if is_long_prompt(said):
-        return too_long(said, server, words)
+        return too_long(said, server, words, advice)
     match status:
         case 400 | 413 | 422:
             return InputError(f"The server `{server}` refuses this request: {words}")
         case 401 | 403:
             return RemoteError(
-                f"The server `{server}` refuses the lab's key ({status}: {words}); the operator of "
-                f"this lab sets it by `key` or `key_file` of the endpoint in remotes.endpoints."
+                f"The server `{server}` refuses the lab's key ({status}: {words}); {advice.key}."
             )
         case 404:
-            return not_found(said, server, model, words)
+            return not_found(said, server, model, words, advice)
         case 429:
             return RateLimitError(
                 f"The server `{server}` takes no more for now ({words}); try again in "
@@ -113,7 +152,7 @@ def is_long_prompt(said: Said) -> bool:
     )
 
 
-def too_long(said: Said, server: str, words: str) -> LabError:
+def too_long(said: Said, server: str, words: str, advice: Advice) -> LabError:
     """Return the error of a prompt that is too long, with both lengths where they were told."""
     n_tokens, length = (said.details.get(key) for key in ("n_prompt_tokens", "n_ctx"))
     if isinstance(n_tokens, int) and isinstance(length, int):
@@ -121,34 +160,34 @@ def too_long(said: Said, server: str, words: str) -> LabError:
     return rebuild(
         ContextLengthError.code,
         f"The prompt is longer than the window of the model at `{server}`: {words} Shorten it, "
-        "choose a model with a longer window, or correct `context_length` of the endpoint.",
+        f"choose a model with a longer window, or {advice.window}.",
     )
 
 
-def not_found(said: Said, server: str, model: str, words: str) -> LabError:
+def not_found(said: Said, server: str, model: str, words: str, advice: Advice) -> LabError:
     """Return the error of a 404: of a model that is not there, or of a wrong address."""
     about_model = "model" in said.message.lower() or "model" in said.code.lower()
     if about_model:
         return rebuild(
             UnknownModelError.code, f"The server `{server}` has no model `{model}`: {words}"
         )
-    return RemoteError(
-        f"The server `{server}` has nothing there (404: {words}); its `url` in remotes.endpoints "
-        "has to end where `/chat/completions` begins, mostly in `/v1`."
-    )
+    return RemoteError(f"The server `{server}` has nothing there (404: {words}); {advice.url}.")
 
 
-def unreachable(error: httpx.TransportError, *, server: str, url: str, waited_s: float) -> LabError:
+def unreachable(
+    error: httpx.TransportError,
+    *,
+    server: str,
+    url: str,
+    waited_s: float,
+    advice: Advice = IN_SETTINGS,
+) -> LabError:
     """Return the error of a server that could not be asked."""
     if isinstance(error, httpx.ReadTimeout):
-        return RemoteError(
-            f"The server `{server}` sent nothing for {waited_s:g} s; raise `timeout_s` of the "
-            "endpoint in remotes.endpoints, or look at that server."
-        )
+        return RemoteError(f"The server `{server}` sent nothing for {waited_s:g} s; {advice.wait}.")
     why = str(error) or type(error).__name__
     return RemoteError(
-        f"The server `{server}` cannot be reached at {url} ({cut(why, MOST_SAID)}); see that it "
-        "runs, and that `url` in remotes.endpoints is right."
+        f"The server `{server}` cannot be reached at {url} ({cut(why, MOST_SAID)}); {advice.url}."
     )
 
 
