@@ -52,7 +52,7 @@ AGAIN_OR_UNLOAD: Final = (
 OF_THE_LAB: Final = Advice(
     key=AGAIN_OR_UNLOAD,
     url=AGAIN_OR_UNLOAD,
-    wait=AGAIN_OR_UNLOAD,
+    wait="raise `timeout_s` of its engine in the settings, or ask when fewer do",
     window="give the model a longer one in the settings",
 )
 """Of a server that the lab started: its address, key and times are nobody's setting."""

@@ -1,5 +1,6 @@
 """The chat pipeline over a server in a process of the lab's."""
 
+import re
 import secrets
 import socket
 import threading
@@ -20,6 +21,7 @@ from lab.pipelines.remote.chat import RemoteChat
 from lab.pipelines.remote.client import RemoteClient
 from lab.pipelines.remote.counting import Counter, Estimate, counter_of
 from lab.pipelines.remote.endpoints import length_of
+from lab.pipelines.remote.failures import OF_THE_LAB
 from lab.pipelines.served.child import Child, ChildSpec, State
 from lab.pipelines.tally import Tally
 from lab.schemas.chat_delta import ChatDelta
@@ -32,9 +34,6 @@ from lab.schemas.tool import Tool
 
 OURS: Final = ("LAB_", "JUPYTERHUB_")
 """Variables that begin so hold the lab's secrets, and are none of the server's business."""
-
-SERVED: Final = "served"
-"""What its endpoint is called, which nobody asks for by name."""
 
 log = structlog.get_logger(__name__)
 
@@ -187,7 +186,7 @@ def serve_chat(
         If it does not start.
     """
     endpoint = RemoteEndpoint(
-        name=SERVED,
+        name=_endpoint_name(model.id),
         url=f"{server.address.url}/v1",
         kind=server.kind,
         key=SecretStr(server.address.key),
@@ -212,7 +211,7 @@ def serve_chat(
             model.model_copy(update={"context_length": length}),
             model.id,
             # Connections are not kept: no event loop is there to close them when the process ends.
-            client=RemoteClient(endpoint, keep_alive=False),
+            client=RemoteClient(endpoint, keep_alive=False, advice=OF_THE_LAB),
             counter=_counter(model, server.tokenizer, endpoint),
             tally=tally,
         )
@@ -254,6 +253,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _endpoint_name(model_id: str) -> str:
+    """Return what errors call a server: the like of its name, in letters that such names have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", model_id).lstrip("._-")[:64] or "served"
 
 
 def _served_length(model: Model, address: Address) -> int:
