@@ -19,7 +19,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-KEY = os.environ.get("VLLM_API_KEY") or os.environ["LLAMA_API_KEY"]
+KEY = os.environ.get("VLLM_API_KEY") or os.environ.get("LLAMA_API_KEY")
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1002,7 +1002,7 @@ export interface OpenAIFunction {
 export interface ResponseFormat {
   type: ResponseKind;
   /**
-   * With `json_schema`: {"name": ..., "schema": the JSON Schema}; `strict` and `description` change nothing, every answer is held to the schema.
+   * With `json_schema`: {"name": ..., "schema": the JSON Schema}; `description` changes nothing, and `strict: false` lets an answer pass that another server did not hold to the schema; the lab's own engine holds every answer to it.
    */
   json_schema?: {
     [k: string]: unknown;

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lab.errors import ContextLengthError, InputError, LabError, ModelLoadError
 from lab.pipelines.batch import Batch
+from lab.pipelines.bias import check_bias
 from lab.pipelines.constraint import AfterThinking, Constraint
 from lab.pipelines.engine import Engine, Mailbox
 from lab.pipelines.form import Form, form_of, shown_tools
@@ -208,7 +209,7 @@ class TransformersChat:
         room = self.context_length - len(input_ids)
         if room < 1:
             raise ContextLengthError(len(input_ids), self.context_length)
-        self._check_bias(parameters)
+        check_bias(self.model.id, parameters.logit_bias, self._n_tokens)
         constraints = await self._constraints(form, parameters.n, thinking)
         return [
             Request(
@@ -261,15 +262,6 @@ class TransformersChat:
         markers = tuple(dict.fromkeys([*self._markers, *calls]))
         names = [tool.name for tool in tools]
         return Splitter(markers, thinking=thinking, names=names)
-
-    def _check_bias(self, parameters: GenerationParameters) -> None:
-        """Raise `InputError` for a bias on what is no token of the model."""
-        for token in parameters.logit_bias:
-            if not (token.isdecimal() and int(token) < self._n_tokens):
-                raise InputError(
-                    f"`logit_bias` names {token!r}, and the tokens of `{self.model.id}` have ids "
-                    f"from 0 to {self._n_tokens - 1}."
-                )
 
     def _prompt(
         self, messages: Sequence[ChatMessage], tools: Sequence[Tool], *, enable_thinking: bool

@@ -26,6 +26,6 @@ class ResponseFormat(BaseModel):
     json_schema: Annotated[
         dict[str, Any] | None,
         Field(
-            description='With `json_schema`: {"name": ..., "schema": the JSON Schema}; `strict` and `description` change nothing, every answer is held to the schema.'
+            description='With `json_schema`: {"name": ..., "schema": the JSON Schema}; `description` changes nothing, and `strict: false` lets an answer pass that another server did not hold to the schema; the lab\'s own engine holds every answer to it.'
         ),
     ] = None

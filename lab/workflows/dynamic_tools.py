@@ -226,7 +226,8 @@ class DynamicTools:
                 temperature=0,
                 seed=0,
                 response_format=ResponseFormat(
-                    type=ResponseKind.json_schema, json_schema={"name": "tool", "schema": WRITTEN}
+                    type=ResponseKind.json_schema,
+                    json_schema={"name": "tool", "schema": WRITTEN, "strict": False},
                 ),
             )
             try:

@@ -63,7 +63,7 @@ class Wordings:
                 seed=0,
                 response_format=ResponseFormat(
                     type=ResponseKind.json_schema,
-                    json_schema={"name": "wordings", "schema": _schema(most)},
+                    json_schema={"name": "wordings", "schema": _schema(most), "strict": False},
                 ),
             )
             messages = [

@@ -277,7 +277,7 @@ class EngineContract:
         tokenizer = Tokenizer.from_file(str(LAB_TINY / "tokenizer.json"))
         first = tokenizer.encode(HELLO, add_special_tokens=False).ids[0]
 
-        for none in ("abc", "-1", "999999"):
+        for none in ("abc", "-1", "999999", "9" * 5000):
             with pytest.raises(InputError, match="`logit_bias` names"):
                 await ask(engine.chat, "Hello.", logit_bias={none: -100}, max_new_tokens=3)
         answer = await ask(engine.chat, "Hello.", logit_bias={str(first): -100}, max_new_tokens=3)

@@ -23,7 +23,8 @@ import sys
 report = await lab.residents.report()
 copies = [one for one in report.models if one.model == "lab-tiny"]
 loads = [one for one in report.decisions if one.model == "lab-tiny" and one.kind == "loaded"]
-print(len(copies), len(loads), copies[0].weight_bytes, "torch" in sys.modules)
+n_bytes = copies[0].used_bytes
+print(len(copies), len(loads), copies[0].weight_bytes, "torch" in sys.modules, n_bytes)
 """
 
 
@@ -116,8 +117,8 @@ async def test_kernels_of_three_people_use_one_copy_of_a_model(
         by_three = await asyncio.gather(*(one.run(REPORT) for one in kernels))
         grown = api.memory_info().rss - before
 
-    weights = int(by_one.split()[2])
+    _, _, weights, _, used = by_one.split()
     assert all(text.strip() for text in printed)
     for report in by_three:
-        assert report.split() == ["1", "1", str(weights), "False"]
-    assert grown < 2 * weights
+        assert report.split()[:4] == ["1", "1", weights, "False"]
+    assert grown < 2 * int(used)  # buffers of keys and values at most double

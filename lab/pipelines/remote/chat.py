@@ -1,14 +1,14 @@
 """The chat pipeline over a model that another server runs."""
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, Final, cast
 from uuid import UUID
 
-from lab.errors import ContextLengthError, InputError, RemoteError, cut
+from lab.errors import ContextLengthError, InputError, RemoteError
+from lab.pipelines.bias import check_bias
 from lab.pipelines.remote.answer import Answer
 from lab.pipelines.remote.client import RemoteClient
 from lab.pipelines.remote.counting import Counter
@@ -29,9 +29,6 @@ from lab.schemas.tool_call import ToolCall
 from lab.schemas.tool_choice import ToolChoice
 from lab.schemas.tool_choice_mode import ToolChoiceMode
 from lab.schemas.usage import Usage
-
-ID: Final = re.compile(r"[0-9]{1,10}")
-"""How a token is named: by its number."""
 
 WHOLE: Final = frozenset({FinishReason.stop, FinishReason.tool_calls})
 """What is said of an answer that was not cut off."""
@@ -161,7 +158,7 @@ class RemoteChat:
             room = self._room(messages, tools)
             most = min(parameters.max_new_tokens or room, room)
             parameters = parameters.model_copy(update={"max_new_tokens": most})
-        self._check_bias(parameters)
+        check_bias(self.model.id, parameters.logit_bias, self._counter.n_tokens)
         body = {
             "model": self._name,
             "messages": [wire_message(message) for message in messages],
@@ -173,18 +170,6 @@ class RemoteChat:
         if given := self._given(tools, parameters.tool_choice):
             body["tools"] = wire_tools(given)
         return body
-
-    def _check_bias(self, parameters: GenerationParameters) -> None:
-        """Raise where a bias is on what is no token: servers overlook it."""
-        n_tokens = self._counter.n_tokens
-        for token in parameters.logit_bias:
-            is_id = ID.fullmatch(token) is not None
-            if not is_id or (n_tokens is not None and int(token) >= n_tokens):
-                ids = "numbers from 0" if n_tokens is None else f"ids from 0 to {n_tokens - 1}"
-                raise InputError(
-                    f"`logit_bias` names {cut(token, 40)!r}, and the tokens of `{self.model.id}` "
-                    f"have {ids}."
-                )
 
     def _given(self, tools: Sequence[Tool], choice: ToolChoice | None) -> Sequence[Tool]:
         """Return the tools that the server is told of."""

@@ -83,13 +83,19 @@ def why_unkept(
     if form is None:
         return ""
     if not form.is_call:
-        return why_broken(content, form.schema)
+        return why_broken(content, form.schema) if _is_strict(parameters) else ""
     if not calls:
         return "a tool had to be called, and none was"
     may_be_called = called_tools(parameters.tool_choice or ToolChoice(), tools)
     schemas = {tool.name: {**ANY_OBJECT, **tool.parameters} for tool in may_be_called}
     found = (_why_call(call, schemas) for call in calls)
     return next(filter(None, found), "")
+
+
+def _is_strict(parameters: GenerationParameters) -> bool:
+    """Return False where who asks looks at the answer themselves."""
+    asked = parameters.response_format
+    return asked is None or (asked.json_schema or {}).get("strict") is not False
 
 
 def _why_call(call: ToolCall, schemas: Mapping[str, Any]) -> str:

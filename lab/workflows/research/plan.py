@@ -74,7 +74,7 @@ async def _proposed(context: ResearchContext) -> Asked:
         asked = prompt(RESEARCH_PLAN_INSTRUCTION.format(most=most), context.task.question)
         return asked if fits(chat, asked, MOST_TOKENS) else []
 
-    form = {"name": "plan", "schema": _schema(most)}
+    form = {"name": "plan", "schema": _schema(most), "strict": False}
     return await ask(
         context,
         write,
