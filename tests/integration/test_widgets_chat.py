@@ -98,6 +98,14 @@ class Page:
         """Wait until nothing that was sent waits for its answer any more."""
         await self.until(lambda: not self.chat._replies and not self.chat.busy)
 
+    async def until_idle(self) -> None:
+        """Wait until the dashboard asks the lab nothing any more."""
+        await self.until(
+            lambda: (
+                not any("ChatDashboard." in repr(task.get_coro()) for task in asyncio.all_tasks())
+            )
+        )
+
     def roles(self) -> list[str]:
         return [message["role"] for message in self.chat.messages]
 
@@ -288,6 +296,7 @@ async def test_an_answer_that_is_being_written_is_shown_by_a_page_that_is_loaded
         roles = page.roles()
         page.does("stop")
         await page.until_answered()
+        await page.until_idle()  # it asks for the conversations once more
 
     assert (roles, page.roles()) == (["user"], ["user", "assistant"])
 
