@@ -80,9 +80,7 @@ def merge_lora(model: Model, adapter: Path, out: Path, tell: Tell) -> None:
             _check_covered(network, adapter)
             merged = _merged(network, adapter)
         tell(f"Writing {out.name}")
-        merged.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        _check_result(model, part)
+        _write(model, merged, tokenizer, part)
 
 
 def convert(model: Model, dtype: Dtype, out: Path, tell: Tell) -> None:
@@ -124,9 +122,7 @@ def convert(model: Model, dtype: Dtype, out: Path, tell: Tell) -> None:
             network = AutoModelForCausalLM.from_pretrained(folder, dtype=wanted, **where, **form)
             tokenizer = AutoTokenizer.from_pretrained(folder, **where)
         tell(f"Writing {out.name}")
-        network.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        _check_result(model, part)
+        _write(model, network, tokenizer, part)
 
 
 def quantize(model: Model, form: Quantization, out: Path, tell: Tell) -> None:
@@ -163,9 +159,7 @@ def quantize(model: Model, form: Quantization, out: Path, tell: Tell) -> None:
             network = built(folder, config, dtype, form, device)
             tokenizer = AutoTokenizer.from_pretrained(folder)
         tell(f"Writing {out.name}")
-        network.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        _check_result(model, part)
+        _write(model, network, tokenizer, part)
 
 
 def _source(model: Model) -> Path:
@@ -232,8 +226,12 @@ def _loaded(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return network, AutoTokenizer.from_pretrained(folder)
 
 
-def _check_result(model: Model, folder: Path) -> None:
-    """Look at what was written as at any model that is added."""
+def _write(
+    model: Model, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """Write what was made, and look at it as at any model that is added."""
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     check_config(model, folder)
     check_weights(model, folder)
 
